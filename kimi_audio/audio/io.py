@@ -1,0 +1,123 @@
+"""Reading sound from anything a user may hold, and writing it."""
+
+import io
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+import soundfile
+import soxr
+import torch
+from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+MAX_DURATION_S = 4 * 3600  # a limit before memory is spent; longer recordings are to be cut first
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Sound in memory: ``array`` [L] or [L, channels] (or [channels, L] with few channels) at ``rate_hz``."""
+
+    array: np.ndarray | Tensor
+    rate_hz: int
+
+
+AudioSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Samples | tuple[np.ndarray | Tensor, int]
+
+
+def load_audio(source: AudioSource, rate_hz: int) -> Tensor:
+    """Read a recording as mono float32 samples [L] at ``rate_hz``.
+
+    Channels are averaged, then resampled with soxr HQ, the order of the official front-end.
+
+    Args:
+        source: a path, the bytes of an audio file, an open binary file, or samples with their rate.
+        rate_hz: the wanted rate.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the source is empty, no sound that libsndfile reads, too long, or not finite.
+    """
+    samples, source_hz, name = _read(source)
+    if samples.size == 0:
+        raise ValueError(f"{name} holds no samples")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{name} holds samples that are not finite (NaN or infinity)")
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+    if source_hz != rate_hz:
+        mono = soxr.resample(mono, source_hz, rate_hz)
+        if mono.size == 0:
+            raise ValueError(f"{name} is too short: no sample is left at {rate_hz} Hz")
+    return torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32))
+
+
+def save_audio(path: str | os.PathLike[str], wav: Tensor, rate_hz: int) -> None:
+    """Write samples [L] as a 16-bit file, whole or not at all; the suffix (.wav, .flac, .ogg, .mp3) sets the format.
+
+    Raises:
+        ValueError: the suffix names no format that libsndfile writes, or the folder does not exist.
+    """
+    target = Path(path)
+    file_format = target.suffix.lstrip(".").upper()
+    if file_format not in soundfile.available_formats():
+        raise ValueError(f"cannot write {target.name}: use a file name that ends in .wav, .flac, .ogg or .mp3")
+    if not target.parent.is_dir():
+        raise ValueError(f"cannot write {target}: the folder {target.parent} does not exist")
+    partial = target.with_name(target.name + ".partial")
+    try:
+        soundfile.write(partial, wav.detach().float().cpu().clamp(-1, 1).numpy(), rate_hz, format=file_format)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _read(source: AudioSource) -> tuple[np.ndarray, int, str]:
+    """Return samples [L] or [L, channels], their rate, and a name for messages."""
+    if isinstance(source, tuple):
+        source = Samples(*source)
+    if isinstance(source, Samples):
+        return _from_array(source), source.rate_hz, "the given array"
+    if isinstance(source, bytes):
+        return *_decode(io.BytesIO(source), "the given bytes"), "the given bytes"
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, not an audio file")
+        if not path.exists():
+            raise FileNotFoundError(f"there is no file {path}")
+        if path.stat().st_size == 0:
+            raise ValueError(f"{path} is empty")
+        with path.open("rb") as file:
+            return *_decode(file, str(path)), str(path)
+    if hasattr(source, "read"):
+        return *_decode(source, "the given file"), "the given file"
+    raise ValueError(f"audio must be a path, bytes, a binary file or samples with their rate, not {type(source).__name__}")
+
+
+def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+    try:
+        with soundfile.SoundFile(file) as sound:
+            if sound.frames > MAX_DURATION_S * sound.samplerate:
+                raise ValueError(f"{name} lasts more than {MAX_DURATION_S // 3600} hours; cut it into parts first")
+            return sound.read(dtype="float32"), sound.samplerate
+    except soundfile.LibsndfileError as error:
+        raise ValueError(
+            f"{name} is not audio that can be read (wav, flac, ogg and mp3 can): {error.error_string}"
+        ) from None
+
+
+def _from_array(source: Samples) -> np.ndarray:
+    if not isinstance(source.rate_hz, int) or source.rate_hz <= 0:
+        raise ValueError(f"the sample rate must be a positive whole number of Hz, not {source.rate_hz!r}")
+    array = source.array.detach().cpu().numpy() if isinstance(source.array, Tensor) else np.asarray(source.array)
+    if array.ndim not in (1, 2):
+        raise ValueError(f"samples must have one or two dimensions, not shape {array.shape}")
+    if array.ndim == 2 and array.shape[0] < array.shape[1]:
+        array = array.T  # [channels, L], the layout of torch code
+    if np.issubdtype(array.dtype, np.integer):
+        return array.astype(np.float32) / -float(np.iinfo(array.dtype).min or -1)
+    return array.astype(np.float32)

@@ -1,0 +1,73 @@
+"""Semantic tokenizer: a Whisper encoder cut short, pooled to 12.5 Hz and quantised with one codebook.
+
+Source: ``speech_tokenizer/`` of GLM-4-Voice. It always runs in float32, because the choice between near codes is
+precision-sensitive. Shapes: L samples at 16 kHz, W windows, T frames at 50 Hz, N tokens at 12.5 Hz, D channels, V codes.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kimi_audio.audio.mel import whisper_log_mel
+from kimi_audio.config import SemanticConfig
+from kimi_audio.tokenizer.encoder import WhisperEncoder, key_mask
+from kimi_audio.tokenizer.windows import cut_windows, stack_padded, whole_tokens
+from kimi_audio.units import ENCODER_FRAMES_PER_TOKEN, SAMPLES_PER_ENCODER_FRAME, tokens_in_window
+
+WINDOWS_PER_BATCH = 16  # 8 minutes of sound; bounds the memory of long recordings
+
+
+class SemanticTokenizer(WhisperEncoder):
+    """Sound to one code per 80 ms."""
+
+    def __init__(self, config: SemanticConfig):
+        super().__init__(config, config.num_used_layers, causal_convolution=True)
+        self.config = config
+        self.codebook = nn.Embedding(config.num_codes, config.hidden_size)
+
+    def forward(self, mel: Tensor, valid_frames: Tensor) -> Tensor:
+        """Return the pooled hidden vectors.
+
+        Args:
+            mel: [W, M, 2T] with T a multiple of 4.
+            valid_frames: [W] 50 Hz frames that hold sound; later ones are not attended to.
+
+        Returns:
+            [W, T / 4, D], of which the official pooling averages padded frames, too.
+        """
+        frames = mel.shape[-1] // 2
+        block = torch.arange(frames, device=mel.device) // self.config.block_frames
+        mask = (block[:, None] >= block[None, :]) & key_mask(valid_frames, frames)
+        hidden = self.encode(mel, mask)
+        return F.avg_pool1d(hidden.mT, ENCODER_FRAMES_PER_TOKEN).mT
+
+    def quantise(self, hidden: Tensor) -> Tensor:
+        """Return the nearest codes [...] of hidden vectors [..., D]."""
+        flat, codebook = hidden.flatten(0, -2), self.codebook.weight
+        # |x - c|^2 in the official order of operations, so that ties and near-ties fall alike.
+        distance = torch.addmm(
+            codebook.square().sum(1) + flat.square().sum(1, keepdim=True), flat, codebook.T, alpha=-2.0
+        )
+        return distance.argmin(1).view(hidden.shape[:-1])
+
+    @torch.no_grad()
+    def encode_wav(self, wav: Tensor) -> Tensor:
+        """Return the codes [N] of a recording wav [L] of any length.
+
+        All windows of one recording are padded to its longest, as in the official code: padding changes the last mel
+        frame, hence sometimes the last code.
+
+        Raises:
+            ValueError: there is no sample.
+        """
+        windows = cut_windows(wav.float())
+        length = whole_tokens(max(map(len, windows)))
+        codes = []
+        for start in range(0, len(windows), WINDOWS_PER_BATCH):
+            batch = windows[start : start + WINDOWS_PER_BATCH]
+            mel = whisper_log_mel(stack_padded(batch, length), self.config.num_mel_bins)
+            lengths = torch.tensor([len(window) for window in batch], device=wav.device)
+            valid_frames = (lengths + SAMPLES_PER_ENCODER_FRAME - 1) // SAMPLES_PER_ENCODER_FRAME
+            rows = self.quantise(self(mel, valid_frames))
+            codes += [row[: tokens_in_window(len(window))] for row, window in zip(rows, batch, strict=True)]
+        return torch.cat(codes)
