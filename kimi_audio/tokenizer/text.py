@@ -1,0 +1,178 @@
+"""The text tokenizer: byte-level BPE of ``tiktoken.model``, special tokens of ``tokenizer_config.json``."""
+
+import base64
+import codecs
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import regex
+import tiktoken
+
+from kimi_audio.tokens import SpecialIds, special_token_names
+
+# Qwen2's split into words: contractions, letters, single digits, punctuation, line breaks, spaces.
+QWEN2_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+# The BPE of one word takes quadratic time, so official code cuts very long texts and very long words.
+_MAX_PIECE_CHARS = 400_000
+_LONG_RUN = re.compile(r"\s{1,25000}|\S{1,25000}")
+
+RANKS_FILE = "tiktoken.model"
+CONFIG_FILE = "tokenizer_config.json"
+
+
+class TextTokenizer:
+    """Text to ids and back. Special tokens are never parsed from text; their ids are in ``special``."""
+
+    def __init__(
+        self, ranks: Mapping[bytes, int], special_tokens: Mapping[str, int], pattern: str = QWEN2_PATTERN
+    ) -> None:
+        self._ranks = dict(ranks)
+        self._special_tokens = dict(special_tokens)
+        self._special_set = set(special_tokens.values())
+        self._pattern = pattern
+        self._encoding = tiktoken.Encoding(
+            "kimi-audio", pat_str=pattern, mergeable_ranks=self._ranks, special_tokens=self._special_tokens
+        )
+        self.special = SpecialIds.lookup(self._special_tokens)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Load from a folder with ``tiktoken.model`` and ``tokenizer_config.json``.
+
+        Raises:
+            ValueError: a file is missing or not what it should be.
+        """
+        folder = Path(folder)
+        for name in (RANKS_FILE, CONFIG_FILE):
+            if not (folder / name).is_file():
+                raise ValueError(f"{folder} has no {name}; a text tokenizer needs it")
+        try:
+            lines = (folder / RANKS_FILE).read_bytes().splitlines()
+            ranks = {
+                base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines if line)
+            }
+            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+            special = {item["content"]: int(id_) for id_, item in config["added_tokens_decoder"].items()}
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"the text tokenizer in {folder} cannot be read: {error!r}") from error
+        return cls(ranks, special, config.get("pat_str") or QWEN2_PATTERN)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the two files that ``load`` reads, in the layout of the release."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        by_rank = sorted(self._ranks.items(), key=lambda item: item[1])
+        (folder / RANKS_FILE).write_bytes(b"".join(base64.b64encode(t) + b" %d\n" % r for t, r in by_rank))
+        flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+        config: dict[str, Any] = {
+            "added_tokens_decoder": {
+                str(id_): {"content": name, **flags} for name, id_ in self._special_tokens.items()
+            },
+            "bos_token": "[BOS]",
+            "eos_token": "[EOS]",
+            "pad_token": "[PAD]",
+            "pat_str": self._pattern,
+            "tokenizer_class": "TikTokenTokenizer",
+            "clean_up_tokenization_spaces": False,
+        }
+        text = json.dumps(config, indent=1, ensure_ascii=False)
+        (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of text ids including the special tokens; audio codes follow them."""
+        return self._encoding.n_vocab
+
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of ``text``; names of special tokens in it are ordinary characters."""
+        return [id_ for piece in _pieces(text) for id_ in self._encoding.encode_ordinary(piece)]
+
+    def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
+        """Return the text of ``ids``; broken UTF-8 becomes U+FFFD, specials are spelled out or skipped."""
+        return self._encoding.decode(self._kept(ids, skip_special), errors="replace")
+
+    def decode_stream(self, ids: Iterable[int], skip_special: bool = True) -> Iterator[str]:
+        """Yield for every id the text that it completes, possibly none: a character may span several ids.
+
+        One more item at the end carries what was left over, normally nothing.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        for id_ in ids:
+            yield decoder.decode(self._encoding.decode_bytes(self._kept([id_], skip_special)))
+        yield decoder.decode(b"", final=True)
+
+    def _kept(self, ids: Iterable[int], skip_special: bool) -> list[int]:
+        return [id_ for id_ in ids if not (skip_special and id_ in self._special_set)]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Cut ``text`` like the official code: every 400,000 characters, and runs of over 25,000 (non-)spaces."""
+    for start in range(0, len(text), _MAX_PIECE_CHARS):
+        piece, cut_at = text[start : start + _MAX_PIECE_CHARS], 0
+        # The runs tile the piece; only one that ends at the length limit, with more of its kind behind it, is
+        # a cut.
+        for run in _LONG_RUN.finditer(piece):
+            end = run.end()
+            if len(run[0]) == 25_000 and end < len(piece) and piece[end].isspace() == run[0].isspace():
+                yield piece[cut_at:end]
+                cut_at = end
+        yield piece[cut_at:]
+
+
+def train_bpe(texts: Iterable[str], num_ranks: int, pattern: str = QWEN2_PATTERN) -> TextTokenizer:
+    """Train a byte-level BPE of ``num_ranks`` ranks, or fewer if the texts have no more pairs to merge.
+
+    Special tokens follow the ranks, named as in the release, only as many as needed.
+    Works on the counts of distinct words, so that the size of the corpus hardly matters.
+    """
+    if num_ranks < 256:
+        raise ValueError(f"a byte-level BPE needs at least 256 ranks, not {num_ranks}")
+    split = regex.compile(pattern)
+    counts = Counter(word for text in texts for word in split.findall(text))
+    words = [[bytes([byte]) for byte in word.encode()] for word in counts]
+    weights = list(counts.values())
+    pairs: Counter[tuple[bytes, bytes]] = Counter()
+    holders: defaultdict[tuple[bytes, bytes], set[int]] = defaultdict(set)  # pair -> words that (once) had it
+    for index, word in enumerate(words):
+        for pair in pairwise(word):
+            pairs[pair] += weights[index]
+            holders[pair].add(index)
+
+    ranks = {bytes([byte]): byte for byte in range(256)}
+    while len(ranks) < num_ranks and pairs:
+        best = max(pairs, key=lambda pair: (pairs[pair], pair))
+        if pairs[best] <= 0:
+            break
+        ranks.setdefault(best[0] + best[1], len(ranks))
+        for index in holders.pop(best):
+            old = words[index]
+            words[index] = new = _merge(old, best)
+            for pair in pairwise(old):
+                pairs[pair] -= weights[index]
+            for pair in pairwise(new):
+                pairs[pair] += weights[index]
+                holders[pair].add(index)
+        del pairs[best]
+    special = {name: len(ranks) + i for i, name in enumerate(special_token_names())}
+    return TextTokenizer(ranks, special, pattern)
+
+
+def _merge(word: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
+    merged: list[bytes] = []
+    i = 0
+    while i < len(word):
+        if tuple(word[i : i + 2]) == pair:
+            merged.append(word[i] + word[i + 1])
+            i += 2
+        else:
+            merged.append(word[i])
+            i += 1
+    return merged

@@ -1,0 +1,84 @@
+"""The training loss of the audio LLM: one masked cross-entropy per row, added."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from kimi_audio.lm.model import AudioLM
+from kimi_audio.sequence import Batch
+
+_EPS = 1e-4  # of the official denominator: a row without loss gives 0, not a division by zero
+_CHUNK_POSITIONS = (
+    2048  # scores of so many positions are in memory at once: 1.4 GB at the released vocabulary
+)
+
+
+@dataclass(frozen=True)
+class RowLoss:
+    """The cross-entropy of one row, summed, and the number of ids in it."""
+
+    total: Tensor  # [] float32
+    count: Tensor  # [] int64
+
+    @property
+    def mean(self) -> Tensor:
+        """The official mean."""
+        return self.total / (self.count + _EPS)
+
+
+@dataclass(frozen=True)
+class LMLoss:
+    """The losses of both rows."""
+
+    text: RowLoss
+    audio: RowLoss
+
+    @property
+    def mean(self) -> Tensor:
+        """The official loss: the sum of the two means."""
+        return self.text.mean + self.audio.mean
+
+
+def lm_loss(model: AudioLM, batch: Batch) -> LMLoss:
+    """Return the losses of a batch; scores are computed only where there is a loss."""
+    hidden = model.model(
+        batch.audio_ids,
+        batch.text_ids,
+        is_continuous=batch.is_continuous,
+        features=batch.features,
+        positions=batch.positions,
+        attention_mask=batch.attention_mask,
+    )
+    assert hidden.audio is not None
+    return LMLoss(
+        text=row_loss(hidden.text, model.lm_head, batch.text_ids, batch.text_loss),
+        audio=row_loss(hidden.audio, model.mimo_output, batch.audio_ids, batch.audio_loss),
+    )
+
+
+def row_loss(hidden: Tensor, head: nn.Module, ids: Tensor, mask: Tensor) -> RowLoss:
+    """Return the cross-entropy of the masked ids, each predicted from the position before it.
+
+    Args:
+        hidden: [B, T, hidden], the states below the head.
+        head: hidden states to scores.
+        ids: [B, T].
+        mask: [B, T] bool, the ids to be predicted.
+    """
+    mask = mask[:, 1:]
+    states, labels = hidden[:, :-1][mask], ids[:, 1:][mask]
+    total = hidden.new_zeros((), dtype=torch.float32)
+    chunks = list(zip(states.split(_CHUNK_POSITIONS), labels.split(_CHUNK_POSITIONS), strict=True))
+    for state, label in chunks:
+        if len(chunks) == 1:
+            total = total + _cross_entropy(head, state, label)
+        else:  # do not keep every chunk's scores for the backward pass
+            total = total + checkpoint(_cross_entropy, head, state, label, use_reentrant=False)
+    return RowLoss(total, mask.sum())
+
+
+def _cross_entropy(head: nn.Module, states: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(head(states).float(), labels, reduction="sum")
