@@ -1,0 +1,1 @@
+"""Training data: texts, generated speech, corpora on disk and their augmentation."""

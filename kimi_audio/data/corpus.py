@@ -1,0 +1,176 @@
+"""The generated corpora that nano learns from and is judged by."""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from rich.progress import Progress
+
+from kimi_audio.data.manifest import COMPLETED, SplitWriter
+from kimi_audio.data.qa import side, take_questions
+from kimi_audio.data.sentences import take_sentences
+from kimi_audio.data.synthesis import resample, synthesise_all
+from kimi_audio.data.text import normalise
+from kimi_audio.data.voices import ASSISTANT, RESERVED, SEEN, Delivery, Voice, draw_delivery
+from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
+
+SHARD = 3000  # utterances of one training split
+CHUNK = 64  # utterances per job: long enough that festival's start does not matter
+Speak = Callable[[Sequence[tuple[str, Delivery]]], list[tuple[np.ndarray, int]]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One text to be spoken, and how; ``answer``, ``key`` and ``essential`` where it is a question."""
+
+    text: str
+    delivery: Delivery
+    kind: str
+    answer: str | None = None
+    key: str | None = None
+    essential: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Number of utterances of every split."""
+
+    assistant_answers: int = 2500
+    assistant_sentences: int = 2500
+    asr: int = 12_000
+    questions: int = 9_000
+    evaluation: int = 200
+
+
+def plan(recipe: Recipe, seed: int) -> dict[str, Callable[[], list[Line]]]:
+    """Return how the lines of every split are drawn, in the order of building.
+
+    Large sets come in shards (``asr-0``, ``asr-1``), so that training can begin with the first. Each set has its
+    own random numbers.
+    """
+
+    def generator(name: str) -> random.Random:
+        return random.Random(f"{seed}:{name}")  # noqa: S311 (texts, not secrets)
+
+    count = recipe.evaluation
+    splits: dict[str, Callable[[], list[Line]]] = {
+        "assistant": lambda: assistant_lines(recipe, generator("assistant")),
+    }
+    training = {
+        "asr": (recipe.asr, lambda: sentence_lines(recipe.asr, generator("asr"), SEEN, reserved=False)),
+        "questions": (
+            recipe.questions,
+            lambda: question_lines(recipe.questions, generator("questions"), SEEN, reserved=False),
+        ),
+    }
+    for name, (total, draw) in training.items():
+        drawn = cache(draw)
+        for shard, start in enumerate(range(0, total, SHARD)):
+            splits[f"{name}-{shard}"] = lambda drawn=drawn, start=start: drawn()[start : start + SHARD]
+    splits |= {
+        "eval-asr-seen": lambda: sentence_lines(count, generator("eval-asr-seen"), SEEN, reserved=True),
+        "eval-asr-unseen": lambda: sentence_lines(count, generator("eval-asr-unseen"), RESERVED, reserved=True),
+        "eval-qa-seen": lambda: question_lines(count, generator("eval-qa-seen"), SEEN, reserved=True),
+        "eval-qa-unseen": lambda: question_lines(count, generator("eval-qa-unseen"), RESERVED, reserved=True),
+    }
+    return splits
+
+
+def assistant_lines(recipe: Recipe, generator: random.Random) -> list[Line]:
+    """Return what the assistant's voice says: replies of the training side and general sentences, mixed."""
+    replies = {item.answer: item.kind for item in side(reserved=False)}
+    kept = generator.sample(sorted(replies), min(recipe.assistant_answers, len(replies)))
+    lines = [Line(answer, ASSISTANT, replies[answer]) for answer in kept]
+    texts = take_sentences(recipe.assistant_sentences, generator, reserved=False)
+    lines += [Line(text, ASSISTANT, "sentence") for text in texts]
+    generator.shuffle(lines)
+    return lines
+
+
+def sentence_lines(count: int, generator: random.Random, voices: tuple[Voice, ...], reserved: bool) -> list[Line]:
+    """Return general sentences of one side, each in a random delivery."""
+    texts = take_sentences(count, generator, reserved)
+    return [Line(text, draw_delivery(generator, voices), "sentence") for text in texts]
+
+
+def question_lines(count: int, generator: random.Random, voices: tuple[Voice, ...], reserved: bool) -> list[Line]:
+    """Return questions of one side, each in a random delivery."""
+    items = take_questions(2 * count if reserved else count, generator, reserved)
+    if reserved:  # an evaluation asks no question twice
+        items = list(dict.fromkeys(items))[:count]
+    return [
+        Line(item.question, draw_delivery(generator, voices), item.kind, item.answer, item.key, item.essential)
+        for item in items
+    ]
+
+
+def build(
+    out_folder: Path | str,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    workers: int = 2,
+    speak: Speak = synthesise_all,
+) -> None:
+    """Build all splits under ``out_folder``; finished ones are kept, a half-made one is continued.
+
+    Raises:
+        ValueError: a speech engine is missing.
+    """
+    with Progress() as progress:
+        for name, draw in plan(recipe or Recipe(), seed).items():
+            folder = Path(out_folder) / name
+            if (folder / COMPLETED).exists():
+                continue
+            rates_hz = (INPUT_RATE_HZ, OUTPUT_RATE_HZ) if name == "assistant" else (INPUT_RATE_HZ,)
+            build_split(folder, draw(), rates_hz, workers, speak, progress)
+
+
+def build_split(
+    folder: Path, lines: list[Line], rates_hz: tuple[int, ...], workers: int, speak: Speak, progress: Progress
+) -> None:
+    """Speak the lines in order and append them to the split."""
+    writer = SplitWriter(folder, rates_hz)
+    task = progress.add_task(folder.name, total=len(lines), completed=writer.done)
+    completed = False
+    try:
+        for line, (samples, rate_hz) in _spoken(lines[writer.done :], workers, speak):
+            delivery = line.delivery
+            writer.add(
+                {target: resample(samples, rate_hz, target) for target in rates_hz},
+                id=f"{folder.name}-{writer.done:05d}",
+                text=line.text,
+                transcript=normalise(line.text),
+                kind=line.kind,
+                voice=delivery.voice.name,
+                rate=delivery.rate,
+                pitch=delivery.pitch,
+                answer=line.answer,
+                key=line.key,
+                essential=line.essential,
+            )
+            progress.advance(task)
+        completed = True
+    finally:
+        writer.close(completed)
+
+
+def _spoken(lines: list[Line], workers: int, speak: Speak) -> Iterator[tuple[Line, tuple[np.ndarray, int]]]:
+    """Speak in chunks, ``workers`` of them at a time; the engines are processes, so threads are enough."""
+    chunks = [lines[start : start + CHUNK] for start in range(0, len(lines), CHUNK)]
+
+    def speak_chunk(chunk: list[Line]) -> list[tuple[np.ndarray, int]]:
+        return speak([(line.text, line.delivery) for line in chunk])
+
+    with ThreadPoolExecutor(workers) as pool:
+        # A few chunks ahead only: all at once would hold the whole corpus in memory.
+        ahead = workers + 1
+        jobs = [pool.submit(speak_chunk, chunk) for chunk in chunks[:ahead]]
+        for index, chunk in enumerate(chunks):
+            spoken = jobs[index].result()
+            if index + ahead < len(chunks):
+                jobs.append(pool.submit(speak_chunk, chunks[index + ahead]))
+            yield from zip(chunk, spoken, strict=True)
