@@ -26,9 +26,7 @@ def test_scores(reference, cases, template, lm):
     for name, case in cases.items():
         batch = collate([template.prompt(case["messages"], case["output_type"])], lm.config.pad_id)
         with torch.inference_mode():
-            output = lm(
-                batch.audio_ids, batch.text_ids, is_continuous=batch.is_continuous, features=batch.features
-            )
+            output = lm(batch.audio_ids, batch.text_ids, is_continuous=batch.is_continuous, features=batch.features)
         for row, logits in (("text", output.text_logits), ("audio", output.audio_logits)):
             last, mean = expected[f"{name}.{row}_logits_last"], expected[f"{name}.{row}_logits_mean"]
             assert (logits[0, -1] - last).abs().max() < 1e-4 * last.std(), (name, row)
