@@ -1,0 +1,1 @@
+"""Semantic tokens to sound: flow matching to a mel spectrogram, then the vocoder."""

@@ -103,9 +103,7 @@ def _plain_anti_aliased_snake(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """The textbook form, which replicates the activated signal, not the input: [B, C, L]."""
     channels = x.shape[1]
     taps = lowpass_filter().to(x).expand(channels, 1, TAPS)
-    up = F.conv_transpose1d(F.pad(x, (5, 5), mode="replicate"), 2 * taps, stride=2, groups=channels)[
-        ..., 15:-15
-    ]
+    up = F.conv_transpose1d(F.pad(x, (5, 5), mode="replicate"), 2 * taps, stride=2, groups=channels)[..., 15:-15]
     activated = F.pad(up + b * (up * a).sin().square(), (5, 6), mode="replicate")
     return F.conv1d(activated, taps, stride=2, groups=channels)
 
@@ -142,12 +140,9 @@ class AMPBlock(nn.Module):
     def __init__(self, channels: int, kernel: int, dilations: tuple[int, ...], edges: Edges) -> None:
         super().__init__()
         self.convs1 = nn.ModuleList(
-            nn.Conv1d(channels, channels, kernel, dilation=d, padding=d * (kernel - 1) // 2)
-            for d in dilations
+            nn.Conv1d(channels, channels, kernel, dilation=d, padding=d * (kernel - 1) // 2) for d in dilations
         )
-        self.convs2 = nn.ModuleList(
-            nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) // 2) for _ in dilations
-        )
+        self.convs2 = nn.ModuleList(nn.Conv1d(channels, channels, kernel, padding=(kernel - 1) // 2) for _ in dilations)
         self.activations = nn.ModuleList(AntiAliasedSnake(channels, edges) for _ in range(2 * len(dilations)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -178,9 +173,7 @@ class BigVGAN(nn.Module):
             up = nn.ConvTranspose1d(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2)
             self.ups.append(nn.ModuleList([up]))
             channels //= 2
-            for size, dilations in zip(
-                config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True
-            ):
+            for size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True):
                 self.resblocks.append(AMPBlock(channels, size, dilations, edges))
         self.activation_post = AntiAliasedSnake(channels, edges)
         self.conv_post = nn.Conv1d(channels, 1, 7, padding=3, bias=False)

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kimi_audio.config import FlowConfig, VocoderConfig
+from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN, from_released
 
 
@@ -25,9 +26,7 @@ def vocoder_config(reference: Path) -> VocoderConfig:
 
 @pytest.fixture(scope="session")
 def flow_config(reference: Path) -> FlowConfig:
-    return FlowConfig.from_dict(
-        yaml.safe_load((reference / "checkpoint/audio_detokenizer/config.yaml").read_text())
-    )
+    return FlowConfig.from_dict(yaml.safe_load((reference / "checkpoint/audio_detokenizer/config.yaml").read_text()))
 
 
 @pytest.fixture(scope="session")
@@ -40,4 +39,13 @@ def vocoder(vocoder_config: VocoderConfig, released_vocoder: dict[str, Tensor]) 
     """The reference values come from the plain PyTorch activation, hence its edges."""
     model = BigVGAN(vocoder_config, edges="activated")
     model.load_state_dict(from_released(released_vocoder))
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def dit(reference: Path, flow_config: FlowConfig) -> DiT:
+    released = torch.load(reference / "checkpoint/audio_detokenizer/model.pt", weights_only=True)["state_dict"]
+    prefix = "speech_model."
+    model = DiT(flow_config.dit)
+    model.load_state_dict({n.removeprefix(prefix): t for n, t in released.items() if n.startswith(prefix)})
     return model.eval().requires_grad_(False)
