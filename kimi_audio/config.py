@@ -195,7 +195,12 @@ class FlowConfig(Config):
             "rope_base": base,
             "rope_interpolation_factor": 1.0,
         }
-        return {"model": {"dit": dit}, "normalize_mel": True, "mel_mean": self.mel_mean, "mel_std": self.mel_std}
+        return {
+            "model": {"dit": dit},
+            "normalize_mel": True,
+            "mel_mean": self.mel_mean,
+            "mel_std": self.mel_std,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,3 +227,11 @@ class VocoderConfig(Config):
     upsample_kernel_sizes: tuple[int, ...]
     resblock_kernel_sizes: tuple[int, ...]
     resblock_dilation_sizes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Config):
+    """How a model is best used (``generation_config.json``); the defaults are those of the release."""
+
+    segment_s: float = key("kimi_audio_segment_s", default=30.0)  # longer recordings are transcribed in pieces
+    ode_steps: int = key("kimi_audio_ode_steps", default=30)  # grid points of the flow's solver

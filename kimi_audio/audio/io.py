@@ -95,7 +95,9 @@ def _read(source: AudioSource) -> tuple[np.ndarray, int, str]:
             return *_decode(file, str(path)), str(path)
     if hasattr(source, "read"):
         return *_decode(source, "the given file"), "the given file"
-    raise ValueError(f"audio must be a path, bytes, a binary file or samples with their rate, not {type(source).__name__}")
+    raise ValueError(
+        f"audio must be a path, bytes, a binary file or samples with their rate, not {type(source).__name__}"
+    )
 
 
 def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:

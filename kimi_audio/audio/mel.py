@@ -12,7 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kimi_audio.config import VocoderConfig
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME, SAMPLES_PER_WHISPER_FRAME
+from kimi_audio.units import (
+    INPUT_RATE_HZ,
+    OUTPUT_RATE_HZ,
+    OUTPUT_SAMPLES_PER_MEL_FRAME,
+    SAMPLES_PER_WHISPER_FRAME,
+)
 
 WHISPER_N_FFT = 400
 LOG_MEL_FLOOR = math.log(1e-5)  # the vocoder mel of silence: -11.5129

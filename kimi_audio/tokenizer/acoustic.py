@@ -53,5 +53,3 @@ class AcousticEncoder(WhisperEncoder):
 def stack_frames(frames: Tensor) -> Tensor:
     """Put 4 consecutive frames side by side: [..., 4N, D] to [..., N, 4D]."""
     return frames.unflatten(-2, (-1, ENCODER_FRAMES_PER_TOKEN)).flatten(-2)
-
-

@@ -68,10 +68,10 @@ class WhisperEncoder(nn.Module):
         self.embed_positions = nn.Embedding(config.max_frames, config.hidden_size)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(num_layers))
 
-    def init_positions(self) -> None:
-        """Set the positions to Whisper's sinusoids, from which training starts."""
+    def init_positions(self, scale: float) -> None:
+        """Set the positions to ``scale`` times Whisper's sinusoids, from which training starts."""
         with torch.no_grad():
-            self.embed_positions.weight.copy_(sinusoids(*self.embed_positions.weight.shape))
+            self.embed_positions.weight.copy_(scale * sinusoids(*self.embed_positions.weight.shape))
 
     def encode(self, mel: Tensor, mask: Tensor | None) -> Tensor:
         """Encode windows.

@@ -3,7 +3,10 @@
 Shapes: L samples at 16 kHz, W windows.
 """
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from kimi_audio.units import SAMPLES_PER_TOKEN, SAMPLES_PER_WINDOW
@@ -25,6 +28,6 @@ def whole_tokens(samples: int) -> int:
     return -(-samples // SAMPLES_PER_TOKEN) * SAMPLES_PER_TOKEN
 
 
-def stack_padded(windows: list[Tensor], length_samples: int) -> Tensor:
+def stack_padded(windows: Sequence[Tensor], length_samples: int) -> Tensor:
     """Fill windows up with silence to ``length_samples`` and stack them to [W, length_samples]."""
-    return torch.stack([torch.nn.functional.pad(window, (0, length_samples - len(window))) for window in windows])
+    return torch.stack([F.pad(window, (0, length_samples - len(window))) for window in windows])

@@ -81,7 +81,7 @@ def train(
     with log, Progress(*columns, TextColumn("{task.fields[scores]}"), refresh_per_second=1) as progress:
         bar = progress.add_task(folder.name, total=config.steps, completed=start, scores="")
         try:
-            for step in range(start, config.steps):  # noqa: B007 (read after an interrupt)
+            for step in range(start, config.steps):
                 started = time.perf_counter()
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(step, config)
@@ -97,7 +97,11 @@ def train(
                 optimizer.step()
                 done = step + 1
                 if done % config.log_every_steps == 0 or done == config.steps:
-                    row: dict[str, Any] = {"step": done, "lr": learning_rate(step, config), "grad_norm": float(norm)}
+                    row: dict[str, Any] = {
+                        "step": done,
+                        "lr": learning_rate(step, config),
+                        "grad_norm": float(norm),
+                    }
                     row |= {name: float(value) for name, value in losses.items()}
                     row["step_s"] = time.perf_counter() - started
                     due = evaluate_every_steps and done % evaluate_every_steps == 0
@@ -105,7 +109,10 @@ def train(
                         row |= evaluate()
                     log.write(json.dumps(row) + "\n")
                     log.flush()
-                    progress.update(bar, scores=" ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "lr")))
+                    progress.update(
+                        bar,
+                        scores=" ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "lr")),
+                    )
                 progress.update(bar, completed=done)
                 if done % config.checkpoint_every_steps == 0 or done == config.steps:
                     save(folder, module, optimizer, done)
@@ -140,3 +147,15 @@ def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) ->
     module.load_state_dict(state["module"])
     optimizer.load_state_dict(state["optimizer"])
     return state["step"]
+
+
+def load_module_state(folder: Path, module: nn.Module) -> None:
+    """Load the weights of a run into its module.
+
+    Raises:
+        ValueError: the run has no checkpoint.
+    """
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        raise ValueError(f"{folder} holds no training run")
+    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["module"])

@@ -1,0 +1,337 @@
+"""KimiAudio: the composed system. Hear (tokenizers), think (LLM), speak (detokenizer)."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from kimi_audio import checkpoint
+from kimi_audio.audio.io import AudioSource, load_audio
+from kimi_audio.audio.segments import cut_at_pauses
+from kimi_audio.chat import ChatTemplate, Message, OutputType
+from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer
+from kimi_audio.lm.generate import FinishReason, GenerationOptions, Reply, generate, stream
+from kimi_audio.lm.model import AudioLM
+from kimi_audio.lm.sampling import SamplingOptions
+from kimi_audio.sequence import AudioTokens
+from kimi_audio.tokenizer.acoustic import AcousticEncoder
+from kimi_audio.tokenizer.semantic import SemanticTokenizer
+from kimi_audio.tokenizer.text import TextTokenizer
+from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
+
+logger = logging.getLogger(__name__)
+
+Chat = Iterable[Message | Mapping[str, Any]]
+ASR_INSTRUCTION = "Please transcribe the spoken content into written text."
+TTS_INSTRUCTION = "Please read the following text aloud: "
+
+
+@dataclass(frozen=True)
+class StreamChunk:
+    """What became known since the last chunk of a streamed reply."""
+
+    text: str
+    audio: Tensor  # [L] float32 at 24 kHz, on the CPU; may be empty
+    is_final: bool
+    finish_reason: FinishReason | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole reply."""
+
+    text: str
+    audio: Tensor | None  # [L] float32 at 24 kHz, on the CPU; None in text mode
+    finish_reason: FinishReason
+
+
+class KimiAudio:
+    """Speech recognition, audio questions, conversation and speech from one model.
+
+    Args:
+        model_path: "nano", a model folder in the released layout, or a hub id.
+        load_detokenizer: without it only text comes out, and a third of the memory is saved.
+        device: by default CUDA where there is one, else the CPU.
+        dtype: by default bfloat16 on CUDA and float32 on the CPU. The semantic tokenizer is always float32.
+        semantic_tokenizer: folder of the semantic tokenizer, if it is neither in nor beside the model's folder.
+
+    Raises:
+        ValueError: there is no such model, or its files are incomplete or damaged.
+        ConnectionError: it would have to be downloaded and the hub cannot be reached.
+        MemoryError: it does not fit.
+        RuntimeError: the device does not exist.
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] = checkpoint.NANO,
+        load_detokenizer: bool = True,
+        *,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        semantic_tokenizer: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.device = find_device(device)
+        self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
+        folder = checkpoint.find_model(model_path, with_detokenizer=load_detokenizer)
+        semantic_folder = Path(semantic_tokenizer) if semantic_tokenizer else checkpoint.find_semantic_tokenizer(folder)
+        if checkpoint.is_base_model(model_path):
+            logger.warning("%s is the base model: it continues sequences and does not follow instructions", model_path)
+        self.folder = folder
+        self.settings = checkpoint.load_settings(folder)
+        self.text_tokenizer = TextTokenizer.load(folder)
+        self.semantic: SemanticTokenizer = checkpoint.load_semantic(semantic_folder, self.device)
+        self.acoustic: AcousticEncoder = checkpoint.load_acoustic(folder, self.device, self.dtype)
+        self.lm: AudioLM = checkpoint.load_lm(folder, self.device, self.dtype)
+        self.template = ChatTemplate.of(self.lm.config, self.text_tokenizer, self.encode_audio)
+        self.detokenizer = self._load_detokenizer() if load_detokenizer else None
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str] = checkpoint.NANO, **options: Any) -> Self:
+        """Load a model by name; options as for the constructor."""
+        return cls(name, **options)
+
+    def _load_detokenizer(self) -> Detokenizer:
+        dit, flow_config = checkpoint.load_flow(self.folder, self.device, self.dtype)
+        # The vocoder stays in float32: in bfloat16 its 8-bit significand is heard as noise.
+        vocoder, vocoder_config = checkpoint.load_vocoder(self.folder, self.device)
+        plan = ChunkPlan(ode_steps=self.settings.ode_steps)
+        return Detokenizer(dit, vocoder, flow_config, vocoder_config, plan)
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move all components."""
+        self.device = find_device(device)
+        for module in (self.semantic, self.acoustic, self.lm):
+            module.to(self.device)
+        if self.detokenizer is not None:
+            old = self.detokenizer
+            dit, vocoder = old.dit.to(self.device), old.vocoder.to(self.device)
+            self.detokenizer = Detokenizer(dit, vocoder, old.flow_config, old.vocoder_config, old.plan)
+        return self
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Hearing
+
+    def encode_audio(self, source: AudioSource | AudioTokens) -> AudioTokens:
+        """Return codes [N] and acoustic features [N, D] of a recording, on the CPU.
+
+        Args:
+            source: a path, the bytes of an audio file, an open file, samples with their rate, or ready tokens.
+        """
+        if isinstance(source, AudioTokens):
+            return source
+        wav = load_audio(source, INPUT_RATE_HZ).to(self.device)
+        return AudioTokens(self.semantic.encode_wav(wav).cpu(), self.acoustic.features(wav).cpu())
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # The official call, and its streamed form
+
+    def generate(
+        self,
+        chats: Chat,
+        output_type: OutputType = "text",
+        audio_temperature: float = 0.0,
+        audio_top_k: int = 5,
+        text_temperature: float = 0.0,
+        text_top_k: int = 5,
+        audio_repetition_penalty: float = 1.0,
+        audio_repetition_window_size: int = 64,
+        text_repetition_penalty: float = 1.0,
+        text_repetition_window_size: int = 16,
+        max_new_tokens: int = -1,
+        *,
+        seed: int | None = None,
+    ) -> tuple[Tensor | None, str]:
+        """Reply to a conversation; the signature of the official package.
+
+        Args:
+            chats: messages, each a dictionary with ``role``, ``message_type`` and ``content``, or a ``Message``.
+            output_type: "text", or "both" for text and speech.
+            audio_temperature: of the codes; 0 takes the likeliest.
+            audio_top_k: of the codes; 0 draws from all.
+            text_temperature: of the text.
+            text_top_k: of the text.
+            audio_repetition_penalty: above 1 disfavours codes of the window below.
+            audio_repetition_window_size: in codes.
+            text_repetition_penalty: above 1 disfavours text tokens of the window below.
+            text_repetition_window_size: in text tokens.
+            max_new_tokens: length of the reply in steps; -1 leaves it to the model and its context.
+            seed: makes sampling and the noise of the speech repeatable; None draws a new one.
+
+        Returns:
+            Waveform [1, L] in float32 at 24 kHz on the CPU (None for text), and the text.
+
+        Raises:
+            ValueError: messages are malformed, audio cannot be read, or the history does not fit the context.
+        """
+        options = GenerationOptions(
+            output_type=output_type,
+            text=SamplingOptions(text_temperature, text_top_k, text_repetition_penalty, text_repetition_window_size),
+            audio=SamplingOptions(
+                audio_temperature, audio_top_k, audio_repetition_penalty, audio_repetition_window_size
+            ),
+            max_new_tokens=None if max_new_tokens == -1 else max_new_tokens,
+        )
+        answer = self.answer(chats, options, seed=seed)
+        return None if answer.audio is None else answer.audio[None], answer.text
+
+    def answer(
+        self,
+        messages: Chat,
+        options: GenerationOptions | None = None,
+        *,
+        seed: int | None = None,
+        voice: AudioSource | None = None,
+    ) -> Answer:
+        """Reply to a conversation and tell why the reply ended.
+
+        Args:
+            messages: the conversation.
+            options: output type, sampling and limits.
+            seed: see ``generate``.
+            voice: a recording whose voice the speech takes on, as far as the detokenizer was trained to.
+        """
+        options = options or GenerationOptions()
+        self._check_output(options.output_type)
+        prompt = self.template.prompt(messages, options.output_type)
+        generator = _generator(seed, self.device)
+        (reply,) = generate(self.lm, [prompt], self.text_tokenizer.special, options, generators=[generator])
+        audio = self.synthesise(reply.codes, seed=seed, voice=voice) if options.output_type == "both" else None
+        return Answer(self._text(reply), audio, reply.finish_reason)
+
+    def stream(
+        self,
+        messages: Chat,
+        output_type: OutputType = "both",
+        *,
+        options: GenerationOptions | None = None,
+        seed: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[StreamChunk]:
+        """Yield text and sound while they are made; the last chunk is final.
+
+        Args:
+            messages: the conversation.
+            output_type: "text", or "both" for text and speech.
+            options: sampling and limits; its output type gives way to ``output_type``.
+            seed: see ``generate``.
+            cancelled: asked before every step; True ends the reply.
+        """
+        options = replace(options or GenerationOptions(), output_type=output_type)
+        self._check_output(output_type)
+        prompt = self.template.prompt(messages, output_type)
+        events = stream(
+            self.lm,
+            [prompt],
+            self.text_tokenizer.special,
+            options,
+            generators=[_generator(seed, self.device)],
+            cancelled=cancelled,
+        )
+        silence = torch.zeros(0)
+        noise = _generator(seed, "cpu")
+        state = self.detokenizer.init_state() if self.detokenizer else None
+        codes: list[int] = []
+        ids: list[int] = []
+        shown = ""
+        wanted = self.detokenizer.plan.first_chunk_tokens if self.detokenizer else 0
+        for event in events:
+            ids += [] if event.text_id is None else [event.text_id]
+            codes += [] if event.code is None else [event.code]
+            whole = self.text_tokenizer.decode(ids, skip_special=True)
+            # A character may be spread over several tokens; until it is whole it ends in a replacement sign.
+            text = whole[len(shown) :] if event.finish_reason or not whole.endswith("�") else ""
+            shown += text
+            audio = silence
+            is_final = event.finish_reason is not None
+            if self.detokenizer and state and output_type == "both" and (is_final or len(codes) >= wanted):
+                audio, state = self.detokenizer.decode_chunk(codes, state, is_final, noise)
+                codes, wanted = [], self.detokenizer.plan.chunk_tokens
+            if text or len(audio) or is_final:
+                yield StreamChunk(text, audio.cpu(), is_final, event.finish_reason)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Everyday calls
+
+    def transcribe(self, source: AudioSource, *, instruction: str = ASR_INSTRUCTION) -> str:
+        """Return what is said in a recording of any length.
+
+        A recording longer than the model takes at once is cut at its pauses.
+        """
+        wav = load_audio(source, INPUT_RATE_HZ)
+        pieces = cut_at_pauses(wav, self.settings.segment_s)
+        texts = [self.ask((piece, INPUT_RATE_HZ), instruction) for piece in pieces]
+        return " ".join(text for text in texts if text)
+
+    def ask(self, source: AudioSource, question: str) -> str:
+        """Return the answer to a written question about a recording."""
+        messages = [Message("user", "text", question), Message("user", "audio", source)]
+        return self.answer(messages).text
+
+    def speak(self, text: str, *, voice: AudioSource | None = None, seed: int | None = None) -> Tensor:
+        """Return speech [L] at 24 kHz that says ``text``."""
+        if not text.strip():
+            raise ValueError("there is no text to speak")
+        options = GenerationOptions(output_type="both")
+        answer = self.answer([Message("user", "text", TTS_INSTRUCTION + text)], options, seed=seed, voice=voice)
+        assert answer.audio is not None
+        return answer.audio
+
+    def convert_voice(
+        self, source: AudioSource, *, voice: AudioSource | None = None, seed: int | None = None
+    ) -> Tensor:
+        """Return the recording said again [L] at 24 kHz, in the model's voice or in that of a reference recording.
+
+        How well a reference is followed depends on the voices that the detokenizer was trained on.
+        """
+        self._check_output("both")
+        codes = self.semantic.encode_wav(load_audio(source, INPUT_RATE_HZ).to(self.device))
+        return self.synthesise(codes.tolist(), seed=seed, voice=voice)
+
+    def synthesise(self, codes: list[int], *, seed: int | None = None, voice: AudioSource | None = None) -> Tensor:
+        """Return speech [L] at 24 kHz, on the CPU, of semantic codes."""
+        self._check_output("both")
+        assert self.detokenizer is not None
+        state = None
+        if voice is not None:
+            prompt = self.semantic.encode_wav(load_audio(voice, INPUT_RATE_HZ).to(self.device)).tolist()
+            state = self.detokenizer.prefill(prompt, load_audio(voice, OUTPUT_RATE_HZ).to(self.device))
+        return self.detokenizer.decode(codes, state, _generator(seed, "cpu")).cpu()
+
+    def _text(self, reply: Reply) -> str:
+        return self.text_tokenizer.decode(reply.text_ids, skip_special=True)
+
+    def _check_output(self, output_type: str) -> None:
+        if output_type == "both" and self.detokenizer is None:
+            raise ValueError("speech needs the detokenizer; load the model with load_detokenizer=True")
+
+
+def find_device(device: str | torch.device | None) -> torch.device:
+    """Return the wanted device, or the best there is.
+
+    Raises:
+        RuntimeError: the machine has no such device.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError:
+        raise RuntimeError(f"there is no device {device!r}; use cpu, cuda, or cuda:N") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("there is no CUDA device on this machine, or torch was built without it; use --device cpu")
+    return found
+
+
+def _generator(seed: int | None, device: torch.device | str) -> torch.Generator:
+    generator = torch.Generator(device)
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    return generator

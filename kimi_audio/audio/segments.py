@@ -1,0 +1,32 @@
+"""Cutting long recordings at their pauses."""
+
+import torch
+from torch import Tensor
+
+from kimi_audio.units import INPUT_RATE_HZ
+
+FRAME_SAMPLES = INPUT_RATE_HZ // 50  # 20 ms
+PAUSE_FRAMES = 10  # the loudness of a possible cut is that of 200 ms
+
+
+def cut_at_pauses(wav: Tensor, longest_s: float) -> list[Tensor]:
+    """Cut wav [L] at 16 kHz into pieces of at most ``longest_s``, each at the quietest place of its last half.
+
+    Nothing is lost: the pieces joined are the recording.
+    """
+    longest = int(longest_s * INPUT_RATE_HZ)
+    pieces = []
+    while len(wav) > longest:
+        cut = _quietest(wav, longest // 2, longest)
+        pieces.append(wav[:cut])
+        wav = wav[cut:]
+    return [*pieces, wav]
+
+
+def _quietest(wav: Tensor, begin: int, end: int) -> int:
+    """Return the sample in the middle of the quietest 200 ms between two samples."""
+    frames = wav[begin : end - (end - begin) % FRAME_SAMPLES].unflatten(0, (-1, FRAME_SAMPLES))
+    power = frames.square().mean(1)
+    width = min(PAUSE_FRAMES, len(power))
+    loudness = power.unfold(0, width, 1).mean(1)
+    return begin + (int(torch.argmin(loudness)) + width // 2) * FRAME_SAMPLES
