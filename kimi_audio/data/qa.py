@@ -364,7 +364,7 @@ def _candidates(kind: str) -> frozenset[str]:
 
 def _mentions(words: list[str], candidates: frozenset[str]) -> list[str]:
     """Find the candidates in order, the longest first where one begins another (``twenty``, ``twenty one``)."""
-    longest = max(len(candidate.split()) for candidate in candidates)
+    longest = _longest(candidates)
     found, start = [], 0
     while start < len(words):
         for length in range(longest, 0, -1):
@@ -376,3 +376,8 @@ def _mentions(words: list[str], candidates: frozenset[str]) -> list[str]:
         else:
             start += 1
     return found
+
+
+@cache
+def _longest(candidates: frozenset[str]) -> int:
+    return max(len(candidate.split()) for candidate in candidates)
