@@ -316,6 +316,22 @@ def side(reserved: bool) -> tuple[QAItem, ...]:
     return tuple(item for item in all_items() if is_reserved(item.key) == reserved)
 
 
+@cache
+def _by_key() -> dict[str, QAItem]:
+    return {item.key: item for item in all_items()}
+
+
+def find_item(key: str) -> QAItem:
+    """Return the question with the key that a manifest states.
+
+    Raises:
+        ValueError: there is no such question.
+    """
+    if key not in _by_key():
+        raise ValueError(f"{key!r} is not a question of the closed world; was the corpus built by another version?")
+    return _by_key()[key]
+
+
 def take_questions(count: int, generator: random.Random, reserved: bool) -> list[QAItem]:
     """Draw ``count`` questions of one side, every kind equally often where it has enough; then shuffled.
 

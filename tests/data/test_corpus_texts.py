@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kimi_audio.data.qa import all_items, is_right, side, take_questions
+from kimi_audio.data.qa import all_items, find_item, is_right, side, take_questions
 from kimi_audio.data.sentences import sentences, take_sentences
 from kimi_audio.data.splits import is_reserved
 from kimi_audio.data.text import MAX_NUMBER, normalise, number_words
@@ -170,3 +170,10 @@ def test_judging_replies(fact, reply, right):
 def test_evaluation_and_training_draw_from_every_kind():
     kinds = {item.kind for item in all_items()}
     assert {item.kind for item in take_questions(2000, random.Random(1), reserved=False)} == kinds
+
+
+def test_questions_are_found_by_their_key():
+    for item in all_items()[::100]:
+        assert find_item(item.key) is item
+    with pytest.raises(ValueError, match="not a question"):
+        find_item("add:seven:cheese/0")
