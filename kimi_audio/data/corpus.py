@@ -1,8 +1,9 @@
 """The generated corpora that nano learns from and is judged by."""
 
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -165,12 +166,17 @@ def _spoken(lines: list[Line], workers: int, speak: Speak) -> Iterator[tuple[Lin
     def speak_chunk(chunk: list[Line]) -> list[tuple[np.ndarray, int]]:
         return speak([(line.text, line.delivery) for line in chunk])
 
+    waiting: deque[tuple[list[Line], Future[list[tuple[np.ndarray, int]]]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        # A few chunks ahead only: all at once would hold the whole corpus in memory.
-        ahead = workers + 1
-        jobs = [pool.submit(speak_chunk, chunk) for chunk in chunks[:ahead]]
-        for index, chunk in enumerate(chunks):
-            spoken = jobs[index].result()
-            if index + ahead < len(chunks):
-                jobs.append(pool.submit(speak_chunk, chunks[index + ahead]))
-            yield from zip(chunk, spoken, strict=True)
+        for chunk in chunks:
+            waiting.append((chunk, pool.submit(speak_chunk, chunk)))
+            if len(waiting) > workers:  # no more ahead: all at once would hold the whole corpus in memory
+                yield from _matched(*waiting.popleft())
+        while waiting:
+            yield from _matched(*waiting.popleft())
+
+
+def _matched(
+    chunk: list[Line], spoken: Future[list[tuple[np.ndarray, int]]]
+) -> Iterator[tuple[Line, tuple[np.ndarray, int]]]:
+    return zip(chunk, spoken.result(), strict=True)
