@@ -52,17 +52,13 @@ class Message:
         if self.role not in ROLES:
             raise ValueError(f"unknown role {self.role!r}; use one of {', '.join(ROLES)}")
         if self.message_type not in MESSAGE_TYPES:
-            raise ValueError(
-                f"unknown message_type {self.message_type!r}; use one of {', '.join(MESSAGE_TYPES)}"
-            )
+            raise ValueError(f"unknown message_type {self.message_type!r}; use one of {', '.join(MESSAGE_TYPES)}")
         if self.role == "system" and self.message_type != "text":
             raise ValueError("a system message must have message_type 'text'")
         if self.message_type == "audio-text" and self.role != "assistant":
             raise ValueError("only an assistant message may have message_type 'audio-text'")
         if self.message_type == "text" and not isinstance(self.content, str):
-            raise ValueError(
-                f"the content of a text message must be a string, not {type(self.content).__name__}"
-            )
+            raise ValueError(f"the content of a text message must be a string, not {type(self.content).__name__}")
         if self.message_type == "audio":
             _check_audio(self.content)
         if self.message_type == "audio-text":
@@ -133,9 +129,7 @@ class ChatTemplate:
         """Take offset and delay from the model's config."""
         return cls(tokenizer, encode, config.audio_offset, config.delay_tokens)
 
-    def prompt(
-        self, messages: Iterable[Message | Mapping[str, Any]], output_type: OutputType = "text"
-    ) -> Sequence:
+    def prompt(self, messages: Iterable[Message | Mapping[str, Any]], output_type: OutputType = "text") -> Sequence:
         """Return what the model continues with the assistant's reply."""
         writer = self._write(messages, output_type)
         return writer.rows.add([self.tokenizer.special.assistant_start]).build()
@@ -217,9 +211,7 @@ class _Writer:
         learned = self.with_loss and assistant
         self.rows.add([self.special.media_begin])
         # Features see the future of their audio, so codes that are to be predicted come without them.
-        self.rows.add(
-            self._ids(tokens.codes), features=None if learned else tokens.features, audio_loss=learned
-        )
+        self.rows.add(self._ids(tokens.codes), features=None if learned else tokens.features, audio_loss=learned)
         self.rows.add([self.special.media_end], audio_loss=learned)
         if ends_run:
             both = self.output_type == "both"

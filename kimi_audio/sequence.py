@@ -139,9 +139,7 @@ class Batch:
     audio_ids: Tensor  # [B, T] int64
     text_ids: Tensor  # [B, T] int64
     is_continuous: Tensor  # [B, T] bool
-    features: (
-        Tensor | None
-    )  # [M, D], rows in the order of the continuous positions, batch row after batch row
+    features: Tensor | None  # [M, D], rows in the order of the continuous positions, batch row after batch row
     positions: Tensor  # [B, T] int64, restarting with every sequence
     attention_mask: Tensor | None  # [B, 1, T, T] bool, True = may attend; None = causal
     lengths: Tensor  # [B] int64
@@ -176,9 +174,7 @@ def pack(rows: list[list[Sequence]], pad_id: int, length: int | None = None) -> 
         raise ValueError(f"a row of {longest} positions does not fit into {length}")
 
     def fill(values: list[Tensor], value: int | bool) -> Tensor:
-        return torch.stack(
-            [torch.nn.functional.pad(row, (0, length - len(row)), value=value) for row in values]
-        )
+        return torch.stack([torch.nn.functional.pad(row, (0, length - len(row)), value=value) for row in values])
 
     # Filling continues the count of a row's last sequence, so that positions stay distinct inside the row's
     # cache.

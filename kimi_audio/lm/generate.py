@@ -311,6 +311,4 @@ def _steps(
         ]
         audio_ids, text_ids, positions = torch.tensor(fed, device=cache.keys.device).T[:, :, None]
         visible = min(-(-(max(position for *_, position in fed) + 1) // 64) * 64, slots)
-        output = model(
-            audio_ids, text_ids, positions=positions, cache=cache, num_slots=visible, text_only=text_only
-        )
+        output = model(audio_ids, text_ids, positions=positions, cache=cache, num_slots=visible, text_only=text_only)

@@ -163,9 +163,7 @@ class Backbone(nn.Module):
         if features is not None:
             assert is_continuous is not None, "features need is_continuous"
             adapted = self.vq_adaptor(features).to(x.dtype)
-            sqrt2 = (
-                torch.tensor(2.0, dtype=x.dtype).sqrt().item()
-            )  # rounded to the dtype, like the official tensor
+            sqrt2 = torch.tensor(2.0, dtype=x.dtype).sqrt().item()  # rounded to the dtype, like the official tensor
             heard = is_continuous.nonzero(as_tuple=True)
             x = x.index_put(heard, (x[heard] + adapted) * sqrt2)
         return x + self.embed_tokens(text_ids)
@@ -210,9 +208,7 @@ class Layer(nn.Module):
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
         self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.self_attn = Attention(
-            config.hidden_size, config.num_heads, config.num_kv_heads, config.head_size
-        )
+        self.self_attn = Attention(config.hidden_size, config.num_heads, config.num_kv_heads, config.head_size)
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.mlp = MLP(config)
 

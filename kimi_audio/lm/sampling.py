@@ -20,15 +20,8 @@ class SamplingOptions:
     repetition_window: int = 64
 
     def __post_init__(self) -> None:
-        if (
-            self.temperature < 0
-            or self.top_k < 0
-            or self.repetition_penalty <= 0
-            or self.repetition_window < 1
-        ):
-            raise ValueError(
-                f"temperature and top_k must not be negative, penalty and window must be positive: {self}"
-            )
+        if self.temperature < 0 or self.top_k < 0 or self.repetition_penalty <= 0 or self.repetition_window < 1:
+            raise ValueError(f"temperature and top_k must not be negative, penalty and window must be positive: {self}")
 
 
 class Sampler:

@@ -4,9 +4,7 @@ import torch
 from torch import Tensor
 
 
-def rotary_tables(
-    positions: Tensor, head_size: int, base: float, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
+def rotary_tables(positions: Tensor, head_size: int, base: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return cosines and sines, [B, 1, T, head_size], for positions [B, T].
 
     Angles are float32, the tables are rounded to ``dtype`` (the model's), as the official code does. They are

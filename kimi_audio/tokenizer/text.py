@@ -56,9 +56,7 @@ class TextTokenizer:
                 raise ValueError(f"{folder} has no {name}; a text tokenizer needs it")
         try:
             lines = (folder / RANKS_FILE).read_bytes().splitlines()
-            ranks = {
-                base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines if line)
-            }
+            ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines if line)}
             config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             special = {item["content"]: int(id_) for id_, item in config["added_tokens_decoder"].items()}
         except (ValueError, KeyError, TypeError) as error:
@@ -97,20 +95,34 @@ class TextTokenizer:
 
     def decode(self, ids: Iterable[int], skip_special: bool = False) -> str:
         """Return the text of ``ids``; broken UTF-8 becomes U+FFFD, specials are spelled out or skipped."""
-        return self._encoding.decode(self._kept(ids, skip_special), errors="replace")
+        return self.decode_bytes(ids, skip_special).decode("utf-8", errors="replace")
 
-    def decode_stream(self, ids: Iterable[int], skip_special: bool = True) -> Iterator[str]:
-        """Yield for every id the text that it completes, possibly none: a character may span several ids.
+    def decode_stream(self) -> "TextStream":
+        """Return a decoder for ids that come one at a time."""
+        return TextStream(self)
 
-        One more item at the end carries what was left over, normally nothing.
-        """
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        for id_ in ids:
-            yield decoder.decode(self._encoding.decode_bytes(self._kept([id_], skip_special)))
-        yield decoder.decode(b"", final=True)
+    def decode_bytes(self, ids: Iterable[int], skip_special: bool = False) -> bytes:
+        """Return the UTF-8 of ``ids``, which may begin or end inside a character."""
+        return self._encoding.decode_bytes(self._kept(ids, skip_special))
 
     def _kept(self, ids: Iterable[int], skip_special: bool) -> list[int]:
         return [id_ for id_ in ids if not (skip_special and id_ in self._special_set)]
+
+
+class TextStream:
+    """Text of a growing row of ids, without special tokens: a character that spans several ids comes out whole."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, id_: int) -> str:
+        """Return the text that this id completes, possibly none."""
+        return self._decoder.decode(self._tokenizer.decode_bytes([id_], skip_special=True))
+
+    def finish(self) -> str:
+        """Return what is left, normally nothing; a broken character becomes U+FFFD."""
+        return self._decoder.decode(b"", final=True)
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -149,18 +161,17 @@ def train_bpe(texts: Iterable[str], num_ranks: int, pattern: str = QWEN2_PATTERN
     ranks = {bytes([byte]): byte for byte in range(256)}
     while len(ranks) < num_ranks and pairs:
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
-        if pairs[best] <= 0:
-            break
         ranks.setdefault(best[0] + best[1], len(ranks))
         for index in holders.pop(best):
             old = words[index]
             words[index] = new = _merge(old, best)
             for pair in pairwise(old):
                 pairs[pair] -= weights[index]
+                if not pairs[pair]:
+                    del pairs[pair]
             for pair in pairwise(new):
                 pairs[pair] += weights[index]
                 holders[pair].add(index)
-        del pairs[best]
     special = {name: len(ranks) + i for i, name in enumerate(special_token_names())}
     return TextTokenizer(ranks, special, pattern)
 

@@ -139,6 +139,21 @@ def test_no_features_still_reach_the_adaptor(tiny_lm):
     assert all((grad == 0).all() for grad in grads)
 
 
+def test_a_decoding_step_is_one_graph_for_all_positions(tiny_lm):
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    step = torch.compile(tiny_lm, backend=count, fullgraph=True, dynamic=False)
+    ids, cache = torch.tensor([[90], [91]]), tiny_lm.new_cache(2, 16)
+    for position in range(4):
+        with torch.inference_mode():
+            step(ids, ids, positions=torch.tensor([[position], [position + 3]]), cache=cache)
+    assert len(graphs) == 1
+
+
 def test_mixed_precision(tiny_lm):
     batch = collate([sample(4, 7), sample(6, 8)], 79)
     exact = lm_loss(tiny_lm, batch).mean

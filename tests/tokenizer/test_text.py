@@ -42,10 +42,13 @@ def test_special_ids_are_spelled_out_or_skipped(tokenizer):
 
 def test_streamed_text_holds_back_broken_characters(tokenizer):
     text = "a 😀 天"
-    parts = list(tokenizer.decode_stream(tokenizer.encode(text)))
+    stream = tokenizer.decode_stream()
+    parts = [stream.push(id_) for id_ in [*tokenizer.encode(text), tokenizer.special.text_end]]
     assert "".join(parts) == text
     assert not any("\ufffd" in part for part in parts)
-    assert "".join(tokenizer.decode_stream(tokenizer.encode("😀")[:2])) == "\ufffd"
+    assert stream.finish() == ""
+    assert stream.push(tokenizer.encode("😀")[0]) == ""
+    assert stream.finish() == "\ufffd"
 
 
 @pytest.mark.parametrize("text", ["a" * 60_000, " " * 60_000, "ab cd " * 80_000])
@@ -55,8 +58,13 @@ def test_very_long_text(tokenizer, text):
 
 
 def test_long_runs_are_cut_at_25000_characters(tokenizer):
-    assert tokenizer.encode("a" * 25_000 + "bc") == tokenizer.encode("a" * 25_000) + tokenizer.encode("bc")
-    assert tokenizer.encode("the" * 8_000 + " the") == tokenizer.encode("the" * 8_000) + tokenizer.encode(" the")
+    def encode_parts(*parts: str) -> list[int]:
+        return [id_ for part in parts for id_ in tokenizer.encode(part)]
+
+    run = "x" * 24_998
+    assert tokenizer.encode(run + "the") == encode_parts(run + "th", "e")
+    assert tokenizer.encode(run + "th the") == encode_parts(run + "th", " the")
+    assert len(tokenizer.encode(run[1:] + "the")) < len(tokenizer.encode(run + "the"))
 
 
 def test_saved_and_loaded(tokenizer, tmp_path):
