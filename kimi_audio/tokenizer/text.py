@@ -110,7 +110,7 @@ class TextTokenizer:
 
 
 class TextStream:
-    """Text of a growing row of ids, without special tokens: a character that spans several ids comes out whole."""
+    """Text of a growing row of ids, without special tokens; characters come out whole."""
 
     def __init__(self, tokenizer: TextTokenizer) -> None:
         self._tokenizer = tokenizer

@@ -1,5 +1,6 @@
 """The LLM: caching, filling, packing, the two branches, mixed precision, the released size."""
 
+import pytest
 import torch
 
 from kimi_audio.config import LMConfig
@@ -139,6 +140,7 @@ def test_no_features_still_reach_the_adaptor(tiny_lm):
     assert all((grad == 0).all() for grad in grads)
 
 
+@pytest.mark.slow
 def test_a_decoding_step_is_one_graph_for_all_positions(tiny_lm):
     graphs = []
 
