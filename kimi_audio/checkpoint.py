@@ -17,7 +17,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,10 +30,11 @@ from torch import Tensor, nn
 
 from kimi_audio.config import EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
 from kimi_audio.detokenizer.dit import DiT
-from kimi_audio.detokenizer.vocoder import BigVGAN, from_released
+from kimi_audio.detokenizer.vocoder import BigVGAN, from_released, to_released
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
+from kimi_audio.tokenizer.text import TextTokenizer
 
 logger = logging.getLogger(__name__)
 Module = TypeVar("Module", bound=nn.Module)
@@ -44,12 +46,17 @@ SEMANTIC = "glm-4-voice-tokenizer"
 FLOW = "audio_detokenizer"
 VOCODER = "vocoder"
 SEMANTIC_HUB_ID = "THUDM/glm-4-voice-tokenizer"
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SPEECH_MODEL = "speech_model."  # prefix of the flow-matching network in the release
 SCALE_SUFFIX = "_int8_scale"  # row scales of a weight that is stored as int8
+INT8_MIN_SIZE = 4096  # smaller matrices are not worth their row scales
+KEPT_FLOAT = ("codebook.weight",)  # near codes are told apart by it
 
 _COMMON_FILES = [
     "config.json",
     "*.safetensors",
-    "model.safetensors.index.json",
+    INDEX,
     "tiktoken.model",
     "tokenizer_config.json",
 ]
@@ -91,7 +98,7 @@ def find_semantic_tokenizer(folder: Path) -> Path:
     for candidate in (folder / SEMANTIC, folder.resolve().parent / SEMANTIC):
         if (candidate / "config.json").exists():
             return candidate
-    return _download(SEMANTIC_HUB_ID, ["config.json", "model.safetensors"])
+    return _download(SEMANTIC_HUB_ID, ["config.json", WEIGHTS])
 
 
 def is_base_model(name: str | os.PathLike[str]) -> bool:
@@ -166,9 +173,9 @@ def load_flow(
     config = FlowConfig.from_dict(read_yaml(folder / "config.yaml"), str(folder / "config.yaml"))
     # The released pickle holds optimiser states and a resampler kernel beside the network.
     tensors = (
-        (name.removeprefix("speech_model."), t)
+        (name.removeprefix(SPEECH_MODEL), t)
         for name, t in read_weights(folder, "state_dict")
-        if name.startswith("speech_model.")
+        if name.startswith(SPEECH_MODEL)
     )
     return load_module(lambda: DiT(config.dit), tensors, str(folder), device, dtype), config
 
@@ -262,9 +269,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def read_shards(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of ``model.safetensors``, or of the shards that the index names (their names are irregular)."""
-    index = folder / "model.safetensors.index.json"
+    index = folder / INDEX
     if not index.exists():
-        yield from read_safetensors(folder / "model.safetensors")
+        yield from read_safetensors(folder / WEIGHTS)
         return
     for shard in sorted(set(read_json(index)["weight_map"].values())):
         if Path(shard).name != shard:
@@ -274,8 +281,8 @@ def read_shards(folder: Path) -> Iterator[tuple[str, Tensor]]:
 
 def read_weights(folder: Path, pickle_key: str) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of ``model.safetensors``, else those under ``pickle_key`` of ``model.pt``."""
-    if (folder / "model.safetensors").exists():
-        yield from read_safetensors(folder / "model.safetensors")
+    if (folder / WEIGHTS).exists():
+        yield from read_safetensors(folder / WEIGHTS)
         return
     path = folder / "model.pt"
     if not path.exists():
@@ -314,6 +321,71 @@ def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
 # Writing
 
 
+def save_model(
+    folder: Path,
+    *,
+    lm: AudioLM,
+    text_tokenizer: TextTokenizer,
+    acoustic: AcousticEncoder,
+    semantic: SemanticTokenizer,
+    dit: DiT,
+    flow_config: FlowConfig,
+    vocoder: BigVGAN,
+    settings: Settings | None = None,
+    int8: bool = False,
+) -> None:
+    """Write a model folder in the released layout, semantic tokenizer included.
+
+    ``config.json`` comes last, and an older one goes first: a folder that was not finished is not taken for a model.
+
+    Args:
+        folder: made if needed; files of other names in it are left alone.
+        lm: the audio LLM.
+        text_tokenizer: the text tokenizer.
+        acoustic: the acoustic encoder.
+        semantic: the semantic tokenizer.
+        dit: the flow-matching network.
+        flow_config: with the normalisation of its mels.
+        vocoder: the vocoder.
+        settings: how the model is best used.
+        int8: store the matrices of LLM, encoders and flow matching as int8 with row scales and all else, the vocoder
+            included, in float16; by default everything is stored exactly as it is.
+
+    Raises:
+        ValueError: the folder holds a model in shards, or tensors are not finite.
+    """
+    if (folder / INDEX).exists():
+        raise ValueError(f"{folder} holds a model in shards; save to another folder")
+    (folder / "config.json").unlink(missing_ok=True)
+    text_tokenizer.save(folder)
+    save_weights(folder / WEIGHTS, lm.state_dict(), int8=int8)
+    _write_json(folder / "generation_config.json", (settings or Settings()).to_dict())
+
+    encoder = {f"model.encoder.{name}": tensor for name, tensor in acoustic.state_dict().items()}
+    save_weights(folder / WHISPER / WEIGHTS, encoder, int8=int8)
+    _write_json(folder / WHISPER / "config.json", acoustic.config.to_dict())
+    save_weights(folder / SEMANTIC / WEIGHTS, semantic.state_dict(), int8=int8)
+    _write_json(folder / SEMANTIC / "config.json", semantic.config.to_dict())
+
+    flow = {SPEECH_MODEL + name: tensor for name, tensor in dit.state_dict().items()}
+    save_weights(folder / FLOW / WEIGHTS, flow, int8=int8)
+    with _replacing(folder / FLOW / "config.yaml") as partial:
+        partial.write_text(yaml.safe_dump(flow_config.to_dict()), "utf-8")
+    # Convolutions of few channels lose audibly by int8; the filters are compared with exact ones when loading.
+    generator = {
+        name: tensor.half() if int8 and not name.endswith(".filter") else tensor
+        for name, tensor in to_released(vocoder.state_dict()).items()
+    }
+    save_weights(folder / VOCODER / WEIGHTS, generator)
+    _write_json(folder / VOCODER / "config.json", vocoder.config.to_dict())
+
+    marks = {
+        "kimia_media_begin": text_tokenizer.special.media_begin,
+        "kimia_media_end": text_tokenizer.special.media_end,
+    }
+    _write_json(folder / "config.json", lm.config.to_dict() | marks)
+
+
 def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
     """Return a matrix [R, ...] as int8 with one float32 scale per row, the rows' largest values at 127."""
     rows = weight.float().flatten(1)
@@ -326,15 +398,43 @@ def dequantise(weight: Tensor, scale: Tensor) -> Tensor:
     return weight.float() * scale.view(-1, *[1] * (weight.dim() - 1))
 
 
-def save_weights(path: Path, tensors: dict[str, Tensor], *, int8: bool) -> None:
-    """Write one safetensors file: large matrices as int8 with row scales if asked, everything else in float16."""
-    stored = {}
+def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = False) -> None:
+    """Write one safetensors file, whole or not at all.
+
+    Args:
+        path: of the file.
+        tensors: by name; stored exactly unless ``int8``.
+        int8: store large matrices as int8 with row scales, and all else in float16.
+
+    Raises:
+        ValueError: a tensor is not finite, or not in the range of float16.
+    """
+    stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if int8 and tensor.dim() >= 2 and tensor.numel() >= 4096:
+        if int8 and tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE and name not in KEPT_FLOAT:
             stored[name], stored[name + SCALE_SUFFIX] = quantise(tensor)
         else:
-            stored[name] = tensor.half()
+            stored[name] = tensor.half() if int8 else tensor
+    broken = [name for name, tensor in stored.items() if not tensor.isfinite().all()]
+    if broken:
+        raise ValueError(f"{path} was not written: not finite, at least in float16: {_few(broken)}")
+    with _replacing(path) as partial:
+        # clone: safetensors refuses views of shared memory
+        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in stored.items()}, partial)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to, which takes the place of ``path`` if all goes well and else disappears."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
-    save_file({name: tensor.contiguous() for name, tensor in stored.items()}, partial)
-    partial.replace(path)
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    with _replacing(path) as partial:
+        partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
