@@ -165,7 +165,13 @@ class DiT(nn.Module):
         return self.config.num_codes
 
     def forward(
-        self, x: Tensor, tokens: Tensor, time: Tensor, prefix: Tensor | None = None, mask: Tensor | None = None
+        self,
+        x: Tensor,
+        tokens: Tensor,
+        time: Tensor,
+        prefix: Tensor | None = None,
+        mask: Tensor | None = None,
+        start: int | None = None,
     ) -> Tensor:
         """Return the velocity [B, T, M] in float32.
 
@@ -175,14 +181,24 @@ class DiT(nn.Module):
             time: integers from 0 (noise) to 999 (clean), one per sample [B] or per token [B, N].
             prefix: rotated keys and values of the context, from ``rotate_context`` [layers, 2, B, A, P, D].
             mask: True where attention is allowed, broadcastable to [B, A, T, P + T]; everywhere by default.
+            start: position of the first frame; behind the prefix by default.
         """
-        hidden, condition, _ = self._run(x, tokens, time, prefix, mask)
+        start = (0 if prefix is None else prefix.shape[-2]) if start is None else start
+        hidden, condition, _ = self._run(x, tokens, time, prefix, mask, start)
         return self.final_layer(hidden, condition).float()
 
-    def encode(self, mel: Tensor, tokens: Tensor, prefix: Tensor | None = None) -> Tensor:
-        """Return the context [layers, 2, B, A, T, D] of finished frames: normalised mel [B, T, M], tokens [B, N]."""
+    def encode(self, mel: Tensor, tokens: Tensor, prefix: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Return finished frames as context [layers, 2, B, A, T, D].
+
+        Args:
+            mel: normalised mel [B, T, M].
+            tokens: codes [B, N].
+            prefix: as in ``forward``.
+            mask: as in ``forward``.
+        """
         time = torch.full((len(mel),), CLEAN_TIME, device=mel.device)
-        return torch.stack(self._run(mel, tokens, time, prefix, None)[2])
+        start = 0 if prefix is None else prefix.shape[-2]
+        return torch.stack(self._run(mel, tokens, time, prefix, mask, start)[2])
 
     def empty_context(self) -> Tensor:
         """Return a context of no frames [layers, 2, 1, A, 0, D]."""
@@ -194,12 +210,18 @@ class DiT(nn.Module):
         return torch.stack([rotate(context[:, 0], self._angles(0, context.shape[-2])), context[:, 1]], dim=1)
 
     def _run(
-        self, x: Tensor, tokens: Tensor, time: Tensor, prefix: Tensor | None, mask: Tensor | None
+        self,
+        x: Tensor,
+        tokens: Tensor,
+        time: Tensor,
+        prefix: Tensor | None,
+        mask: Tensor | None,
+        start: int,
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
         time = time[:, None] if time.dim() == 1 else time
         condition = self.t_embedder(time) + self.semantic_token_embedding(tokens)  # [B, N, H]
         hidden = self.input_linear(x.to(self.input_linear.weight.dtype))
-        angles = self._angles(0 if prefix is None else prefix.shape[-2], x.shape[1])
+        angles = self._angles(start, x.shape[1])
         context = []
         for layer, block in enumerate(self.blocks):
             layer_prefix = None if prefix is None else prefix[layer]

@@ -165,6 +165,7 @@ class BigVGAN(nn.Module):
 
     def __init__(self, config: VocoderConfig, edges: Edges = "input") -> None:
         super().__init__()
+        self.config = config
         channels = config.upsample_initial_channel
         self.conv_pre = nn.Conv1d(config.num_mels, channels, 7, padding=3)
         self.ups = nn.ModuleList()  # of lists of one, as the release names them
