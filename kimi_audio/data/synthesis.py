@@ -91,12 +91,8 @@ def _espeak_command(delivery: Delivery, path: Path) -> list[str]:
 def _festival_command(text: str, delivery: Delivery, path: Path) -> str:
     voice, quoted = delivery.voice, text.replace("\\", " ").replace('"', " ")
     if voice.argument.endswith("_hts"):
-        semitones = 12 * np.log2(delivery.pitch)
         # Selecting the voice again restores its parameters.
-        prosody = (
-            f"(set! hts_engine_params (append hts_engine_params "
-            f'\'(("-r" {delivery.rate:.3f}) ("-fm" {semitones:.3f}))))'
-        )
+        prosody = f'(set! hts_engine_params (append hts_engine_params \'(("-r" {delivery.rate:.3f}))))'
     else:
         prosody = (
             f"(Parameter.set 'Duration_Stretch {1 / delivery.rate:.3f}) "
