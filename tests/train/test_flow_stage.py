@@ -1,0 +1,121 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from kimi_audio.config import DiTConfig, FlowConfig
+from kimi_audio.detokenizer.dit import DiT
+from kimi_audio.detokenizer.flow import interpolate
+from kimi_audio.train.flow import (
+    FlowBatch,
+    FlowBatches,
+    FlowExample,
+    FlowStage,
+    flow_loss,
+    load_examples,
+    mel_statistics,
+    save_examples,
+    train_flow,
+)
+from kimi_audio.train.loop import LoopConfig
+
+CONFIG = FlowConfig(
+    dit=DiTConfig(num_mel_bins=6, num_codes=10, hidden_size=32, num_layers=2, num_heads=2, mlp_ratio=2.0),
+    mel_mean=-4.0,
+    mel_std=2.0,
+)
+STAGE = FlowStage(batch_frames=400, min_chunk_tokens=2, max_chunk_tokens=4, whole_share=0.0, drop_share=0.0)
+
+
+def examples(number: int) -> list[FlowExample]:
+    """Utterances whose mel follows from their codes."""
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(10, 6, generator=generator)
+    rows = []
+    for _ in range(number):
+        codes = torch.randint(10, (int(torch.randint(3, 12, (), generator=generator)),), generator=generator)
+        rows.append(FlowExample(codes, -4 + 2 * table[codes].repeat_interleave(4, 0)))
+    return rows
+
+
+def random_dit() -> DiT:
+    dit = DiT(CONFIG.dit)
+    for parameter in dit.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return dit
+
+
+def batch(stage: FlowStage = STAGE, step: int = 0) -> FlowBatch:
+    return FlowBatches(examples(20), CONFIG, stage, seed=1)(step)
+
+
+def test_batches_depend_on_the_step_alone():
+    assert torch.equal(batch().noise, batch().noise)
+    assert not torch.equal(batch().noise, batch(step=1).noise[:, :1])
+
+
+def test_time_is_one_per_chunk_and_covers_the_range():
+    drawn = batch()
+    for row, chunks in zip(drawn.time, drawn.chunks, strict=True):
+        assert all(len(row[chunks == chunk].unique()) == 1 for chunk in chunks.unique())
+    assert drawn.time[:, 0].min() < 300
+    assert drawn.time[:, 0].max() > 700
+
+
+def test_training_sees_what_a_stream_sees():
+    """The velocity of the last chunk equals that of a stream that encoded the chunks before it one by one."""
+    dit, rows = random_dit(), [FlowExample(torch.arange(9), torch.randn(36, 6))]
+    drawn = FlowBatches(rows, CONFIG, replace(STAGE, min_chunk_tokens=3, max_chunk_tokens=3), seed=1)(0)
+    chunks, captured = drawn.chunks[0], []
+    hook = dit.final_layer.register_forward_hook(lambda module, inputs, output: captured.append(output))
+    flow_loss(dit, drawn)
+    hook.remove()
+    context = dit.empty_context()
+    x, _ = interpolate(drawn.mel, drawn.noise, drawn.time.repeat_interleave(4, 1)[..., None])
+    for chunk in chunks.unique():
+        here = chunks == chunk
+        frames = here.repeat_interleave(4)
+        prefix = dit.rotate_context(context)
+        streamed = dit(x[:, frames], drawn.codes[:, here], drawn.time[:, here], prefix)
+        torch.testing.assert_close(captured[0][:, frames], streamed, atol=1e-4, rtol=1e-4)
+        context = torch.cat([context, dit.encode(drawn.mel[:, frames], drawn.codes[:, here], prefix)], dim=-2)
+    assert len(chunks.unique()) > 2
+
+
+def test_padding_changes_nothing():
+    dit, drawn = random_dit(), batch()
+    assert not drawn.valid.all()
+    beyond = ~drawn.valid.repeat_interleave(4, 1)[..., None]
+    changed = replace(drawn, mel=drawn.mel + 5 * beyond, noise=drawn.noise - 3 * beyond)
+    torch.testing.assert_close(flow_loss(dit, changed), flow_loss(dit, drawn))
+    assert flow_loss(dit, drawn).isfinite()
+
+
+def test_dropped_tokens_are_unknown_to_the_noisy_frames():
+    dit, drawn = random_dit(), batch(replace(STAGE, whole_share=1.0, drop_share=1.0))
+    assert drawn.dropped.all()
+    assert not drawn.chunks.any()
+    other = replace(drawn, codes=(drawn.codes + 1) % 10)
+    torch.testing.assert_close(flow_loss(dit, other), flow_loss(dit, drawn))
+
+
+def test_examples_survive_the_disk(tmp_path: Path):
+    save_examples(tmp_path / "pairs.safetensors", examples(5))
+    for read, written in zip(load_examples(tmp_path / "pairs.safetensors"), examples(5), strict=True):
+        assert torch.equal(read.codes, written.codes)
+        torch.testing.assert_close(read.log_mel.float(), written.log_mel, atol=1e-2, rtol=0)
+
+
+def test_statistics_normalise():
+    mean, std = mel_statistics(examples(50))
+    assert abs(mean + 4) < 1
+    assert 1 < std < 3
+
+
+def test_stage_learns(tmp_path: Path):
+    loop = LoopConfig(steps=60, peak_lr=3e-3, warmup_steps=5, bf16=False, log_every_steps=10)
+    train_flow(CONFIG, loop, replace(STAGE, whole_share=0.3), examples(40), examples(4), tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+    assert "held_out_loss" in rows[-1]
