@@ -10,22 +10,16 @@ vocoder/{config.json, model.safetensors | model.pt}                         BigV
 ```
 
 The release keeps the semantic tokenizer in a hub repository of its own; it is looked for inside the folder, beside it,
-and on the hub. Only tensors and settings are read: no code, and no pickled objects (``weights_only``).
+and on the hub.
 """
 
-import json
-import logging
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
-import yaml
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kimi_audio.config import EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
@@ -35,8 +29,18 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
+from kimi_audio.weights import (
+    INDEX,
+    WEIGHTS,
+    read_json,
+    read_shards,
+    read_weights,
+    read_yaml,
+    save_weights,
+    write_json,
+    write_yaml,
+)
 
-logger = logging.getLogger(__name__)
 Module = TypeVar("Module", bound=nn.Module)
 
 NANO = "nano"
@@ -46,26 +50,21 @@ SEMANTIC = "glm-4-voice-tokenizer"
 FLOW = "audio_detokenizer"
 VOCODER = "vocoder"
 SEMANTIC_HUB_ID = "THUDM/glm-4-voice-tokenizer"
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 SPEECH_MODEL = "speech_model."  # prefix of the flow-matching network in the release
-SCALE_SUFFIX = "_int8_scale"  # row scales of a weight that is stored as int8
-INT8_MIN_SIZE = 4096  # smaller matrices are not worth their row scales
-KEPT_FLOAT = ("codebook.weight",)  # near codes are told apart by it
 
-_COMMON_FILES = [
+_FILES = [  # "*" in a pattern also matches "/"
     "config.json",
-    "*.safetensors",
+    "generation_config.json",
+    "model*.safetensors",
     INDEX,
     "tiktoken.model",
     "tokenizer_config.json",
+    f"{WHISPER}/config.json",
+    f"{WHISPER}/{WEIGHTS}",
+    f"{SEMANTIC}/config.json",
+    f"{SEMANTIC}/{WEIGHTS}",
 ]
-_DETOKENIZER_FILES = [
-    f"{FLOW}/config.yaml",
-    f"{FLOW}/model.*",
-    f"{VOCODER}/config.json",
-    f"{VOCODER}/model.*",
-]
+_DETOKENIZER_FILES = [f"{FLOW}/config.yaml", f"{FLOW}/model.*", f"{VOCODER}/config.json", f"{VOCODER}/model.*"]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -86,8 +85,7 @@ def find_model(name: str | os.PathLike[str], *, with_detokenizer: bool = True) -
         if not folder.is_dir():
             raise ValueError(f"{name} is a file; a model is a folder with config.json")
     else:
-        patterns = [*_COMMON_FILES, f"{WHISPER}/config.json", f"{WHISPER}/model.safetensors"]
-        folder = _download(str(name), patterns + (_DETOKENIZER_FILES if with_detokenizer else []))
+        folder = _download(str(name), _FILES + (_DETOKENIZER_FILES if with_detokenizer else []))
     if not (folder / "config.json").exists():
         raise ValueError(f"{folder} is not a model folder: it has no config.json")
     return folder
@@ -107,21 +105,28 @@ def is_base_model(name: str | os.PathLike[str]) -> bool:
 
 
 def _download(hub_id: str, patterns: list[str]) -> Path:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id):
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id):
         raise ValueError(f'there is no model "{hub_id}": give "{NANO}", a folder, or a hub id such as owner/name')
-    from huggingface_hub import (
-        snapshot_download,
-    )  # imported late: it costs 0.3 s that local models need not pay
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    # Imported late: it costs 0.3 s that local models need not pay.
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=patterns))
-    except HfHubHTTPError as error:
-        raise ValueError(f"the hub has no model {hub_id} that may be read ({error.response.status_code})") from error
-    except (LocalEntryNotFoundError, OSError) as error:
+        return Path(huggingface_hub.snapshot_download(hub_id, allow_patterns=patterns))
+    except LocalEntryNotFoundError:
         raise ConnectionError(
             f"{hub_id} is not on this machine and the hub cannot be reached; download it elsewhere and give its folder"
+        ) from None
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise ValueError(f"the hub has no model {hub_id} that may be read: {_first_line(error)}") from error
+    except Exception as error:  # every transport has its own; a full disk ends here, too
+        raise ConnectionError(
+            f"the download of {hub_id} broke off ({type(error).__name__}: {_first_line(error)}); try again to go on"
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -129,7 +134,7 @@ def _download(hub_id: str, patterns: list[str]) -> Path:
 
 
 def load_settings(folder: Path) -> Settings:
-    """Load the model's own settings; the release has none."""
+    """Load the model's own settings; the release has none, so its defaults apply."""
     path = folder / "generation_config.json"
     return Settings.from_dict(read_json(path), str(path)) if path.exists() else Settings()
 
@@ -229,96 +234,27 @@ def _few(names: list[str], shown: int = 5) -> str:
 
 
 def _check_memory(needed_bytes: int, device: torch.device, source: str) -> None:
-    if device.type == "cuda":
-        free_bytes = torch.cuda.mem_get_info(device)[0]
-    elif os.path.exists("/proc/meminfo"):
-        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free_bytes = int(fields["MemAvailable"].split()[0]) * 1024
-    else:
-        return  # no portable way to ask; the allocation itself will tell
-    if needed_bytes > free_bytes:
+    free_bytes = _free_bytes(device)
+    if free_bytes is not None and needed_bytes > free_bytes:
         raise MemoryError(
-            f"{source} needs {needed_bytes / 1e9:.1f} GB but {free_bytes / 1e9:.1f} GB are free on {device}; "
+            f"{source} needs {needed_bytes / 1e9:.3g} GB but {free_bytes / 1e9:.3g} GB are free on {device}; "
             "use a smaller dtype, another device, or the nano model"
         )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Reading files
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path.parent} lacks {path.name}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping of plain values."""
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{path.parent} lacks {path.name}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-
-
-def read_shards(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of ``model.safetensors``, or of the shards that the index names (their names are irregular)."""
-    index = folder / INDEX
-    if not index.exists():
-        yield from read_safetensors(folder / WEIGHTS)
-        return
-    for shard in sorted(set(read_json(index)["weight_map"].values())):
-        if Path(shard).name != shard:
-            raise ValueError(f"{index} names {shard}, which is outside the folder")
-        yield from read_safetensors(folder / shard)
-
-
-def read_weights(folder: Path, pickle_key: str) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of ``model.safetensors``, else those under ``pickle_key`` of ``model.pt``."""
-    if (folder / WEIGHTS).exists():
-        yield from read_safetensors(folder / WEIGHTS)
-        return
-    path = folder / "model.pt"
-    if not path.exists():
-        raise ValueError(f"{folder} lacks model.safetensors or model.pt")
-    try:
-        # mmap: the released file also holds two optimiser moments per weight, which are never touched
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)[pickle_key]
-    except (RuntimeError, KeyError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}") from None
-    except Exception as error:  # pickle.UnpicklingError names what it refuses
-        if type(error).__name__ != "UnpicklingError":
-            raise
-        raise ValueError(f"{path} holds more than tensors or is damaged, and was not loaded: {error}") from None
-    yield from state.items()
-
-
-def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of one file, int8 weights multiplied with their row scales."""
-    if not path.exists():
-        raise ValueError(f"{path.parent} lacks {path.name}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            for name in sorted(names):
-                if name.endswith(SCALE_SUFFIX):
-                    continue
-                tensor = file.get_tensor(name)
-                if name + SCALE_SUFFIX in names:
-                    tensor = dequantise(tensor, file.get_tensor(name + SCALE_SUFFIX))
-                yield name, tensor
-    except SafetensorError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
+def _free_bytes(device: torch.device) -> int | None:
+    """Return the free memory, or None where there is no portable way to ask."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if device.type != "cpu" or not meminfo.exists():
+        return None
+    fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * 1024
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Writing
+# Saving
 
 
 def save_model(
@@ -359,82 +295,27 @@ def save_model(
     (folder / "config.json").unlink(missing_ok=True)
     text_tokenizer.save(folder)
     save_weights(folder / WEIGHTS, lm.state_dict(), int8=int8)
-    _write_json(folder / "generation_config.json", (settings or Settings()).to_dict())
+    write_json(folder / "generation_config.json", (settings or Settings()).to_dict())
 
     encoder = {f"model.encoder.{name}": tensor for name, tensor in acoustic.state_dict().items()}
     save_weights(folder / WHISPER / WEIGHTS, encoder, int8=int8)
-    _write_json(folder / WHISPER / "config.json", acoustic.config.to_dict())
+    write_json(folder / WHISPER / "config.json", acoustic.config.to_dict())
     save_weights(folder / SEMANTIC / WEIGHTS, semantic.state_dict(), int8=int8)
-    _write_json(folder / SEMANTIC / "config.json", semantic.config.to_dict())
+    write_json(folder / SEMANTIC / "config.json", semantic.config.to_dict())
 
     flow = {SPEECH_MODEL + name: tensor for name, tensor in dit.state_dict().items()}
     save_weights(folder / FLOW / WEIGHTS, flow, int8=int8)
-    with _replacing(folder / FLOW / "config.yaml") as partial:
-        partial.write_text(yaml.safe_dump(flow_config.to_dict()), "utf-8")
+    write_yaml(folder / FLOW / "config.yaml", flow_config.to_dict())
     # Convolutions of few channels lose audibly by int8; the filters are compared with exact ones when loading.
     generator = {
         name: tensor.half() if int8 and not name.endswith(".filter") else tensor
         for name, tensor in to_released(vocoder.state_dict()).items()
     }
     save_weights(folder / VOCODER / WEIGHTS, generator)
-    _write_json(folder / VOCODER / "config.json", vocoder.config.to_dict())
+    write_json(folder / VOCODER / "config.json", vocoder.config.to_dict())
 
     marks = {
         "kimia_media_begin": text_tokenizer.special.media_begin,
         "kimia_media_end": text_tokenizer.special.media_end,
     }
-    _write_json(folder / "config.json", lm.config.to_dict() | marks)
-
-
-def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a matrix [R, ...] as int8 with one float32 scale per row, the rows' largest values at 127."""
-    rows = weight.float().flatten(1)
-    scale = rows.abs().amax(1).clamp(min=1e-12) / 127
-    return (rows / scale[:, None]).round().to(torch.int8).view(weight.shape), scale
-
-
-def dequantise(weight: Tensor, scale: Tensor) -> Tensor:
-    """Undo ``quantise``."""
-    return weight.float() * scale.view(-1, *[1] * (weight.dim() - 1))
-
-
-def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = False) -> None:
-    """Write one safetensors file, whole or not at all.
-
-    Args:
-        path: of the file.
-        tensors: by name; stored exactly unless ``int8``.
-        int8: store large matrices as int8 with row scales, and all else in float16.
-
-    Raises:
-        ValueError: a tensor is not finite, or not in the range of float16.
-    """
-    stored: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if int8 and tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE and name not in KEPT_FLOAT:
-            stored[name], stored[name + SCALE_SUFFIX] = quantise(tensor)
-        else:
-            stored[name] = tensor.half() if int8 else tensor
-    broken = [name for name, tensor in stored.items() if not tensor.isfinite().all()]
-    if broken:
-        raise ValueError(f"{path} was not written: not finite, at least in float16: {_few(broken)}")
-    with _replacing(path) as partial:
-        # clone: safetensors refuses views of shared memory
-        save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in stored.items()}, partial)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of ``path`` if all goes well and else disappears."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with _replacing(path) as partial:
-        partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_json(folder / "config.json", lm.config.to_dict() | marks)
