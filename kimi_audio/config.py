@@ -180,6 +180,9 @@ class FlowConfig(Config):
             raise ValueError(f"{source}: rope_interpolation_factor must be 1.0")
         dit["rope_base"] = float(rope.get("rope_base", 10000.0))
         normalised = values.get("normalize_mel", True)
+        missing = [name for name in ("mel_mean", "mel_std") if normalised and name not in values]
+        if missing:
+            raise ValueError(f"{source} lacks {', '.join(missing)}")
         return cls(
             dit=DiTConfig.from_dict(dit, f"{source}: model.dit"),
             mel_mean=float(values["mel_mean"]) if normalised else 0.0,

@@ -301,7 +301,7 @@ def test_pickled_code_is_refused(copy: Path):
 
 def test_wrong_contents_are_named(copy: Path):
     torch.save({"other": {}}, copy / "vocoder/model.pt")
-    with pytest.raises(ValueError, match="model.pt lacks generator"):
+    with pytest.raises(ValueError, match=r"model.pt lacks generator"):
         checkpoint.load_vocoder(copy)
     torch.save([torch.zeros(1)], copy / "vocoder/model.pt")
     with pytest.raises(ValueError, match="holds a list"):
