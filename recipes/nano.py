@@ -11,18 +11,40 @@ from pathlib import Path
 
 import torch
 
-from kimi_audio.config import EncoderConfig, SemanticConfig
+from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, VocoderConfig
 from kimi_audio.data.augment import augment
+from kimi_audio.data.qa import side
+from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
 from kimi_audio.train.batches import load_splits
-from kimi_audio.train.encoders import load_acoustic_run, train_acoustic, train_semantic
+from kimi_audio.train.encode import EncodedSplit, encode_split
+from kimi_audio.train.encoders import load_acoustic_run, load_semantic_run, train_acoustic, train_semantic
+from kimi_audio.train.flow import (
+    FlowExample,
+    FlowStage,
+    flow_example,
+    load_examples,
+    mel_statistics,
+    save_examples,
+    train_flow,
+)
+from kimi_audio.train.lm import (
+    ASR_INSTRUCTIONS,
+    READING_INSTRUCTIONS,
+    assistant_replies,
+    reading,
+    recognition,
+    spoken_questions,
+    train_lm,
+    written_questions,
+)
 from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.vocoder import VocoderStage, train_vocoder
+from kimi_audio.units import OUTPUT_RATE_HZ
 
 SEED = 0
 NUM_CODES = 1024
 
-ACOUSTIC = EncoderConfig(
-    num_mel_bins=80, hidden_size=256, num_layers=6, num_heads=4, ffn_size=1024, pad_windows=False
-)
+ACOUSTIC = EncoderConfig(num_mel_bins=80, hidden_size=256, num_layers=6, num_heads=4, ffn_size=1024, pad_windows=False)
 SEMANTIC = SemanticConfig(
     num_mel_bins=80,
     hidden_size=256,
@@ -32,10 +54,57 @@ SEMANTIC = SemanticConfig(
     num_used_layers=4,
     num_codes=NUM_CODES,
     block_frames=200,
+    loss_scale=1.0,
 )
-# A short start on one clean voice, where the alignment of sound and letters is found soon; then everything.
+TEXT_RANKS = 1024
+
+
+def lm_config(tokenizer: TextTokenizer) -> LMConfig:
+    """Return the sizes of the audio LLM; the vocabulary is that of the text, then the codes."""
+    return LMConfig(
+        vocab_size=tokenizer.vocab_size + NUM_CODES,
+        hidden_size=256,
+        intermediate_size=704,
+        num_layers=4,
+        num_heads=4,
+        num_kv_heads=2,
+        rms_norm_eps=1e-6,
+        rope_theta=10_000.0,
+        max_positions=2048,
+        num_audio_layers=2,
+        branch_layer_index=1,
+        delay_tokens=6,
+        audio_offset=tokenizer.vocab_size,
+        adaptor_input_size=4 * ACOUSTIC.hidden_size,
+        pad_id=tokenizer.special.pad,
+    )
+
+
+DIT = DiTConfig(num_mel_bins=80, num_codes=NUM_CODES, hidden_size=192, num_layers=5, num_heads=4, mlp_ratio=4.0)
+VOCODER = VocoderConfig(
+    num_mels=80,
+    n_fft=1024,
+    win_size=1024,
+    fmin=0,
+    fmax=None,
+    upsample_initial_channel=192,
+    upsample_rates=(5, 4, 4, 3, 2),
+    upsample_kernel_sizes=(9, 8, 8, 7, 4),
+    resblock_kernel_sizes=(3, 7),
+    resblock_dilation_sizes=((1, 3), (1, 3)),
+)
+# A curriculum: one clean voice, where the alignment of sound and letters is found soon; the first shards of all voices;
+# everything.
 ACOUSTIC_START = LoopConfig(steps=240, peak_lr=1.5e-3, final_lr=1.5e-3, checkpoint_every_steps=50)
-ACOUSTIC_LOOP = LoopConfig(steps=1400, peak_lr=1.5e-3, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=50)
+ACOUSTIC_VOICES = LoopConfig(steps=250, peak_lr=1.2e-3, final_lr=1.2e-3, warmup_steps=20, checkpoint_every_steps=50)
+ACOUSTIC_LOOP = LoopConfig(steps=800, peak_lr=1.2e-3, final_lr=4e-5, warmup_steps=20, checkpoint_every_steps=50)
+VOCODER_LOOP = LoopConfig(
+    steps=3000, peak_lr=1e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, bf16=False, checkpoint_every_steps=100
+)
+LM_LOOP = LoopConfig(steps=3000, peak_lr=1.5e-3, final_lr=5e-5, warmup_steps=100, checkpoint_every_steps=100)
+FLOW_LOOP = LoopConfig(
+    steps=1500, peak_lr=1e-3, final_lr=5e-5, warmup_steps=100, weight_decay=0.0, checkpoint_every_steps=100
+)
 SEMANTIC_LOOP = LoopConfig(steps=500, peak_lr=8e-4, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=50)
 
 
@@ -45,11 +114,18 @@ def acoustic_start(corpus: Path, out: Path) -> None:
     train_acoustic(ACOUSTIC, ACOUSTIC_START, splits, [], out / "acoustic-start", seconds=60, augment=None)
 
 
+def acoustic_voices(corpus: Path, out: Path) -> None:
+    """Get to know the voices."""
+    splits = load_splits(corpus, ["asr-0", "asr-1"])
+    start = load_acoustic_run(ACOUSTIC, out / "acoustic-start")
+    train_acoustic(ACOUSTIC, ACOUSTIC_VOICES, splits, [], out / "acoustic-voices", 80, None, start=start)
+
+
 def acoustic(corpus: Path, out: Path) -> None:
-    """Train the acoustic encoder."""
+    """Train the acoustic encoder on everything, with augmentation."""
     splits = load_splits(corpus, ["asr-", "questions-", "assistant"])
     held_out = load_splits(corpus, ["eval-asr-"])
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-start")
+    start = load_acoustic_run(ACOUSTIC, out / "acoustic-voices")
     train_acoustic(ACOUSTIC, ACOUSTIC_LOOP, splits, held_out, out / "acoustic", 80, augment, start=start)
 
 
@@ -57,11 +133,90 @@ def semantic(corpus: Path, out: Path) -> None:
     """Train the semantic tokenizer."""
     splits = load_splits(corpus, ["asr-", "questions-", "assistant"])
     held_out = load_splits(corpus, ["eval-asr-"])
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic")
-    train_semantic(SEMANTIC, start, SEMANTIC_LOOP, splits, held_out, out / "semantic", 80, augment)
+    start = load_acoustic_run(ACOUSTIC, out / "acoustic-voices")  # so that both can be trained at the same time
+    train_semantic(
+        SEMANTIC, start, SEMANTIC_LOOP, splits, held_out, out / "semantic", 80, augment, quantise_from_step=120
+    )
 
 
-STAGES = {"acoustic-start": acoustic_start, "acoustic": acoustic, "semantic": semantic}
+def text_tokenizer(corpus: Path, out: Path) -> None:
+    """Train the text tokenizer on all training texts."""
+    if (out / "text-tokenizer").exists():
+        return
+    splits = load_splits(corpus, ["asr-", "questions-", "assistant"])
+    utterances = [utterance for split in splits for utterance in split.utterances]
+    texts = [text for u in utterances for text in (u.text, u.transcript)]
+    train_bpe([*texts, *ASR_INSTRUCTIONS, *READING_INSTRUCTIONS], TEXT_RANKS).save(out / "text-tokenizer")
+
+
+def encode(corpus: Path, out: Path) -> list[EncodedSplit]:
+    """Encode all training splits once: the users' speech augmented, the assistant's as it is."""
+    tokenizer = load_semantic_run(SEMANTIC, out / "semantic").tokenizer.eval()
+    encoder = load_acoustic_run(ACOUSTIC, out / "acoustic").encoder.eval()
+    encoded = []
+    for split in load_splits(corpus, ["asr-", "questions-", "assistant"]):
+        changed = None if split.folder.name == "assistant" else augment
+        encoded.append(encode_split(split, tokenizer, encoder, out / "encoded" / split.folder.name, changed, SEED))
+    return encoded
+
+
+def lm(corpus: Path, out: Path) -> None:
+    """Train the audio LLM."""
+    encoded = {item.split.folder.name: item for item in encode(corpus, out)}
+    replies = assistant_replies(encoded["assistant"])
+    samples = recognition(encoded["assistant"], every=4) + reading(replies)
+    samples += written_questions([(item.question, item.answer) for item in side(reserved=False)][::3], replies)
+    for name, split in encoded.items():
+        if name.startswith("asr-"):
+            samples += recognition(split)
+        elif name.startswith("questions-"):
+            samples += recognition(split, every=2)
+            samples += spoken_questions(split, replies, "both") + spoken_questions(split, replies, "text", every=3)
+    tokenizer = TextTokenizer.load(out / "text-tokenizer")
+    train_lm(lm_config(tokenizer), tokenizer, LM_LOOP, samples, out / "lm", positions=3000)
+
+
+def flow_examples(corpus: Path, out: Path) -> list[FlowExample]:
+    """Return codes and mels of the assistant's voice."""
+    path = out / "flow-examples.safetensors"
+    if not path.exists():
+        (encoded,) = (item for item in encode(corpus, out) if item.split.folder.name == "assistant")
+        split = encoded.split
+        waves = (torch.from_numpy(split.samples(utterance, OUTPUT_RATE_HZ)) for utterance in split.utterances)
+        rows = (encoded.tokens(index).codes.tolist() for index in range(len(split)))
+        save_examples(path, (flow_example(row, wav, VOCODER) for row, wav in zip(rows, waves, strict=True)))
+    return load_examples(path)
+
+
+def flow_config(examples: list[FlowExample]) -> FlowConfig:
+    """Return the sizes of the flow-matching network and the normalisation of its mels."""
+    mean, std = mel_statistics(examples)
+    return FlowConfig(dit=DIT, mel_mean=round(mean, 4), mel_std=round(std, 4))
+
+
+def flow(corpus: Path, out: Path) -> None:
+    """Train the flow-matching network on the assistant's voice."""
+    examples = flow_examples(corpus, out)
+    held_out = examples[:64]
+    train_flow(flow_config(examples), FLOW_LOOP, FlowStage(), examples[64:], held_out, out / "flow")
+
+
+def vocoder(corpus: Path, out: Path) -> None:
+    """Train the vocoder on the assistant's voice."""
+    splits = load_splits(corpus, ["assistant"])
+    train_vocoder(VOCODER, VOCODER_LOOP, VocoderStage(), splits, [], out / "vocoder")
+
+
+STAGES = {
+    "acoustic-start": acoustic_start,
+    "acoustic-voices": acoustic_voices,
+    "acoustic": acoustic,
+    "semantic": semantic,
+    "text-tokenizer": text_tokenizer,
+    "encode": encode,
+    "lm": lm,
+    "vocoder": vocoder,
+}
 
 
 def main() -> None:

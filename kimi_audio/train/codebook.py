@@ -29,6 +29,13 @@ class EMACodebook(nn.Module):
         self.register_buffer("ema_weight", embedding.weight.detach().clone())
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
+    @torch.no_grad()
+    def start(self, codes: Tensor, counts: Tensor) -> None:
+        """Set the codes [V, D], and how often a batch chooses each [V]."""
+        self.ema_count.copy_(counts.clamp(min=1e-2))
+        self.ema_weight.copy_(codes * self.ema_count[:, None])
+        self.embedding.weight.copy_(codes)
+
     def forward(
         self, hidden: Tensor, valid: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -63,11 +63,14 @@ def train_semantic(
     folder: Path,
     seconds: float,
     augment: Augment | None,
+    quantise_from_step: int,
 ) -> SemanticRecogniser:
     """Train the semantic tokenizer, its encoder starting from the lower layers of a trained acoustic encoder.
 
-    The convolutions see one frame less of the future than those they start from, which a few steps make good.
-    For the arguments see ``train_acoustic``.
+    The convolutions see one frame less of the future than those they start from, which a few steps make good. Until
+    ``quantise_from_step`` the layers behind the codebook learn from vectors that are not quantised: an untrained rest
+    gives no direction, and the commitment loss alone would pull all vectors onto a handful of codes (docs/LOG.md).
+    For the other arguments see ``train_acoustic``.
     """
     torch.manual_seed(loop.seed)
     module = SemanticRecogniser(config)
@@ -76,11 +79,14 @@ def train_semantic(
     module.tokenizer.load_state_dict(lower, strict=False)
     module.head.load_state_dict(start.head.state_dict())
     batches = SpeechBatches(splits, seconds, loop.seed, augment)
-    if not (folder / "checkpoint.pt").exists():
-        start_codebook(module, batches(0), loop.seed)
 
     def loss_of(batch: SpeechBatch, step: int) -> dict[str, Tensor]:
-        logits, statistics = module(batch, torch.Generator().manual_seed(loop.seed * 1_000_003 + step))
+        if step < quantise_from_step:
+            return {"loss": ctc_loss(module.spell_unquantised(batch), batch)}
+        generator = torch.Generator().manual_seed(loop.seed * 1_000_003 + step)
+        if step == quantise_from_step:
+            start_codebook(module, [batches(step + ahead) for ahead in range(20)], generator)
+        logits, statistics = module(batch, generator)
         ctc = ctc_loss(logits, batch)
         return {"loss": ctc + statistics["commit_loss"], "ctc": ctc, **statistics}
 
@@ -95,21 +101,33 @@ def train_semantic(
 
 
 @torch.no_grad()
-def start_codebook(module: SemanticRecogniser, batch: SpeechBatch, seed: int) -> None:
-    """Put the codes onto random vectors of one batch, so that all of them are near something from the start."""
-    hidden = module.hidden(batch)
-    flat = hidden[module.valid_tokens(batch, hidden.shape[1])]
-    generator = torch.Generator().manual_seed(seed)
-    chosen = flat[torch.randint(len(flat), (module.tokenizer.config.num_codes,), generator=generator)]
-    # Codes on the same vector part only by chance; a little noise parts them at once.
-    chosen = chosen + 0.01 * flat.std() * torch.randn(chosen.shape, generator=generator)
-    module.tokenizer.codebook.weight.copy_(chosen)
-    module.codebook.ema_weight.copy_(chosen)
+def start_codebook(module: SemanticRecogniser, batches: Sequence[SpeechBatch], generator: torch.Generator) -> None:
+    """Put the codes onto the means of clusters (k-means) of the batches' pooled vectors."""
+    module.eval()
+    vectors = torch.cat([hidden[module.valid_tokens(batch, hidden.shape[1])] for batch in batches
+                         for hidden in [module.hidden(batch)]]).float()  # fmt: skip
+    num_codes = module.tokenizer.config.num_codes
+    centres = vectors[torch.randperm(len(vectors), generator=generator)[:num_codes]]
+    counts = torch.ones(num_codes)
+    for _ in range(10):
+        nearest = torch.cat([torch.cdist(part, centres).argmin(1) for part in vectors.split(4096)])
+        counts = torch.bincount(nearest, minlength=num_codes).float()
+        sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
+        centres = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), centres)
+    module.codebook.start(centres, counts / len(batches))
+    module.train()
 
 
 def load_acoustic_run(config: EncoderConfig, folder: Path) -> AcousticRecogniser:
     """Return the module of an acoustic training run."""
     module = AcousticRecogniser(config)
+    load_module_state(folder, module)
+    return module
+
+
+def load_semantic_run(config: SemanticConfig, folder: Path) -> SemanticRecogniser:
+    """Return the module of a semantic training run."""
+    module = SemanticRecogniser(config)
     load_module_state(folder, module)
     return module
 

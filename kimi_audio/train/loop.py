@@ -102,7 +102,7 @@ def train(
                         "lr": learning_rate(step, config),
                         "grad_norm": float(norm),
                     }
-                    row |= {name: float(value) for name, value in losses.items()}
+                    row |= {name: float(value.detach()) for name, value in losses.items()}
                     row["step_s"] = time.perf_counter() - started
                     due = evaluate_every_steps and done % evaluate_every_steps == 0
                     if evaluate is not None and (due or done == config.steps):

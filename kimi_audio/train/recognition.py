@@ -114,10 +114,17 @@ class SemanticRecogniser(nn.Module):
         """
         hidden = self.hidden(batch)
         quantised, statistics = self.codebook(hidden, self.valid_tokens(batch, hidden.shape[1]), generator)
-        x = self.expand(quantised).unflatten(-1, (ENCODER_FRAMES_PER_TOKEN, -1)) + self.position_in_token
+        return self._spell(quantised, batch), statistics
+
+    def spell_unquantised(self, batch: SpeechBatch) -> Tensor:
+        """Return character logits [B, T, C] without the codebook."""
+        return self._spell(self.hidden(batch), batch)
+
+    def _spell(self, tokens: Tensor, batch: SpeechBatch) -> Tensor:
+        x = self.expand(tokens).unflatten(-1, (ENCODER_FRAMES_PER_TOKEN, -1)) + self.position_in_token
         x = x.flatten(1, 2)  # [B, T, D]
         x = x + self.tokenizer.embed_positions.weight[: x.shape[1]]
         mask = key_mask(batch.valid_frames, x.shape[1])
         for layer in self.layers:
             x = layer(x, mask)
-        return self.head(self.norm(x)), statistics
+        return self.head(self.norm(x))

@@ -1,0 +1,110 @@
+"""Score the nano model on reserved sentences and questions: ``python -m recipes.nano_scores``.
+
+The speech is generated from fixed seeds (it needs ``make speech-tools``), from texts and, in the "unseen" splits, with
+voices that training never meets. What is measured:
+
+* ASR: word error rate of transcripts of reserved sentences.
+* Questions: share of spoken reserved questions whose written answer is right.
+* Spoken replies: share of the words of the written answers that the model's own ASR hears in the spoken ones.
+"""
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from kimi_audio.assistant import KimiAudio
+from kimi_audio.chat import Message
+from kimi_audio.data.corpus import Recipe, build
+from kimi_audio.data.manifest import Split, Utterance
+from kimi_audio.data.qa import find_item, is_right
+from kimi_audio.data.scoring import word_errors
+from kimi_audio.data.text import normalise
+from kimi_audio.lm.generate import GenerationOptions
+from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
+
+CORPUS_SEED = 0
+
+
+@dataclass(frozen=True)
+class Score:
+    """A share of ``count`` items, with half the width of its 95 % interval over ``samples`` recordings."""
+
+    task: str
+    value: float
+    samples: int
+    count: int
+
+
+def recognition_score(model: KimiAudio, split: Split) -> Score:
+    """Return the word error rate of a split."""
+    errors = words = 0
+    for utterance in track(split.utterances, split.folder.name):
+        heard = model.transcribe((split.samples(utterance), INPUT_RATE_HZ))
+        reference = utterance.transcript.split()
+        errors += word_errors(reference, normalise(heard).split())
+        words += len(reference)
+    return Score(f"{split.folder.name}: word error rate", errors / words, len(split), words)
+
+
+def question_scores(model: KimiAudio, split: Split, spoken: int) -> list[Score]:
+    """Return the share of right answers, and of words that survive being spoken in the first ``spoken`` answers."""
+    right = errors = words = 0
+    options = GenerationOptions(output_type="both")
+    for number, utterance in enumerate(track(split.utterances, split.folder.name)):
+        question = Message("user", "audio", (split.samples(utterance), INPUT_RATE_HZ))
+        wanted = options if number < spoken else GenerationOptions(output_type="text")
+        answer = model.answer([question], wanted, seed=number)
+        right += is_right(_item(utterance), answer.text)
+        if answer.audio is not None:
+            reference = normalise(answer.text).split()
+            heard = model.transcribe((answer.audio, OUTPUT_RATE_HZ)) if len(answer.audio) else ""
+            errors += min(len(reference), word_errors(reference, normalise(heard).split()))
+            words += len(reference)
+    name, count = split.folder.name, len(split)
+    return [
+        Score(f"{name}: right answers", right / count, count, count),
+        Score(f"{name}: words of the reply heard in its speech", 1 - errors / max(1, words), spoken, words),
+    ]
+
+
+def _item(utterance: Utterance):
+    assert utterance.key is not None
+    return find_item(utterance.key)
+
+
+def main() -> None:
+    """Generate the splits and print the scores."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="nano")
+    parser.add_argument("--corpus", type=Path, default=Path("runs/evaluation"))
+    parser.add_argument("--out", type=Path, help="write the scores as JSON")
+    parser.add_argument("--limit", type=int, default=200, help="recordings per split")
+    parser.add_argument("--spoken", type=int, default=50, help="questions per split whose spoken answer is heard")
+    parser.add_argument("--threads", type=int)
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    build(arguments.corpus, Recipe(assistant_answers=0, assistant_sentences=0, asr=0, questions=0), CORPUS_SEED)
+    model = KimiAudio.from_pretrained(arguments.model, device="cpu")
+    scores = []
+    for name in ("eval-asr-seen", "eval-asr-unseen", "eval-qa-seen", "eval-qa-unseen"):
+        split = Split(arguments.corpus / name)
+        split.utterances = split.utterances[: arguments.limit]
+        if "asr" in name:
+            scores.append(recognition_score(model, split))
+        else:
+            scores += question_scores(model, split, min(arguments.spoken, len(split)))
+    console = Console()
+    for score in scores:
+        console.print(f"{score.task}: {100 * score.value:.1f} % ({score.samples} recordings, {score.count} items)")
+    if arguments.out:
+        arguments.out.write_text(json.dumps([asdict(score) for score in scores], indent=1))
+
+
+if __name__ == "__main__":
+    main()
