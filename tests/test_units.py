@@ -10,7 +10,7 @@ from kimi_audio import units
 def test_grids_fit_into_each_other():
     token_s = units.SAMPLES_PER_TOKEN / units.INPUT_RATE_HZ
     assert token_s == 0.08
-    assert units.OUTPUT_SAMPLES_PER_TOKEN / units.OUTPUT_RATE_HZ == token_s
+    assert token_s == units.OUTPUT_SAMPLES_PER_TOKEN / units.OUTPUT_RATE_HZ
     assert units.SAMPLES_PER_TOKEN == 8 * units.SAMPLES_PER_WHISPER_FRAME
     assert units.TOKENS_PER_WINDOW == 375
 

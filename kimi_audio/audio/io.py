@@ -1,9 +1,9 @@
 """Reading sound from anything a user may hold, and writing it."""
 
 import io
-import logging
 import os
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -12,8 +12,6 @@ import soundfile
 import soxr
 import torch
 from torch import Tensor
-
-logger = logging.getLogger(__name__)
 
 MAX_DURATION_S = 4 * 3600  # a limit before memory is spent; longer recordings are to be cut first
 
@@ -42,84 +40,116 @@ def load_audio(source: AudioSource, rate_hz: int) -> Tensor:
         FileNotFoundError: there is no such file.
         ValueError: the source is empty, no sound that libsndfile reads, too long, or not finite.
     """
-    samples, source_hz, name = _read(source)
-    if samples.size == 0:
-        raise ValueError(f"{name} holds no samples")
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{name} holds samples that are not finite (NaN or infinity)")
-    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
-    if source_hz != rate_hz:
-        mono = soxr.resample(mono, source_hz, rate_hz)
+    sound, name = _read(source)
+    mono = sound.array if sound.array.ndim == 1 else sound.array.mean(axis=1)
+    if sound.rate_hz != rate_hz:
+        mono = soxr.resample(mono, sound.rate_hz, rate_hz)
         if mono.size == 0:
             raise ValueError(f"{name} is too short: no sample is left at {rate_hz} Hz")
-    return torch.from_numpy(np.ascontiguousarray(mono, dtype=np.float32))
+    return torch.from_numpy(np.array(mono, dtype=np.float32))
+
+
+def decode_audio(source: AudioSource) -> Samples:
+    """Read a recording once, to be loaded at several rates; errors as for ``load_audio``."""
+    sound, _ = _read(source)
+    return sound
 
 
 def save_audio(path: str | os.PathLike[str], wav: Tensor, rate_hz: int) -> None:
-    """Write samples [L] as a 16-bit file, whole or not at all; the suffix (.wav, .flac, .ogg, .mp3) sets the format.
+    """Write samples [L] or [1, L], whole or not at all; the suffix (.wav, .flac, .ogg, .mp3) sets the format.
 
     Raises:
-        ValueError: the suffix names no format that libsndfile writes, or the folder does not exist.
+        ValueError: the suffix is another one, the folder does not exist, or there are several channels.
     """
     target = Path(path)
     file_format = target.suffix.lstrip(".").upper()
-    if file_format not in soundfile.available_formats():
+    if file_format not in ("WAV", "FLAC", "OGG", "MP3"):
         raise ValueError(f"cannot write {target.name}: use a file name that ends in .wav, .flac, .ogg or .mp3")
     if not target.parent.is_dir():
         raise ValueError(f"cannot write {target}: the folder {target.parent} does not exist")
+    if wav.numel() != wav.shape[-1]:
+        raise ValueError(f"cannot write {target.name}: one channel is wanted, not samples of shape {tuple(wav.shape)}")
     partial = target.with_name(target.name + ".partial")
+    samples = wav.detach().float().cpu().flatten().clamp(-1, 1).numpy()
     try:
-        soundfile.write(partial, wav.detach().float().cpu().clamp(-1, 1).numpy(), rate_hz, format=file_format)
+        soundfile.write(partial, samples, rate_hz, format=file_format)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _read(source: AudioSource) -> tuple[np.ndarray, int, str]:
-    """Return samples [L] or [L, channels], their rate, and a name for messages."""
-    if isinstance(source, tuple):
+def _read(source: AudioSource) -> tuple[Samples, str]:
+    """Return finite float32 samples [L] or [L, channels], and a name for messages."""
+    sound, name = _decode_any(source)
+    if sound.array.size == 0:
+        raise ValueError(f"{name} holds no samples")
+    if not np.isfinite(sound.array).all():
+        raise ValueError(f"{name} holds samples that are not finite (NaN or infinity)")
+    return sound, name
+
+
+def _decode_any(source: AudioSource) -> tuple[Samples, str]:
+    if isinstance(source, tuple) and len(source) == 2:
         source = Samples(*source)
     if isinstance(source, Samples):
-        return _from_array(source), source.rate_hz, "the given array"
+        return _from_array(source), "the given array"
     if isinstance(source, bytes):
-        return *_decode(io.BytesIO(source), "the given bytes"), "the given bytes"
+        return _decode(io.BytesIO(source), "the given audio"), "the given audio"
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.is_dir():
             raise ValueError(f"{path} is a folder, not an audio file")
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
-        if path.stat().st_size == 0:
-            raise ValueError(f"{path} is empty")
         with path.open("rb") as file:
-            return *_decode(file, str(path)), str(path)
+            return _decode(file, str(path)), str(path)
     if hasattr(source, "read"):
-        return *_decode(source, "the given file"), "the given file"
+        content = source.read()
+        if not isinstance(content, bytes):
+            raise ValueError('the given file is open as text; open it in binary mode ("rb")')
+        return _decode(io.BytesIO(content), "the given file"), "the given file"
     raise ValueError(
         f"audio must be a path, bytes, a binary file or samples with their rate, not {type(source).__name__}"
     )
 
 
-def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+def _decode(file: BinaryIO, name: str) -> Samples:
+    if not file.read(1):
+        raise ValueError(f"{name} is empty")
+    file.seek(0)
     try:
         with soundfile.SoundFile(file) as sound:
             if sound.frames > MAX_DURATION_S * sound.samplerate:
                 raise ValueError(f"{name} lasts more than {MAX_DURATION_S // 3600} hours; cut it into parts first")
-            return sound.read(dtype="float32"), sound.samplerate
+            return Samples(sound.read(dtype="float32"), sound.samplerate)
     except soundfile.LibsndfileError as error:
         raise ValueError(
-            f"{name} is not audio that can be read (wav, flac, ogg and mp3 can): {error.error_string}"
+            f"{name} is not audio that can be read (wav, flac, ogg and mp3 can; ffmpeg converts others): "
+            f"{error.error_string}"
         ) from None
 
 
-def _from_array(source: Samples) -> np.ndarray:
-    if not isinstance(source.rate_hz, int) or source.rate_hz <= 0:
+def _from_array(source: Samples) -> Samples:
+    if not isinstance(source.rate_hz, Integral) or source.rate_hz <= 0:
         raise ValueError(f"the sample rate must be a positive whole number of Hz, not {source.rate_hz!r}")
-    array = source.array.detach().cpu().numpy() if isinstance(source.array, Tensor) else np.asarray(source.array)
+    array = source.array
+    if isinstance(array, Tensor):
+        array = array.detach().cpu()
+        array = (array.float() if array.is_floating_point() else array).numpy()
+    array = np.asarray(array)
     if array.ndim not in (1, 2):
         raise ValueError(f"samples must have one or two dimensions, not shape {array.shape}")
     if array.ndim == 2 and array.shape[0] < array.shape[1]:
         array = array.T  # [channels, L], the layout of torch code
-    if np.issubdtype(array.dtype, np.integer):
-        return array.astype(np.float32) / -float(np.iinfo(array.dtype).min or -1)
-    return array.astype(np.float32)
+    return Samples(_to_float(array), int(source.rate_hz))
+
+
+def _to_float(array: np.ndarray) -> np.ndarray:
+    """Return float32 samples in [-1, 1] of floats, which are so already, or of PCM integers."""
+    if np.issubdtype(array.dtype, np.floating):
+        return array.astype(np.float32)
+    if array.dtype not in (np.uint8, np.int8, np.int16, np.int32):
+        raise ValueError(f"samples must be floats in [-1, 1] or int16, int32 or (u)int8 numbers, not {array.dtype}")
+    limits = np.iinfo(array.dtype)
+    silence, full_scale = (limits.max + limits.min + 1) / 2, (limits.max - limits.min + 1) / 2
+    return ((array - silence) / full_scale).astype(np.float32)
