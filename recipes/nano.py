@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, VocoderConfig
-from kimi_audio.data.augment import augment
+from kimi_audio.data.augment import Augmentation, augment
 from kimi_audio.data.qa import side
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
 from kimi_audio.train.batches import load_splits
@@ -42,6 +42,7 @@ from kimi_audio.train.vocoder import VocoderStage, train_vocoder
 from kimi_audio.units import OUTPUT_RATE_HZ
 
 SEED = 0
+TRAINING_SPLITS = ("asr-", "questions-", "assistant")  # by the start of their names
 NUM_CODES = 1024
 
 ACOUSTIC = EncoderConfig(num_mel_bins=80, hidden_size=256, num_layers=6, num_heads=4, ffn_size=1024, pad_windows=False)
@@ -97,15 +98,20 @@ VOCODER = VocoderConfig(
 # everything.
 ACOUSTIC_START = LoopConfig(steps=240, peak_lr=1.5e-3, final_lr=1.5e-3, checkpoint_every_steps=50)
 ACOUSTIC_VOICES = LoopConfig(steps=250, peak_lr=1.2e-3, final_lr=1.2e-3, warmup_steps=20, checkpoint_every_steps=50)
-ACOUSTIC_LOOP = LoopConfig(steps=800, peak_lr=1.2e-3, final_lr=4e-5, warmup_steps=20, checkpoint_every_steps=50)
+ACOUSTIC_AUGMENTED = LoopConfig(steps=200, peak_lr=1.2e-3, final_lr=1.08e-3, warmup_steps=20, checkpoint_every_steps=50)
+ACOUSTIC_LOOP = LoopConfig(steps=1300, peak_lr=1.5e-3, final_lr=4e-5, warmup_steps=20, checkpoint_every_steps=50)
+# Full augmentation slows a small encoder down more than the time allows; most of the training is gentler.
+GENTLE = Augmentation(
+    speed_probability=0.5, reverb_probability=0.0, noise_probability=0.3, snr_db=(12.0, 40.0), gain_db=(-9.0, 3.0)
+)
 VOCODER_LOOP = LoopConfig(
-    steps=3000, peak_lr=1e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, bf16=False, checkpoint_every_steps=100
+    steps=3600, peak_lr=1e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, bf16=False, checkpoint_every_steps=100
 )
 LM_LOOP = LoopConfig(steps=3000, peak_lr=1.5e-3, final_lr=5e-5, warmup_steps=100, checkpoint_every_steps=100)
 FLOW_LOOP = LoopConfig(
     steps=1500, peak_lr=1e-3, final_lr=5e-5, warmup_steps=100, weight_decay=0.0, checkpoint_every_steps=100
 )
-SEMANTIC_LOOP = LoopConfig(steps=500, peak_lr=8e-4, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=50)
+SEMANTIC_LOOP = LoopConfig(steps=700, peak_lr=8e-4, final_lr=4e-5, warmup_steps=30, checkpoint_every_steps=50)
 
 
 def acoustic_start(corpus: Path, out: Path) -> None:
@@ -121,21 +127,30 @@ def acoustic_voices(corpus: Path, out: Path) -> None:
     train_acoustic(ACOUSTIC, ACOUSTIC_VOICES, splits, [], out / "acoustic-voices", 80, None, start=start)
 
 
-def acoustic(corpus: Path, out: Path) -> None:
-    """Train the acoustic encoder on everything, with augmentation."""
-    splits = load_splits(corpus, ["asr-", "questions-", "assistant"])
-    held_out = load_splits(corpus, ["eval-asr-"])
+def acoustic_augmented(corpus: Path, out: Path) -> None:
+    """Meet noise, rooms and other speeds."""
+    splits = load_splits(corpus, TRAINING_SPLITS)
     start = load_acoustic_run(ACOUSTIC, out / "acoustic-voices")
-    train_acoustic(ACOUSTIC, ACOUSTIC_LOOP, splits, held_out, out / "acoustic", 80, augment, start=start)
+    train_acoustic(ACOUSTIC, ACOUSTIC_AUGMENTED, splits, [], out / "acoustic-augmented", 80, augment, start=start)
+
+
+def acoustic(corpus: Path, out: Path) -> None:
+    """Train the acoustic encoder on everything."""
+    splits = load_splits(corpus, TRAINING_SPLITS)
+    held_out = load_splits(corpus, ["eval-asr-"])
+    start = load_acoustic_run(ACOUSTIC, out / "acoustic-augmented")
+    gently = partial(augment, settings=GENTLE)
+    train_acoustic(ACOUSTIC, ACOUSTIC_LOOP, splits, held_out, out / "acoustic", 48, gently, start=start)
 
 
 def semantic(corpus: Path, out: Path) -> None:
     """Train the semantic tokenizer."""
-    splits = load_splits(corpus, ["asr-", "questions-", "assistant"])
+    splits = load_splits(corpus, TRAINING_SPLITS)
     held_out = load_splits(corpus, ["eval-asr-"])
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-voices")  # so that both can be trained at the same time
+    start = load_acoustic_run(ACOUSTIC, out / "acoustic-augmented")  # so that both encoders can be trained at once
+    gently = partial(augment, settings=GENTLE)
     train_semantic(
-        SEMANTIC, start, SEMANTIC_LOOP, splits, held_out, out / "semantic", 80, augment, quantise_from_step=120
+        SEMANTIC, start, SEMANTIC_LOOP, splits, held_out, out / "semantic", 48, gently, quantise_from_step=100
     )
 
 
@@ -143,7 +158,7 @@ def text_tokenizer(corpus: Path, out: Path) -> None:
     """Train the text tokenizer on all training texts."""
     if (out / "text-tokenizer").exists():
         return
-    splits = load_splits(corpus, ["asr-", "questions-", "assistant"])
+    splits = load_splits(corpus, TRAINING_SPLITS)
     utterances = [utterance for split in splits for utterance in split.utterances]
     texts = [text for u in utterances for text in (u.text, u.transcript)]
     train_bpe([*texts, *ASR_INSTRUCTIONS, *READING_INSTRUCTIONS], TEXT_RANKS).save(out / "text-tokenizer")
@@ -154,7 +169,7 @@ def encode(corpus: Path, out: Path) -> list[EncodedSplit]:
     tokenizer = load_semantic_run(SEMANTIC, out / "semantic").tokenizer.eval()
     encoder = load_acoustic_run(ACOUSTIC, out / "acoustic").encoder.eval()
     encoded = []
-    for split in load_splits(corpus, ["asr-", "questions-", "assistant"]):
+    for split in load_splits(corpus, TRAINING_SPLITS):
         changed = None if split.folder.name == "assistant" else augment
         encoded.append(encode_split(split, tokenizer, encoder, out / "encoded" / split.folder.name, changed, SEED))
     return encoded
@@ -204,12 +219,13 @@ def flow(corpus: Path, out: Path) -> None:
 def vocoder(corpus: Path, out: Path) -> None:
     """Train the vocoder on the assistant's voice."""
     splits = load_splits(corpus, ["assistant"])
-    train_vocoder(VOCODER, VOCODER_LOOP, VocoderStage(), splits, [], out / "vocoder")
+    train_vocoder(VOCODER, VOCODER_LOOP, VocoderStage(batch_size=8), splits, [], out / "vocoder")
 
 
 STAGES = {
     "acoustic-start": acoustic_start,
     "acoustic-voices": acoustic_voices,
+    "acoustic-augmented": acoustic_augmented,
     "acoustic": acoustic,
     "semantic": semantic,
     "text-tokenizer": text_tokenizer,
