@@ -40,10 +40,10 @@ def load_audio(source: AudioSource, rate_hz: int) -> Tensor:
         FileNotFoundError: there is no such file.
         ValueError: the source is empty, no sound that libsndfile reads, too long, or not finite.
     """
-    sound, name = _read(source)
-    mono = sound.array if sound.array.ndim == 1 else sound.array.mean(axis=1)
-    if sound.rate_hz != rate_hz:
-        mono = soxr.resample(mono, sound.rate_hz, rate_hz)
+    samples, source_hz, name = _read(source)
+    mono = samples if samples.ndim == 1 else samples.mean(axis=1)
+    if source_hz != rate_hz:
+        mono = soxr.resample(mono, source_hz, rate_hz)
         if mono.size == 0:
             raise ValueError(f"{name} is too short: no sample is left at {rate_hz} Hz")
     return torch.from_numpy(np.array(mono, dtype=np.float32))
@@ -51,8 +51,8 @@ def load_audio(source: AudioSource, rate_hz: int) -> Tensor:
 
 def decode_audio(source: AudioSource) -> Samples:
     """Read a recording once, to be loaded at several rates; errors as for ``load_audio``."""
-    sound, _ = _read(source)
-    return sound
+    samples, rate_hz, _ = _read(source)
+    return Samples(samples, rate_hz)
 
 
 def save_audio(path: str | os.PathLike[str], wav: Tensor, rate_hz: int) -> None:
@@ -78,23 +78,23 @@ def save_audio(path: str | os.PathLike[str], wav: Tensor, rate_hz: int) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _read(source: AudioSource) -> tuple[Samples, str]:
-    """Return finite float32 samples [L] or [L, channels], and a name for messages."""
-    sound, name = _decode_any(source)
-    if sound.array.size == 0:
+def _read(source: AudioSource) -> tuple[np.ndarray, int, str]:
+    """Return finite float32 samples [L] or [L, channels], their rate, and a name for messages."""
+    samples, rate_hz, name = _decode_any(source)
+    if samples.size == 0:
         raise ValueError(f"{name} holds no samples")
-    if not np.isfinite(sound.array).all():
+    if not np.isfinite(samples).all():
         raise ValueError(f"{name} holds samples that are not finite (NaN or infinity)")
-    return sound, name
+    return samples, rate_hz, name
 
 
-def _decode_any(source: AudioSource) -> tuple[Samples, str]:
+def _decode_any(source: AudioSource) -> tuple[np.ndarray, int, str]:
     if isinstance(source, tuple) and len(source) == 2:
         source = Samples(*source)
     if isinstance(source, Samples):
-        return _from_array(source), "the given array"
+        return *_from_array(source), "the given array"
     if isinstance(source, bytes):
-        return _decode(io.BytesIO(source), "the given audio"), "the given audio"
+        return *_decode(io.BytesIO(source), "the given audio"), "the given audio"
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.is_dir():
@@ -102,18 +102,18 @@ def _decode_any(source: AudioSource) -> tuple[Samples, str]:
         if not path.exists():
             raise FileNotFoundError(f"there is no file {path}")
         with path.open("rb") as file:
-            return _decode(file, str(path)), str(path)
+            return *_decode(file, str(path)), str(path)
     if hasattr(source, "read"):
         content = source.read()
         if not isinstance(content, bytes):
             raise ValueError('the given file is open as text; open it in binary mode ("rb")')
-        return _decode(io.BytesIO(content), "the given file"), "the given file"
+        return *_decode(io.BytesIO(content), "the given file"), "the given file"
     raise ValueError(
         f"audio must be a path, bytes, a binary file or samples with their rate, not {type(source).__name__}"
     )
 
 
-def _decode(file: BinaryIO, name: str) -> Samples:
+def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     if not file.read(1):
         raise ValueError(f"{name} is empty")
     file.seek(0)
@@ -121,7 +121,7 @@ def _decode(file: BinaryIO, name: str) -> Samples:
         with soundfile.SoundFile(file) as sound:
             if sound.frames > MAX_DURATION_S * sound.samplerate:
                 raise ValueError(f"{name} lasts more than {MAX_DURATION_S // 3600} hours; cut it into parts first")
-            return Samples(sound.read(dtype="float32"), sound.samplerate)
+            return sound.read(dtype="float32"), sound.samplerate
     except soundfile.LibsndfileError as error:
         raise ValueError(
             f"{name} is not audio that can be read (wav, flac, ogg and mp3 can; ffmpeg converts others): "
@@ -129,7 +129,7 @@ def _decode(file: BinaryIO, name: str) -> Samples:
         ) from None
 
 
-def _from_array(source: Samples) -> Samples:
+def _from_array(source: Samples) -> tuple[np.ndarray, int]:
     if not isinstance(source.rate_hz, Integral) or source.rate_hz <= 0:
         raise ValueError(f"the sample rate must be a positive whole number of Hz, not {source.rate_hz!r}")
     array = source.array
@@ -141,7 +141,7 @@ def _from_array(source: Samples) -> Samples:
         raise ValueError(f"samples must have one or two dimensions, not shape {array.shape}")
     if array.ndim == 2 and array.shape[0] < array.shape[1]:
         array = array.T  # [channels, L], the layout of torch code
-    return Samples(_to_float(array), int(source.rate_hz))
+    return _to_float(array), int(source.rate_hz)
 
 
 def _to_float(array: np.ndarray) -> np.ndarray:

@@ -191,7 +191,7 @@ def test_unknown_formats_are_refused(tmp_path: Path, name: str):
 
 
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(ValueError, match="the folder .* does not exist"):
+    with pytest.raises(ValueError, match=r"the folder .* does not exist"):
         save_audio(tmp_path / "none" / "a.wav", torch.zeros(3), 16_000)
     with pytest.raises(ValueError, match="one channel"):
         save_audio(tmp_path / "a.wav", torch.zeros(2, 3), 16_000)
