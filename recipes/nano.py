@@ -8,12 +8,19 @@ import argparse
 import logging
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
-from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, VocoderConfig
+from kimi_audio.checkpoint import save_model
+from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
 from kimi_audio.data.augment import Augmentation, augment
 from kimi_audio.data.qa import side
+from kimi_audio.detokenizer.dit import DiT
+from kimi_audio.detokenizer.vocoder import BigVGAN
+from kimi_audio.lm.model import AudioLM
+from kimi_audio.tokenizer.acoustic import AcousticEncoder
+from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
 from kimi_audio.train.batches import load_splits
 from kimi_audio.train.encode import EncodedSplit, encode_split
@@ -37,9 +44,12 @@ from kimi_audio.train.lm import (
     train_lm,
     written_questions,
 )
-from kimi_audio.train.loop import LoopConfig
-from kimi_audio.train.vocoder import VocoderStage, train_vocoder
+from kimi_audio.train.loop import LoopConfig, load_module_state
+from kimi_audio.train.vocoder import VocoderStage, VocoderTrainer, train_vocoder
 from kimi_audio.units import OUTPUT_RATE_HZ
+from kimi_audio.weights import read_safetensors, save_weights
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 SEED = 0
 TRAINING_SPLITS = ("asr-", "questions-", "assistant")  # by the start of their names
@@ -164,13 +174,31 @@ def text_tokenizer(corpus: Path, out: Path) -> None:
     train_bpe([*texts, *ASR_INSTRUCTIONS, *READING_INSTRUCTIONS], TEXT_RANKS).save(out / "text-tokenizer")
 
 
+def as_stored(module: Module, path: Path) -> Module:
+    """Write the weights as the model folder will hold them (int8), and return the module with what comes back.
+
+    What is trained on codes and features then learns from exactly those that it will meet.
+    """
+    if not path.exists():
+        save_weights(path, module.state_dict(), int8=True)
+    module.load_state_dict(dict(read_safetensors(path)))
+    return module.requires_grad_(False).eval()
+
+
+def encoders(out: Path) -> tuple[SemanticTokenizer, AcousticEncoder]:
+    """Return both trained encoders as they are stored."""
+    tokenizer = load_semantic_run(SEMANTIC, out / "semantic").tokenizer
+    encoder = load_acoustic_run(ACOUSTIC, out / "acoustic").encoder
+    return as_stored(tokenizer, out / "semantic.safetensors"), as_stored(encoder, out / "acoustic.safetensors")
+
+
 def encode(corpus: Path, out: Path) -> list[EncodedSplit]:
-    """Encode all training splits once: the users' speech augmented, the assistant's as it is."""
-    tokenizer = load_semantic_run(SEMANTIC, out / "semantic").tokenizer.eval()
-    encoder = load_acoustic_run(ACOUSTIC, out / "acoustic").encoder.eval()
+    """Encode all training splits once: the users' speech changed at random, the assistant's as it is."""
+    tokenizer, encoder = encoders(out)
+    gently = partial(augment, settings=GENTLE)
     encoded = []
     for split in load_splits(corpus, TRAINING_SPLITS):
-        changed = None if split.folder.name == "assistant" else augment
+        changed = None if split.folder.name == "assistant" else gently
         encoded.append(encode_split(split, tokenizer, encoder, out / "encoded" / split.folder.name, changed, SEED))
     return encoded
 
@@ -222,6 +250,29 @@ def vocoder(corpus: Path, out: Path) -> None:
     train_vocoder(VOCODER, VOCODER_LOOP, VocoderStage(batch_size=8), splits, [], out / "vocoder")
 
 
+def export(corpus: Path, out: Path) -> None:
+    """Write the model folder."""
+    semantic_tokenizer, acoustic_encoder = encoders(out)
+    tokenizer = TextTokenizer.load(out / "text-tokenizer")
+    model, vocoder_run = AudioLM(lm_config(tokenizer)), VocoderTrainer(BigVGAN(VOCODER))
+    config = flow_config(flow_examples(corpus, out))
+    dit = DiT(config.dit)
+    for name, module in {"lm": model, "flow": dit, "vocoder": vocoder_run}.items():
+        load_module_state(out / name, module)
+    save_model(
+        out / "model",
+        lm=model,
+        text_tokenizer=tokenizer,
+        acoustic=acoustic_encoder,
+        semantic=semantic_tokenizer,
+        dit=dit,
+        flow_config=config,
+        vocoder=vocoder_run.vocoder,
+        settings=Settings(segment_s=5.0, ode_steps=12),
+        int8=True,
+    )
+
+
 STAGES = {
     "acoustic-start": acoustic_start,
     "acoustic-voices": acoustic_voices,
@@ -231,7 +282,9 @@ STAGES = {
     "text-tokenizer": text_tokenizer,
     "encode": encode,
     "lm": lm,
+    "flow": flow,
     "vocoder": vocoder,
+    "export": export,
 }
 
 
