@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
+from rich.progress import track
 
 from kimi_audio.checkpoint import save_model
 from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
@@ -98,7 +99,7 @@ VOCODER = VocoderConfig(
     win_size=1024,
     fmin=0,
     fmax=None,
-    upsample_initial_channel=192,
+    upsample_initial_channel=256,
     upsample_rates=(5, 4, 4, 3, 2),
     upsample_kernel_sizes=(9, 8, 8, 7, 4),
     resblock_kernel_sizes=(3, 7),
@@ -109,17 +110,19 @@ VOCODER = VocoderConfig(
 ACOUSTIC_START = LoopConfig(steps=240, peak_lr=1.5e-3, final_lr=1.5e-3, checkpoint_every_steps=50)
 ACOUSTIC_VOICES = LoopConfig(steps=250, peak_lr=1.2e-3, final_lr=1.2e-3, warmup_steps=20, checkpoint_every_steps=50)
 ACOUSTIC_AUGMENTED = LoopConfig(steps=200, peak_lr=1.2e-3, final_lr=1.08e-3, warmup_steps=20, checkpoint_every_steps=50)
-ACOUSTIC_LOOP = LoopConfig(steps=1300, peak_lr=1.5e-3, final_lr=4e-5, warmup_steps=20, checkpoint_every_steps=50)
+ACOUSTIC_LOOP = LoopConfig(
+    steps=700, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=50, muon=True
+)
 # Full augmentation slows a small encoder down more than the time allows; most of the training is gentler.
 GENTLE = Augmentation(
     speed_probability=0.5, reverb_probability=0.0, noise_probability=0.3, snr_db=(12.0, 40.0), gain_db=(-9.0, 3.0)
 )
 VOCODER_LOOP = LoopConfig(
-    steps=3600, peak_lr=1e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, bf16=False, checkpoint_every_steps=100
+    steps=2400, peak_lr=1.5e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, checkpoint_every_steps=100
 )
 LM_LOOP = LoopConfig(steps=3000, peak_lr=1.5e-3, final_lr=5e-5, warmup_steps=100, checkpoint_every_steps=100)
 FLOW_LOOP = LoopConfig(
-    steps=1500, peak_lr=1e-3, final_lr=5e-5, warmup_steps=100, weight_decay=0.0, checkpoint_every_steps=100
+    steps=1200, peak_lr=1e-3, final_lr=5e-5, warmup_steps=100, weight_decay=0.0, checkpoint_every_steps=100
 )
 SEMANTIC_LOOP = LoopConfig(steps=700, peak_lr=8e-4, final_lr=4e-5, warmup_steps=30, checkpoint_every_steps=50)
 
@@ -185,16 +188,19 @@ def as_stored(module: Module, path: Path) -> Module:
     return module.requires_grad_(False).eval()
 
 
-def encoders(out: Path) -> tuple[SemanticTokenizer, AcousticEncoder]:
-    """Return both trained encoders as they are stored."""
-    tokenizer = load_semantic_run(SEMANTIC, out / "semantic").tokenizer
-    encoder = load_acoustic_run(ACOUSTIC, out / "acoustic").encoder
-    return as_stored(tokenizer, out / "semantic.safetensors"), as_stored(encoder, out / "acoustic.safetensors")
+def semantic_tokenizer(out: Path) -> SemanticTokenizer:
+    """Return the trained semantic tokenizer as it is stored."""
+    return as_stored(load_semantic_run(SEMANTIC, out / "semantic").tokenizer, out / "semantic.safetensors")
+
+
+def acoustic_encoder(out: Path) -> AcousticEncoder:
+    """Return the trained acoustic encoder as it is stored."""
+    return as_stored(load_acoustic_run(ACOUSTIC, out / "acoustic").encoder, out / "acoustic.safetensors")
 
 
 def encode(corpus: Path, out: Path) -> list[EncodedSplit]:
     """Encode all training splits once: the users' speech changed at random, the assistant's as it is."""
-    tokenizer, encoder = encoders(out)
+    tokenizer, encoder = semantic_tokenizer(out), acoustic_encoder(out)
     gently = partial(augment, settings=GENTLE)
     encoded = []
     for split in load_splits(corpus, TRAINING_SPLITS):
@@ -223,11 +229,13 @@ def flow_examples(corpus: Path, out: Path) -> list[FlowExample]:
     """Return codes and mels of the assistant's voice."""
     path = out / "flow-examples.safetensors"
     if not path.exists():
-        (encoded,) = (item for item in encode(corpus, out) if item.split.folder.name == "assistant")
-        split = encoded.split
-        waves = (torch.from_numpy(split.samples(utterance, OUTPUT_RATE_HZ)) for utterance in split.utterances)
-        rows = (encoded.tokens(index).codes.tolist() for index in range(len(split)))
-        save_examples(path, (flow_example(row, wav, VOCODER) for row, wav in zip(rows, waves, strict=True)))
+        (split,) = load_splits(corpus, ["assistant"])
+        tokenizer = semantic_tokenizer(out)
+        examples = []
+        for utterance in track(split.utterances, "codes and mels of the assistant"):
+            codes = tokenizer.encode_wav(torch.from_numpy(split.samples(utterance))).tolist()
+            examples.append(flow_example(codes, torch.from_numpy(split.samples(utterance, OUTPUT_RATE_HZ)), VOCODER))
+        save_examples(path, examples)
     return load_examples(path)
 
 
@@ -241,7 +249,7 @@ def flow(corpus: Path, out: Path) -> None:
     """Train the flow-matching network on the assistant's voice."""
     examples = flow_examples(corpus, out)
     held_out = examples[:64]
-    train_flow(flow_config(examples), FLOW_LOOP, FlowStage(), examples[64:], held_out, out / "flow")
+    train_flow(flow_config(examples), FLOW_LOOP, FlowStage(batch_frames=2000), examples[64:], held_out, out / "flow")
 
 
 def vocoder(corpus: Path, out: Path) -> None:
@@ -252,7 +260,6 @@ def vocoder(corpus: Path, out: Path) -> None:
 
 def export(corpus: Path, out: Path) -> None:
     """Write the model folder."""
-    semantic_tokenizer, acoustic_encoder = encoders(out)
     tokenizer = TextTokenizer.load(out / "text-tokenizer")
     model, vocoder_run = AudioLM(lm_config(tokenizer)), VocoderTrainer(BigVGAN(VOCODER))
     config = flow_config(flow_examples(corpus, out))
@@ -263,8 +270,8 @@ def export(corpus: Path, out: Path) -> None:
         out / "model",
         lm=model,
         text_tokenizer=tokenizer,
-        acoustic=acoustic_encoder,
-        semantic=semantic_tokenizer,
+        acoustic=acoustic_encoder(out),
+        semantic=semantic_tokenizer(out),
         dit=dit,
         flow_config=config,
         vocoder=vocoder_run.vocoder,

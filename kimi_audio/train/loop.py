@@ -7,8 +7,11 @@ sees the same batch, and a run that was killed ends in the weights of one that w
 import json
 import logging
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +22,7 @@ from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
+CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,72 +61,79 @@ def train(
 ) -> None:
     """Train ``module`` in place, resuming from ``folder`` where an earlier run stopped.
 
+    Ctrl-C ends the running step, saves and stops; a second one stops at once and leaves the checkpoint before.
+
     Args:
         module: holds everything that is trained or that the checkpoint must keep.
         loss_of: (batch, step) to named losses; "loss" is minimised, the others are logged.
         batch_of: the batch of a step.
         config: schedule.
-        folder: receives ``checkpoint.pt``, ``log.jsonl`` and ``loop.json``.
+        folder: receives ``checkpoint.pt``, ``log.jsonl`` and ``loop.json``. A resumed run logs the steps behind its
+            checkpoint once more.
         evaluate: named scores, logged every ``evaluate_every_steps`` and at the end.
         evaluate_every_steps: 0 means only at the end.
 
     Raises:
-        FloatingPointError: the loss is not finite; the checkpoint on disk is from before.
+        FloatingPointError: a loss or gradient is not finite; the checkpoint on disk is from before.
+        KeyboardInterrupt: after Ctrl-C.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "loop.json").write_text(json.dumps(asdict(config), indent=1))
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimizer = _adamw(parameters, config)
+    optimizer = _adamw(module, config)
     start = resume(folder, module, optimizer)
-    device_type = parameters[0].device.type
-    log = (folder / "log.jsonl").open("a")
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    step = start
-    with log, Progress(*columns, TextColumn("{task.fields[scores]}"), refresh_per_second=1) as progress:
-        bar = progress.add_task(folder.name, total=config.steps, completed=start, scores="")
-        try:
-            for step in range(start, config.steps):
-                started = time.perf_counter()
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(step, config)
-                module.train()
-                batch = batch_of(step)
-                with torch.autocast(device_type, torch.bfloat16, enabled=config.bf16):
-                    losses = loss_of(batch, step)
-                if not torch.isfinite(losses["loss"]):
-                    raise FloatingPointError(f"the loss of step {step} is not finite; resume with a lower rate")
-                optimizer.zero_grad(set_to_none=True)
-                losses["loss"].backward()
-                norm = nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-                optimizer.step()
-                done = step + 1
-                if done % config.log_every_steps == 0 or done == config.steps:
-                    row: dict[str, Any] = {
-                        "step": done,
-                        "lr": learning_rate(step, config),
-                        "grad_norm": float(norm),
-                    }
-                    row |= {name: float(value.detach()) for name, value in losses.items()}
-                    row["step_s"] = time.perf_counter() - started
-                    due = evaluate_every_steps and done % evaluate_every_steps == 0
-                    if evaluate is not None and (due or done == config.steps):
-                        row |= evaluate()
-                    log.write(json.dumps(row) + "\n")
-                    log.flush()
-                    progress.update(
-                        bar,
-                        scores=" ".join(f"{k} {v:.4g}" for k, v in row.items() if k not in ("step", "lr")),
-                    )
-                progress.update(bar, completed=done)
-                if done % config.checkpoint_every_steps == 0 or done == config.steps:
-                    save(folder, module, optimizer, done)
-        except KeyboardInterrupt:
-            save(folder, module, optimizer, step)
-            logger.warning("stopped at step %d of %d; the same command goes on from here", step, config.steps)
-            raise
+    with _Journal(folder, config.steps, start) as journal, _held_interrupt() as interrupted:
+        for step in range(start, config.steps):
+            started = time.perf_counter()
+            values = _update(module, loss_of, batch_of(step), optimizer, step, config)
+            done = step + 1
+            is_last = done == config.steps
+            is_scored = is_last or (evaluate_every_steps > 0 and done % evaluate_every_steps == 0)
+            if is_scored or done % config.log_every_steps == 0:
+                row = {"step": done, **{name: float(value) for name, value in values.items()}}
+                row["step_s"] = time.perf_counter() - started
+                if evaluate is not None and is_scored:
+                    row |= evaluate()
+                journal.write(row)
+            journal.advance(done)
+            if interrupted.is_set() or is_last or done % config.checkpoint_every_steps == 0:
+                save(folder, module, optimizer, done)
+            if interrupted.is_set():
+                logger.warning("stopped at step %d of %d; the same command goes on from here", done, config.steps)
+                raise KeyboardInterrupt
 
 
-def _adamw(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.AdamW:
+def _update(
+    module: nn.Module,
+    loss_of: Callable[[Batch, int], dict[str, Tensor]],
+    batch: Batch,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    config: LoopConfig,
+) -> dict[str, Tensor | float]:
+    """Make one update of the weights and return what can be logged about it."""
+    lr = learning_rate(step, config)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    module.train()
+    with torch.autocast(parameters[0].device.type, torch.bfloat16, enabled=config.bf16):
+        losses = loss_of(batch, step)
+    _check_finite("loss", losses["loss"], step)
+    optimizer.zero_grad(set_to_none=True)
+    losses["loss"].backward()
+    norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
+    _check_finite("gradient", norm, step)
+    optimizer.step()
+    return {"lr": lr, "grad_norm": norm, **{name: value.detach() for name, value in losses.items()}}
+
+
+def _check_finite(name: str, value: Tensor, step: int) -> None:
+    if not torch.isfinite(value):
+        raise FloatingPointError(f"the {name} of step {step} is not finite; resume with a lower rate")
+
+
+def _adamw(module: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     # Decay pulls matrices to zero; for gains, biases and position tables that has no good reason.
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
@@ -131,16 +142,67 @@ def _adamw(parameters: list[nn.Parameter], config: LoopConfig) -> torch.optim.Ad
     return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.peak_lr, betas=config.betas)
 
 
+class _Journal:
+    """Rows of numbers for ``log.jsonl``, and a progress bar that shows the last one."""
+
+    def __init__(self, folder: Path, steps: int, start: int):
+        self._log = (folder / "log.jsonl").open("a")
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        self._progress = Progress(*columns, TextColumn("{task.fields[scores]}"), refresh_per_second=1)
+        self._bar = self._progress.add_task(folder.name, total=steps, completed=start, scores="")
+
+    def __enter__(self) -> "_Journal":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._progress.stop()
+        self._log.close()
+
+    def write(self, row: dict[str, Any]) -> None:
+        self._log.write(json.dumps(row) + "\n")
+        self._log.flush()
+        scores = " ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("step", "lr"))
+        self._progress.update(self._bar, scores=scores)
+
+    def advance(self, done: int) -> None:
+        self._progress.update(self._bar, completed=done)
+
+
+@contextmanager
+def _held_interrupt() -> Iterator[threading.Event]:
+    """Note the first Ctrl-C instead of raising it, so that the running step ends whole."""
+    pressed = threading.Event()
+    usual = signal.getsignal(signal.SIGINT)
+    # Other threads get no signals; and who set the signal up in another way (ignored, in the background) keeps that.
+    if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
+        yield pressed
+        return
+
+    def note(_number: int, _frame: object) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, usual)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
 def save(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
     """Write the checkpoint whole: a full disk or a kill leaves the one before."""
-    partial = folder / "checkpoint.pt.partial"
-    torch.save({"step": step, "module": module.state_dict(), "optimizer": optimizer.state_dict()}, partial)
-    partial.replace(folder / "checkpoint.pt")
+    partial = folder / f"{CHECKPOINT}.partial"
+    try:
+        torch.save({"step": step, "module": module.state_dict(), "optimizer": optimizer.state_dict()}, partial)
+        partial.replace(folder / CHECKPOINT)
+    finally:
+        partial.unlink(missing_ok=True)  # half a checkpoint only fills the disk
 
 
 def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
     """Load the checkpoint of ``folder`` into module and optimizer and return its step; 0 if there is none."""
-    path = folder / "checkpoint.pt"
+    path = folder / CHECKPOINT
     if not path.exists():
         return 0
     state = torch.load(path, map_location="cpu", weights_only=True)
@@ -155,7 +217,7 @@ def load_module_state(folder: Path, module: nn.Module) -> None:
     Raises:
         ValueError: the run has no checkpoint.
     """
-    path = folder / "checkpoint.pt"
+    path = folder / CHECKPOINT
     if not path.exists():
         raise ValueError(f"{folder} holds no training run")
     module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["module"])
