@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from kimi_audio import checkpoint
-from kimi_audio.audio.io import AudioSource, load_audio
+from kimi_audio.audio.io import AudioSource, decode_audio, load_audio
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.chat import ChatTemplate, Message, OutputType
-from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer
-from kimi_audio.lm.generate import FinishReason, GenerationOptions, Reply, generate, stream
+from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
+from kimi_audio.lm.generate import FinishReason, GenerationOptions, generate, stream
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.sequence import AudioTokens
@@ -39,6 +39,7 @@ class StreamChunk:
     audio: Tensor  # [L] float32 at 24 kHz, on the CPU; may be empty
     is_final: bool
     finish_reason: FinishReason | None = None
+    codes: tuple[int, ...] = ()  # speech codes, some of them not heard yet
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,24 @@ class Answer:
     text: str
     audio: Tensor | None  # [L] float32 at 24 kHz, on the CPU; None in text mode
     finish_reason: FinishReason
+    codes: tuple[int, ...] = ()  # what the audio was made from
+
+    @classmethod
+    def of(cls, chunks: Iterable[StreamChunk]) -> Self:
+        """Join the chunks of a streamed reply."""
+        chunks = list(chunks)
+        assert chunks
+        assert chunks[-1].finish_reason is not None, "the reply was not streamed to its end"
+        codes = tuple(code for chunk in chunks for code in chunk.codes)
+        audio = torch.cat([chunk.audio for chunk in chunks])
+        text = "".join(chunk.text for chunk in chunks)
+        return cls(text, audio if len(audio) else None, chunks[-1].finish_reason, codes)
+
+    def message(self) -> Message:
+        """Return the reply as a message, for the history of the next turn."""
+        if not self.codes:
+            return Message("assistant", "text", self.text)
+        return Message("assistant", "audio-text", (AudioTokens(torch.tensor(self.codes)), self.text))
 
 
 class KimiAudio:
@@ -202,7 +221,8 @@ class KimiAudio:
         generator = _generator(seed, self.device)
         (reply,) = generate(self.lm, [prompt], self.text_tokenizer.special, options, generators=[generator])
         audio = self.synthesise(reply.codes, seed=seed, voice=voice) if options.output_type == "both" else None
-        return Answer(self._text(reply), audio, reply.finish_reason)
+        text = self.text_tokenizer.decode(reply.text_ids, skip_special=True)
+        return Answer(text, audio, reply.finish_reason, tuple(reply.codes))
 
     def stream(
         self,
@@ -211,6 +231,7 @@ class KimiAudio:
         *,
         options: GenerationOptions | None = None,
         seed: int | None = None,
+        voice: AudioSource | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[StreamChunk]:
         """Yield text and sound while they are made; the last chunk is final.
@@ -220,40 +241,30 @@ class KimiAudio:
             output_type: "text", or "both" for text and speech.
             options: sampling and limits; its output type gives way to ``output_type``.
             seed: see ``generate``.
+            voice: see ``answer``.
             cancelled: asked before every step; True ends the reply.
         """
         options = replace(options or GenerationOptions(), output_type=output_type)
         self._check_output(output_type)
         prompt = self.template.prompt(messages, output_type)
+        generators = [_generator(seed, self.device)]
         events = stream(
-            self.lm,
-            [prompt],
-            self.text_tokenizer.special,
-            options,
-            generators=[_generator(seed, self.device)],
-            cancelled=cancelled,
+            self.lm, [prompt], self.text_tokenizer.special, options, generators=generators, cancelled=cancelled
         )
-        silence = torch.zeros(0)
-        noise = _generator(seed, "cpu")
-        state = self.detokenizer.init_state() if self.detokenizer else None
+        text_stream = self.text_tokenizer.decode_stream()
+        speech = None
+        if output_type == "both" and self.detokenizer is not None:
+            speech = _SpeechStream(self.detokenizer, self._voice_state(voice), _generator(seed, "cpu"))
         codes: list[int] = []
-        ids: list[int] = []
-        shown = ""
-        wanted = self.detokenizer.plan.first_chunk_tokens if self.detokenizer else 0
         for event in events:
-            ids += [] if event.text_id is None else [event.text_id]
-            codes += [] if event.code is None else [event.code]
-            whole = self.text_tokenizer.decode(ids, skip_special=True)
-            # A character may be spread over several tokens; until it is whole it ends in a replacement sign.
-            text = whole[len(shown) :] if event.finish_reason or not whole.endswith("�") else ""
-            shown += text
-            audio = silence
             is_final = event.finish_reason is not None
-            if self.detokenizer and state and output_type == "both" and (is_final or len(codes) >= wanted):
-                audio, state = self.detokenizer.decode_chunk(codes, state, is_final, noise)
-                codes, wanted = [], self.detokenizer.plan.chunk_tokens
+            text = "" if event.text_id is None else text_stream.push(event.text_id)
+            text += text_stream.finish() if is_final else ""
+            codes += [] if event.code is None else [event.code]
+            audio = torch.zeros(0) if speech is None else speech.push(event.code, is_final)
             if text or len(audio) or is_final:
-                yield StreamChunk(text, audio.cpu(), is_final, event.finish_reason)
+                yield StreamChunk(text, audio, is_final, event.finish_reason, tuple(codes))
+                codes = []
 
     # -----------------------------------------------------------------------------------------------------------------
     # Everyday calls
@@ -297,18 +308,38 @@ class KimiAudio:
         """Return speech [L] at 24 kHz, on the CPU, of semantic codes."""
         self._check_output("both")
         assert self.detokenizer is not None
-        state = None
-        if voice is not None:
-            prompt = self.semantic.encode_wav(load_audio(voice, INPUT_RATE_HZ).to(self.device)).tolist()
-            state = self.detokenizer.prefill(prompt, load_audio(voice, OUTPUT_RATE_HZ).to(self.device))
-        return self.detokenizer.decode(codes, state, _generator(seed, "cpu")).cpu()
+        return self.detokenizer.decode(codes, self._voice_state(voice), _generator(seed, "cpu")).cpu()
 
-    def _text(self, reply: Reply) -> str:
-        return self.text_tokenizer.decode(reply.text_ids, skip_special=True)
+    def _voice_state(self, voice: AudioSource | None) -> StreamState | None:
+        if voice is None or self.detokenizer is None:
+            return None
+        sound = decode_audio(voice)
+        codes = self.semantic.encode_wav(load_audio(sound, INPUT_RATE_HZ).to(self.device))
+        return self.detokenizer.prefill(codes.tolist(), load_audio(sound, OUTPUT_RATE_HZ).to(self.device))
 
     def _check_output(self, output_type: str) -> None:
         if output_type == "both" and self.detokenizer is None:
             raise ValueError("speech needs the detokenizer; load the model with load_detokenizer=True")
+
+
+class _SpeechStream:
+    """Turns codes into sound as soon as there are enough of them."""
+
+    def __init__(self, detokenizer: Detokenizer, state: StreamState | None, noise: torch.Generator) -> None:
+        self._detokenizer = detokenizer
+        self._state = state or detokenizer.init_state()
+        self._noise = noise
+        self._codes: list[int] = []
+        self._wanted = detokenizer.plan.first_chunk_tokens
+
+    def push(self, code: int | None, is_final: bool) -> Tensor:
+        """Return the sound [L], mostly none, that this code completes."""
+        self._codes += [] if code is None else [code]
+        if len(self._codes) < self._wanted and not is_final:
+            return torch.zeros(0)
+        audio, self._state = self._detokenizer.decode_chunk(self._codes, self._state, is_final, self._noise)
+        self._codes, self._wanted = [], self._detokenizer.plan.chunk_tokens
+        return audio.cpu().clone()  # the copy is an ordinary tensor, which its owner may change
 
 
 def find_device(device: str | torch.device | None) -> torch.device:
@@ -324,7 +355,9 @@ def find_device(device: str | torch.device | None) -> torch.device:
     except RuntimeError:
         raise RuntimeError(f"there is no device {device!r}; use cpu, cuda, or cuda:N") from None
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("there is no CUDA device on this machine, or torch was built without it; use --device cpu")
+        raise RuntimeError("there is no CUDA device on this machine, or torch was built without it; use the CPU")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise RuntimeError(f"there is no device {found}: this machine has {torch.cuda.device_count()} CUDA device(s)")
     return found
 
 

@@ -1,0 +1,1 @@
+"""Sound: files, mel spectrograms, cutting and joining."""

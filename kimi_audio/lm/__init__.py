@@ -1,0 +1,1 @@
+"""The audio LLM and its step engine."""

@@ -1,0 +1,1 @@
+"""What the model reads: text ids, semantic codes, acoustic features."""

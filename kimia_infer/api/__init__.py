@@ -1,0 +1,1 @@
+"""See ``kimia_infer``."""

@@ -1,0 +1,342 @@
+"""KimiAudio, the composed system: the official numbers from wav files on, and the promises of every call."""
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import kimi_audio
+from kimi_audio import Answer, GenerationOptions, KimiAudio, Message, SamplingOptions, checkpoint
+from kimi_audio.assistant import find_device
+from kimi_audio.audio.io import load_audio
+from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer
+from kimi_audio.detokenizer.vocoder import BigVGAN
+from kimi_audio.sequence import AudioTokens
+from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN, tokens_in_audio
+
+
+@pytest.fixture(scope="module")
+def model(reference: Path) -> KimiAudio:
+    """The reference model with a smaller vocoder to save time, and short chunks because it says few codes."""
+    model = KimiAudio(reference / "checkpoint", device="cpu")
+    old = model.detokenizer
+    assert old is not None
+    torch.manual_seed(0)
+    sizes = {"upsample_initial_channel": 64, "upsample_rates": (5, 4, 4, 3, 2)}
+    blocks = {"resblock_kernel_sizes": (3,), "resblock_dilation_sizes": ((1,),)}
+    config = replace(old.vocoder_config, **sizes, upsample_kernel_sizes=(9, 8, 8, 5, 4), **blocks)
+    plan = ChunkPlan(chunk_tokens=2, first_chunk_tokens=2, look_ahead_tokens=1, ode_steps=3)
+    model.detokenizer = Detokenizer(old.dit, BigVGAN(config).eval(), old.flow_config, config, plan)
+    return model
+
+
+@pytest.fixture(scope="module")
+def question(reference: Path) -> Path:
+    return reference / "audio" / "question.wav"
+
+
+@pytest.fixture(scope="module")
+def cases(reference: Path) -> dict[str, dict]:
+    """The official cases, with the paths of their audio."""
+    folder = str(reference / "audio")
+
+    def resolve(content: Any) -> Any:
+        if isinstance(content, list):
+            return [resolve(content[0]), content[1]]
+        return f"{folder}/{content}" if content.endswith(".wav") else content
+
+    cases = json.loads((reference / "expected" / "prompts_and_greedy.json").read_text())
+    for case in cases.values():
+        for message in case["messages"]:
+            message["content"] = resolve(message["content"])
+    return cases
+
+
+def sampling_of(case: dict) -> dict[str, Any]:
+    """The arguments of the official call."""
+    return {"max_new_tokens": case.get("steps") or 40} | (case.get("sampling") or {})
+
+
+SHORT = GenerationOptions(output_type="both", max_new_tokens=40)
+LIVELY = SamplingOptions(temperature=1.0, top_k=20)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Parity
+
+
+@pytest.mark.reference
+def test_prompts_from_files_equal_official(model, cases):
+    for name, case in cases.items():
+        prompt = model.template.prompt(case["messages"], case["output_type"])
+        assert prompt.audio_ids.tolist() == case["audio_ids"], name
+        assert prompt.text_ids.tolist() == case["text_ids"], name
+        assert prompt.is_continuous.int().tolist() == case["is_continuous"], name
+
+
+@pytest.mark.reference
+def test_greedy_replies_equal_official(model, cases):
+    offset, special = model.lm.config.audio_offset, model.text_tokenizer.special
+    compared = 0
+    for name, case in cases.items():
+        if case["greedy_text_tokens"] is None:
+            continue
+        wav, text = model.generate(case["messages"], case["output_type"], **sampling_of(case), seed=0)
+        legal = [i for i in case["greedy_text_tokens"] if i < offset and i not in (special.blank, special.text_end)]
+        assert text == model.text_tokenizer.decode(legal, skip_special=True), name
+        if case["output_type"] == "both":
+            codes = [id_ - offset for id_ in case["greedy_audio_tokens"] if id_ >= offset]
+            torch.testing.assert_close(wav, model.synthesise(codes, seed=0)[None])
+            assert wav.shape == (1, len(codes) * OUTPUT_SAMPLES_PER_TOKEN), name
+        else:
+            assert wav is None
+        compared += 1
+    assert compared
+
+
+def test_official_script_runs(reference, question):
+    from kimia_infer.api.kimia import KimiAudio as Official
+
+    model = Official(model_path=str(reference / "checkpoint"), load_detokenizer=True)
+    model.to("cpu")
+    sampling_params = {
+        "audio_temperature": 0.8,
+        "audio_top_k": 10,
+        "text_temperature": 0.0,
+        "text_top_k": 5,
+        "audio_repetition_penalty": 1.0,
+        "audio_repetition_window_size": 64,
+        "text_repetition_penalty": 1.0,
+        "text_repetition_window_size": 16,
+    }
+    messages = [
+        {"role": "user", "message_type": "text", "content": "Please transcribe the following audio:"},
+        {"role": "user", "message_type": "audio", "content": str(question)},
+    ]
+    wav, text = model.generate(messages, **sampling_params, output_type="text", max_new_tokens=5)
+    assert wav is None
+    assert isinstance(text, str)
+    wav, text = model.generate(messages[1:], **sampling_params, output_type="both", max_new_tokens=20)
+    assert wav is not None
+    assert wav.detach().cpu().view(-1).numpy().dtype == "float32"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Streaming
+
+
+def test_streamed_reply_is_the_whole_reply(model):
+    options = GenerationOptions(text=LIVELY, audio=LIVELY, output_type="both", max_new_tokens=40)
+    messages = [Message("user", "text", "hello")]
+    # An odd number of codes: if the last chunk is complete before the end is known, its last frames are made without
+    # knowing that nothing follows.
+    seed, whole = next(
+        (seed, answer)
+        for seed in range(20)
+        if len((answer := model.answer(messages, options, seed=seed)).codes) in (3, 5, 7, 9)
+    )
+    chunks = list(model.stream(messages, "both", options=options, seed=seed))
+    streamed = Answer.of(chunks)
+    assert [chunk.is_final for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert (streamed.text, streamed.codes, streamed.finish_reason) == (whole.text, whole.codes, whole.finish_reason)
+    torch.testing.assert_close(streamed.audio, whole.audio, atol=1e-5, rtol=0)
+    assert len(whole.audio) == len(whole.codes) * OUTPUT_SAMPLES_PER_TOKEN
+    assert sum(len(chunk.audio) > 0 for chunk in chunks) >= 2
+    assert any(chunk.text for chunk in chunks[:3])
+
+
+def test_streamed_text(model, question):
+    messages = [Message("user", "audio", str(question))]
+    options = GenerationOptions(max_new_tokens=20)
+    chunks = list(model.stream(messages, "text", options=options))
+    assert Answer.of(chunks) == model.answer(messages, options)
+    assert all(len(chunk.audio) == 0 for chunk in chunks)
+
+
+def test_streamed_sound_belongs_to_its_receiver(model):
+    for chunk in model.stream([Message("user", "text", "hello")], options=SHORT, seed=0):
+        chunk.audio.mul_(0.5)
+
+
+def test_cancelling_ends_the_reply(model):
+    steps = itertools.count()
+    seen = list(model.stream([Message("user", "text", "hello")], options=SHORT, cancelled=lambda: next(steps) >= 5))
+    assert len(seen) <= 6
+    assert seen[-1].is_final
+    assert seen[-1].finish_reason == "cancelled"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Repeatability and history
+
+
+def test_a_seed_repeats_a_reply(model):
+    options = replace(SHORT, text=LIVELY, audio=LIVELY, max_new_tokens=25)
+    messages = [Message("user", "text", "hello")]
+    first, again, other = (model.answer(messages, options, seed=seed) for seed in (1, 1, 2))
+    assert (first.text, first.codes) == (again.text, again.codes)
+    assert torch.equal(first.audio, again.audio)
+    assert first.codes != other.codes
+    free = [model.answer(messages, options).codes for _ in range(2)]
+    assert free[0] != free[1]
+
+
+def test_replies_go_into_the_history(model, question):
+    messages = [Message("user", "audio", str(question))]
+    answer = model.answer(messages, SHORT, seed=0)
+    history = [*messages, answer.message(), Message("user", "text", "and?")]
+    prompt = model.template.prompt(history, "both")
+    codes = (torch.tensor(answer.codes) + model.lm.config.audio_offset).tolist()
+    row = prompt.audio_ids.tolist()
+    assert any(row[start : start + len(codes)] == codes for start in range(len(row)))
+    text = model.answer(messages, GenerationOptions(max_new_tokens=5))
+    assert text.message() == Message("assistant", "text", text.text)
+
+
+def test_recordings_are_encoded_once(model, question):
+    tokens = model.encode_audio(question)
+    assert tokens.features.shape == (len(tokens.codes), 4 * model.acoustic.config.hidden_size)
+    assert model.encode_audio(tokens) is tokens
+    ready = model.template.prompt([Message("user", "audio", tokens)])
+    assert torch.equal(ready.audio_ids, model.template.prompt([Message("user", "audio", question)]).audio_ids)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Everyday calls
+
+
+def test_long_recordings_are_transcribed_in_pieces(model, monkeypatch):
+    wav = torch.randn(int(70.5 * INPUT_RATE_HZ), generator=torch.Generator().manual_seed(0))
+    asked = []
+
+    def ask(self: KimiAudio, source: tuple, question: str) -> str:
+        asked.append((source[0], question))
+        return ["one", "", "three", "four"][len(asked) - 1]
+
+    monkeypatch.setattr(KimiAudio, "ask", ask)
+    text = model.transcribe((wav, INPUT_RATE_HZ), instruction="Write.")
+    assert torch.equal(torch.cat([piece for piece, _ in asked]), wav)
+    assert max(len(piece) for piece, _ in asked) <= model.settings.segment_s * INPUT_RATE_HZ
+    assert {question for _, question in asked} == {"Write."}
+    assert text in ("one three", "one three four")
+
+
+def test_question_comes_before_the_recording(model, question, monkeypatch):
+    prompts = []
+
+    def answer(self: KimiAudio, messages: list[Message]) -> Answer:
+        prompts.append(messages)
+        return Answer("text", None, "stop")
+
+    monkeypatch.setattr(KimiAudio, "answer", answer)
+    assert model.ask(question, "What?") == "text"
+    assert prompts == [[Message("user", "text", "What?"), Message("user", "audio", question)]]
+
+
+def test_voice_is_converted_at_the_same_length(model, question):
+    samples = len(load_audio(question, INPUT_RATE_HZ))
+    wav = model.convert_voice(question, seed=0)
+    assert wav.shape == (tokens_in_audio(samples) * OUTPUT_SAMPLES_PER_TOKEN,)
+    with question.open("rb") as voice:  # an open file can be read only once
+        other = model.convert_voice(question, seed=0, voice=voice)
+    assert other.shape == wav.shape
+    assert not torch.allclose(other, wav)
+
+
+def test_speech_needs_text(model):
+    with pytest.raises(ValueError, match="no text to speak"):
+        model.speak("  ")
+
+
+def test_speak_says_the_text(model, monkeypatch):
+    asked = []
+
+    def answer(self: KimiAudio, messages: list[Message], options: GenerationOptions, **_: Any) -> Answer:
+        asked.append((messages[0].content, options.output_type))
+        return Answer("", torch.zeros(3), "stop")
+
+    monkeypatch.setattr(KimiAudio, "answer", answer)
+    assert len(model.speak("Good morning.")) == 3
+    assert asked == [(kimi_audio.assistant.TTS_INSTRUCTION + "Good morning.", "both")]
+
+
+def test_empty_replies_are_silent(model):
+    assert model.synthesise([], seed=0).shape == (0,)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Loading
+
+
+def test_without_detokenizer_there_is_only_text(reference):
+    model = KimiAudio.from_pretrained(reference / "checkpoint", load_detokenizer=False, dtype=torch.bfloat16)
+    assert isinstance(model.answer([Message("user", "text", "hi")], GenerationOptions(max_new_tokens=3)).text, str)
+    for call in (
+        lambda: model.generate([Message("user", "text", "hi")], output_type="both"),
+        lambda: list(model.stream([Message("user", "text", "hi")])),
+        lambda: model.convert_voice(reference / "audio" / "question.wav"),
+    ):
+        with pytest.raises(ValueError, match="speech needs the detokenizer"):
+            call()
+
+
+def test_lower_precision_keeps_codes_and_vocoder_exact(reference, question):
+    model = KimiAudio(reference / "checkpoint", device="cpu", dtype=torch.bfloat16)
+    assert model.lm.lm_head.weight.dtype == torch.bfloat16
+    assert model.semantic.conv1.weight.dtype == torch.float32
+    assert model.detokenizer.vocoder.conv_pre.weight.dtype == torch.float32
+    wav, _ = model.generate([Message("user", "audio", question)], "both", max_new_tokens=12, seed=0)
+    assert wav.dtype == torch.float32
+    assert wav.isfinite().all()
+
+
+def test_semantic_tokenizer_may_lie_elsewhere(reference):
+    folder = reference / "glm-4-voice-tokenizer"
+    model = KimiAudio(reference / "checkpoint", load_detokenizer=False, semantic_tokenizer=folder, device="cpu")
+    assert model.semantic.config.num_codes == model.lm.config.num_codes
+    with pytest.raises(ValueError, match=r"vocoder lacks model\.safetensors|do not fit|lacks"):
+        KimiAudio(reference / "checkpoint", semantic_tokenizer=reference / "checkpoint" / "vocoder")
+
+
+def test_base_model_is_warned_about(reference, monkeypatch, caplog):
+    monkeypatch.setattr(checkpoint, "find_model", lambda *_, **__: reference / "checkpoint")
+    KimiAudio("moonshotai/Kimi-Audio-7B", load_detokenizer=False, device="cpu")
+    assert "does not follow instructions" in caplog.text
+
+
+def test_devices(monkeypatch):
+    assert find_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device(None) == torch.device("cpu")
+    with pytest.raises(RuntimeError, match="no CUDA device on this machine"):
+        find_device("cuda")
+    with pytest.raises(RuntimeError, match="there is no device 'quantum'; use cpu, cuda"):
+        find_device("quantum")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert find_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(RuntimeError, match=r"no device cuda:2: this machine has 2"):
+        find_device("cuda:2")
+
+
+def test_malformed_conversations(model, tmp_path):
+    with pytest.raises(ValueError, match="unknown output_type 'sound'"):
+        model.generate([], output_type="sound")
+    with pytest.raises(ValueError, match="message 0: unknown role"):
+        model.generate([{"role": "nobody", "message_type": "text", "content": "hi"}])
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        model.generate([Message("user", "audio", tmp_path / "missing.wav")])
+    codes = torch.zeros(model.lm.config.max_positions, dtype=torch.long)
+    with pytest.raises(ValueError, match="no room for a reply"):
+        model.generate([Message("user", "audio", AudioTokens(codes))])
+
+
+def test_public_names():
+    for name in kimi_audio.__all__:
+        assert getattr(kimi_audio, name).__module__.startswith("kimi_audio.")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        kimi_audio.nothing  # noqa: B018
