@@ -120,7 +120,7 @@ GENTLE = Augmentation(
 VOCODER_LOOP = LoopConfig(
     steps=2400, peak_lr=1.5e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, checkpoint_every_steps=100
 )
-LM_LOOP = LoopConfig(steps=3000, peak_lr=1.5e-3, final_lr=5e-5, warmup_steps=100, checkpoint_every_steps=100)
+LM_LOOP = LoopConfig(steps=2000, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=100, muon=True)
 FLOW_LOOP = LoopConfig(
     steps=1200, peak_lr=1e-3, final_lr=5e-5, warmup_steps=100, weight_decay=0.0, checkpoint_every_steps=100
 )
@@ -217,12 +217,12 @@ def lm(corpus: Path, out: Path) -> None:
     samples += written_questions([(item.question, item.answer) for item in side(reserved=False)][::3], replies)
     for name, split in encoded.items():
         if name.startswith("asr-"):
-            samples += recognition(split)
+            samples += recognition(split, every=2)
         elif name.startswith("questions-"):
             samples += recognition(split, every=2)
             samples += spoken_questions(split, replies, "both") + spoken_questions(split, replies, "text", every=3)
     tokenizer = TextTokenizer.load(out / "text-tokenizer")
-    train_lm(lm_config(tokenizer), tokenizer, LM_LOOP, samples, out / "lm", positions=3000)
+    train_lm(lm_config(tokenizer), tokenizer, LM_LOOP, samples, out / "lm", positions=2000)
 
 
 def flow_examples(corpus: Path, out: Path) -> list[FlowExample]:
