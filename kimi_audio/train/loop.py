@@ -20,6 +20,8 @@ import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
+from kimi_audio.train.optimizer import Optimizers, build_optimizer
+
 logger = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
 CHECKPOINT = "checkpoint.pt"
@@ -40,6 +42,7 @@ class LoopConfig:
     checkpoint_every_steps: int = 100
     log_every_steps: int = 10
     seed: int = 0
+    muon: bool = False  # see ``build_optimizer``
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:
@@ -79,7 +82,7 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "loop.json").write_text(json.dumps(asdict(config), indent=1))
-    optimizer = _adamw(module, config)
+    optimizer = build_optimizer(module, config.peak_lr, config.betas, config.weight_decay, muon=config.muon)
     start = resume(folder, module, optimizer)
     with _Journal(folder, config.steps, start) as journal, _held_interrupt() as interrupted:
         for step in range(start, config.steps):
@@ -106,7 +109,7 @@ def _update(
     module: nn.Module,
     loss_of: Callable[[Batch, int], dict[str, Tensor]],
     batch: Batch,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizers,
     step: int,
     config: LoopConfig,
 ) -> dict[str, Tensor | float]:
@@ -130,16 +133,6 @@ def _update(
 def _check_finite(name: str, value: Tensor, step: int) -> None:
     if not torch.isfinite(value):
         raise FloatingPointError(f"the {name} of step {step} is not finite; resume with a lower rate")
-
-
-def _adamw(module: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    # Decay pulls matrices to zero; for gains, biases and position tables that has no good reason.
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.peak_lr, betas=config.betas)
 
 
 class _Journal:
@@ -190,7 +183,7 @@ def _held_interrupt() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, usual)
 
 
-def save(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+def save(folder: Path, module: nn.Module, optimizer: Optimizers, step: int) -> None:
     """Write the checkpoint whole: a full disk or a kill leaves the one before."""
     partial = folder / f"{CHECKPOINT}.partial"
     try:
@@ -200,7 +193,7 @@ def save(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, step
         partial.unlink(missing_ok=True)  # half a checkpoint only fills the disk
 
 
-def resume(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def resume(folder: Path, module: nn.Module, optimizer: Optimizers) -> int:
     """Load the checkpoint of ``folder`` into module and optimizer and return its step; 0 if there is none."""
     path = folder / CHECKPOINT
     if not path.exists():
