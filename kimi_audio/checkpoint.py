@@ -16,13 +16,14 @@ and on the hub.
 import os
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from kimi_audio.config import EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
+from kimi_audio.config import Config, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN, from_released, to_released
 from kimi_audio.lm.model import AudioLM
@@ -31,6 +32,7 @@ from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.weights import (
     INDEX,
+    PICKLE,
     WEIGHTS,
     read_json,
     read_shards,
@@ -42,6 +44,7 @@ from kimi_audio.weights import (
 )
 
 Module = TypeVar("Module", bound=nn.Module)
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 NANO = "nano"
 NANO_FOLDER = Path(__file__).parent / "nano"
@@ -130,18 +133,67 @@ def _first_line(error: Exception) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Describing
+
+
+@dataclass(frozen=True)
+class Component:
+    """One network of a model folder."""
+
+    name: str
+    parameters: int
+    file_bytes: int
+
+
+def list_components(folder: Path) -> list[Component]:
+    """Return the networks of a model folder and their sizes, from its configs, without reading weights.
+
+    Raises:
+        ValueError: a config is missing, damaged or not supported.
+    """
+    builders: dict[str, tuple[Path, Callable[[Path], nn.Module]]] = {
+        "audio LLM": (folder / "config.json", lambda path: AudioLM(_config(LMConfig, path))),
+        "acoustic encoder": (
+            folder / WHISPER / "config.json",
+            lambda path: AcousticEncoder(_config(EncoderConfig, path)),
+        ),
+        "semantic tokenizer": (
+            find_semantic_tokenizer(folder) / "config.json",
+            lambda path: SemanticTokenizer(_config(SemanticConfig, path)),
+        ),
+        "flow matching": (folder / FLOW / "config.yaml", lambda path: DiT(_config(FlowConfig, path).dit)),
+        "vocoder": (folder / VOCODER / "config.json", lambda path: BigVGAN(_config(VocoderConfig, path))),
+    }
+    components = []
+    for name, (path, build) in builders.items():
+        place = path.parent
+        if not place.exists():  # a model without its detokenizer still writes
+            continue
+        with torch.device("meta"):
+            parameters = sum(parameter.numel() for parameter in build(path).parameters())
+        files = [*place.glob("*.safetensors"), *place.glob(PICKLE)]
+        components.append(Component(name, parameters, sum(file.stat().st_size for file in files)))
+    return components
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Loading components
 
 
 def load_settings(folder: Path) -> Settings:
     """Load the model's own settings; the release has none, so its defaults apply."""
     path = folder / "generation_config.json"
-    return Settings.from_dict(read_json(path), str(path)) if path.exists() else Settings()
+    return _config(Settings, path) if path.exists() else Settings()
+
+
+def _config(kind: type[AnyConfig], path: Path) -> AnyConfig:
+    values = read_yaml(path) if path.suffix == ".yaml" else read_json(path)
+    return kind.from_dict(values, str(path))
 
 
 def load_lm(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> AudioLM:
     """Load the audio LLM."""
-    config = LMConfig.from_dict(read_json(folder / "config.json"), str(folder / "config.json"))
+    config = _config(LMConfig, folder / "config.json")
     # The rotary frequencies in the files are placeholders that the official code never reads.
     tensors = ((name, t) for name, t in read_shards(folder) if not name.endswith("rotary_emb.inv_freq"))
     return load_module(lambda: AudioLM(config), tensors, str(folder), device, dtype)
@@ -152,7 +204,7 @@ def load_acoustic(
 ) -> AcousticEncoder:
     """Load the acoustic encoder; the decoder that Whisper files also hold is skipped."""
     folder = folder / WHISPER
-    config = EncoderConfig.from_dict(read_json(folder / "config.json"), str(folder / "config.json"))
+    config = _config(EncoderConfig, folder / "config.json")
     # Whisper files name the encoder "model.encoder.", exports of it "encoder.", and some have no prefix at all.
     tensors = (
         (re.sub(r"^(model\.)?(encoder\.)?", "", name), tensor)
@@ -164,7 +216,7 @@ def load_acoustic(
 
 def load_semantic(folder: Path, device: torch.device | str = "cpu") -> SemanticTokenizer:
     """Load the semantic tokenizer from its own folder, always in float32; training-only tensors are skipped."""
-    config = SemanticConfig.from_dict(read_json(folder / "config.json"), str(folder / "config.json"))
+    config = _config(SemanticConfig, folder / "config.json")
     training_only = ("ema_count", "ema_weight", "embed_positions2.weight")
     tensors = ((name, t) for name, t in read_shards(folder) if name not in training_only)
     return load_module(lambda: SemanticTokenizer(config), tensors, str(folder), device, torch.float32)
@@ -175,7 +227,7 @@ def load_flow(
 ) -> tuple[DiT, FlowConfig]:
     """Load the flow-matching network and the normalisation of its mels."""
     folder = folder / FLOW
-    config = FlowConfig.from_dict(read_yaml(folder / "config.yaml"), str(folder / "config.yaml"))
+    config = _config(FlowConfig, folder / "config.yaml")
     # The released pickle holds optimiser states and a resampler kernel beside the network.
     tensors = (
         (name.removeprefix(SPEECH_MODEL), t)
@@ -190,7 +242,7 @@ def load_vocoder(
 ) -> tuple[BigVGAN, VocoderConfig]:
     """Load the vocoder, its weight normalisation folded into plain weights."""
     folder = folder / VOCODER
-    config = VocoderConfig.from_dict(read_json(folder / "config.json"), str(folder / "config.json"))
+    config = _config(VocoderConfig, folder / "config.json")
     tensors = from_released(dict(read_weights(folder, "generator")))
     return load_module(lambda: BigVGAN(config), tensors.items(), str(folder), device, dtype), config
 

@@ -342,3 +342,23 @@ def test_dtype_is_that_asked_for(reference: Path):
 
 def test_settings_default_to_those_of_the_release(reference: Path):
     assert checkpoint.load_settings(reference / "checkpoint") == Settings()
+
+
+def test_components_are_listed_without_loading(components: dict, reference: Path, copy: Path):
+    shutil.copytree(checkpoint.find_semantic_tokenizer(reference / "checkpoint"), copy / "glm-4-voice-tokenizer")
+    for shard in copy.glob("*.safetensors"):
+        shard.write_bytes(b"damaged")
+    listed = {component.name: component for component in checkpoint.list_components(copy)}
+    names = {
+        "audio LLM": "lm",
+        "acoustic encoder": "acoustic",
+        "semantic tokenizer": "semantic",
+        "flow matching": "dit",
+        "vocoder": "vocoder",
+    }
+    for name, module in names.items():
+        assert listed[name].parameters == sum(p.numel() for p in components[module].parameters())
+    assert listed["audio LLM"].file_bytes == 3 * len("damaged")
+    assert listed["vocoder"].file_bytes == (copy / "vocoder/model.pt").stat().st_size
+    shutil.rmtree(copy / "vocoder")
+    assert "vocoder" not in {component.name for component in checkpoint.list_components(copy)}
