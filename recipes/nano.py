@@ -110,8 +110,11 @@ VOCODER = VocoderConfig(
 ACOUSTIC_START = LoopConfig(steps=240, peak_lr=1.5e-3, final_lr=1.5e-3, checkpoint_every_steps=50)
 ACOUSTIC_VOICES = LoopConfig(steps=250, peak_lr=1.2e-3, final_lr=1.2e-3, warmup_steps=20, checkpoint_every_steps=50)
 ACOUSTIC_AUGMENTED = LoopConfig(steps=200, peak_lr=1.2e-3, final_lr=1.08e-3, warmup_steps=20, checkpoint_every_steps=50)
+ACOUSTIC_SHORT = LoopConfig(
+    steps=200, peak_lr=1.5e-3, final_lr=1.25e-3, warmup_steps=20, checkpoint_every_steps=50, muon=True
+)
 ACOUSTIC_LOOP = LoopConfig(
-    steps=700, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=50, muon=True
+    steps=600, peak_lr=1.3e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=50, muon=True
 )
 # Full augmentation slows a small encoder down more than the time allows; most of the training is gentler.
 GENTLE = Augmentation(
@@ -124,46 +127,59 @@ LM_LOOP = LoopConfig(steps=2000, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, c
 FLOW_LOOP = LoopConfig(
     steps=1200, peak_lr=1e-3, final_lr=5e-5, warmup_steps=100, weight_decay=0.0, checkpoint_every_steps=100
 )
-SEMANTIC_LOOP = LoopConfig(steps=700, peak_lr=8e-4, final_lr=4e-5, warmup_steps=30, checkpoint_every_steps=50)
+SEMANTIC_LOOP = LoopConfig(
+    steps=480, peak_lr=1e-3, final_lr=4e-5, warmup_steps=30, checkpoint_every_steps=50, muon=True
+)
 
 
 def acoustic_start(corpus: Path, out: Path) -> None:
     """Find the alignment of sound and letters."""
     splits = load_splits(corpus, ["assistant"])
-    train_acoustic(ACOUSTIC, ACOUSTIC_START, splits, [], out / "acoustic-start", seconds=60, augment=None)
+    train_acoustic(ACOUSTIC, ACOUSTIC_START, splits, [], out / "acoustic-start", 60, None, short_first=True)
 
 
 def acoustic_voices(corpus: Path, out: Path) -> None:
     """Get to know the voices."""
     splits = load_splits(corpus, ["asr-0", "asr-1"])
     start = load_acoustic_run(ACOUSTIC, out / "acoustic-start")
-    train_acoustic(ACOUSTIC, ACOUSTIC_VOICES, splits, [], out / "acoustic-voices", 80, None, start=start)
+    train_acoustic(ACOUSTIC, ACOUSTIC_VOICES, splits, [], out / "acoustic-voices", 80, None, start, short_first=True)
 
 
 def acoustic_augmented(corpus: Path, out: Path) -> None:
     """Meet noise, rooms and other speeds."""
     splits = load_splits(corpus, TRAINING_SPLITS)
     start = load_acoustic_run(ACOUSTIC, out / "acoustic-voices")
-    train_acoustic(ACOUSTIC, ACOUSTIC_AUGMENTED, splits, [], out / "acoustic-augmented", 80, augment, start=start)
+    train_acoustic(
+        ACOUSTIC, ACOUSTIC_AUGMENTED, splits, [], out / "acoustic-augmented", 80, augment, start, short_first=True
+    )
+
+
+def acoustic_short(corpus: Path, out: Path) -> None:
+    """Learn from short utterances with gentle augmentation."""
+    splits = load_splits(corpus, TRAINING_SPLITS)
+    start = load_acoustic_run(ACOUSTIC, out / "acoustic-augmented")
+    gently = partial(augment, settings=GENTLE)
+    folder = out / "acoustic-short"
+    train_acoustic(ACOUSTIC, ACOUSTIC_SHORT, splits, [], folder, 48, gently, start, short_first=True)
 
 
 def acoustic(corpus: Path, out: Path) -> None:
-    """Train the acoustic encoder on everything."""
+    """Learn from utterances of all lengths."""
     splits = load_splits(corpus, TRAINING_SPLITS)
     held_out = load_splits(corpus, ["eval-asr-"])
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-augmented")
+    start = load_acoustic_run(ACOUSTIC, out / "acoustic-short")
     gently = partial(augment, settings=GENTLE)
-    train_acoustic(ACOUSTIC, ACOUSTIC_LOOP, splits, held_out, out / "acoustic", 48, gently, start=start)
+    train_acoustic(ACOUSTIC, ACOUSTIC_LOOP, splits, held_out, out / "acoustic", 48, gently, start)
 
 
 def semantic(corpus: Path, out: Path) -> None:
     """Train the semantic tokenizer."""
     splits = load_splits(corpus, TRAINING_SPLITS)
     held_out = load_splits(corpus, ["eval-asr-"])
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-augmented")  # so that both encoders can be trained at once
+    start = load_acoustic_run(ACOUSTIC, out / "acoustic-short")  # so that both encoders can be trained at once
     gently = partial(augment, settings=GENTLE)
     train_semantic(
-        SEMANTIC, start, SEMANTIC_LOOP, splits, held_out, out / "semantic", 48, gently, quantise_from_step=100
+        SEMANTIC, start, SEMANTIC_LOOP, splits, held_out, out / "semantic", 48, gently, quantise_from_step=80
     )
 
 
@@ -284,6 +300,7 @@ STAGES = {
     "acoustic-start": acoustic_start,
     "acoustic-voices": acoustic_voices,
     "acoustic-augmented": acoustic_augmented,
+    "acoustic-short": acoustic_short,
     "acoustic": acoustic,
     "semantic": semantic,
     "text-tokenizer": text_tokenizer,

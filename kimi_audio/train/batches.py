@@ -76,11 +76,20 @@ class SpeechBatches:
         seconds: largest padded duration of one batch.
         seed: of order and augmentation.
         augment: changes each utterance, also in length, or None.
+        short_first: go from short to long utterances in the first epoch.
     """
 
-    def __init__(self, splits: Sequence[Split], seconds: float, seed: int, augment: Augment | None = None):
+    def __init__(
+        self,
+        splits: Sequence[Split],
+        seconds: float,
+        seed: int,
+        augment: Augment | None = None,
+        *,
+        short_first: bool = False,
+    ):
         self.items = [(split, utterance) for split in splits for utterance in split.utterances]
-        self.plan = EpochPlan([u.duration_s for _, u in self.items], seconds, seed, short_first=True)
+        self.plan = EpochPlan([u.duration_s for _, u in self.items], seconds, seed, short_first=short_first)
         self.seed, self.augment = seed, augment
 
     def __call__(self, step: int) -> SpeechBatch:

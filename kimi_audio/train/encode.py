@@ -68,7 +68,9 @@ def encode_split(
                     wav = augment(wav, generator, waves)
                 row = semantic.encode_wav(wav)
                 codes.write(row.numpy().astype(np.int16).tobytes())
-                features.write(acoustic.features(wav).numpy().astype(np.float16).tobytes())
+                with torch.autocast("cpu", torch.bfloat16):  # they are stored in half precision anyway
+                    rows = acoustic.features(wav)
+                features.write(rows.float().numpy().astype(np.float16).tobytes())
                 counts.append(len(row))
         partial = folder / "tokens.json.partial"
         partial.write_text(json.dumps(counts))

@@ -25,6 +25,8 @@ def train_acoustic(
     seconds: float,
     augment: Augment | None,
     start: AcousticRecogniser | None = None,
+    *,
+    short_first: bool = False,
 ) -> AcousticRecogniser:
     """Train the acoustic encoder, or go on with what ``folder`` holds.
 
@@ -37,6 +39,7 @@ def train_acoustic(
         seconds: padded duration of one batch.
         augment: applied to every utterance.
         start: weights to start from instead of random ones.
+        short_first: go from short to long utterances in the first epoch.
     """
     torch.manual_seed(loop.seed)
     module = AcousticRecogniser(config)
@@ -50,7 +53,8 @@ def train_acoustic(
     def evaluate() -> dict[str, float]:
         return {f"wer_{split.folder.name}": word_error_rate(module, module, split) for split in held_out}
 
-    train(module, loss_of, SpeechBatches(splits, seconds, loop.seed, augment), loop, folder, evaluate, 200)
+    batches = SpeechBatches(splits, seconds, loop.seed, augment, short_first=short_first)
+    train(module, loss_of, batches, loop, folder, evaluate, 200)
     return module
 
 
