@@ -128,7 +128,7 @@ FLOW_LOOP = LoopConfig(
     steps=1200, peak_lr=1e-3, final_lr=5e-5, warmup_steps=100, weight_decay=0.0, checkpoint_every_steps=100
 )
 SEMANTIC_LOOP = LoopConfig(
-    steps=480, peak_lr=1e-3, final_lr=4e-5, warmup_steps=30, checkpoint_every_steps=50, muon=True
+    steps=460, peak_lr=1e-3, final_lr=4e-5, warmup_steps=30, checkpoint_every_steps=50, muon=True
 )
 
 
