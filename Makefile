@@ -1,0 +1,39 @@
+# Front doors. Everything is installed into .venv; constraints.txt pins the CPU build of torch.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check speech-tools clean
+
+demo: .venv/installed  ## ask nano the bundled questions
+	$(BIN)/kimi-audio demo
+
+test: .venv/installed-dev  ## the whole suite
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: .venv/installed-dev  ## linters and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+speech-tools:  ## the speech engines that rebuild nano
+	$(if $(filter 0,$(shell id -u)),,sudo) apt-get update
+	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y espeak-ng flite festival \
+		festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts
+
+clean:
+	rm -rf .venv demo-output
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "kimi-audio needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv .venv \
+		|| { rm -rf .venv; echo "the venv module is missing; install it with: apt-get install python3-venv"; exit 1; }
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
