@@ -54,6 +54,7 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 SEED = 0
 TRAINING_SPLITS = ("asr-", "questions-", "assistant")  # by the start of their names
+LM_SPLITS = ("asr-0", "asr-1", "questions-0", "questions-1", "assistant")
 NUM_CODES = 1024
 
 ACOUSTIC = EncoderConfig(num_mel_bins=80, hidden_size=256, num_layers=6, num_heads=4, ffn_size=1024, pad_windows=False)
@@ -125,7 +126,7 @@ VOCODER_LOOP = LoopConfig(
 )
 LM_LOOP = LoopConfig(steps=2000, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=100, muon=True)
 FLOW_LOOP = LoopConfig(
-    steps=1200, peak_lr=1e-3, final_lr=5e-5, warmup_steps=100, weight_decay=0.0, checkpoint_every_steps=100
+    steps=800, peak_lr=1.5e-3, final_lr=5e-5, warmup_steps=50, weight_decay=0.0, checkpoint_every_steps=100, muon=True
 )
 SEMANTIC_LOOP = LoopConfig(
     steps=460, peak_lr=1e-3, final_lr=4e-5, warmup_steps=30, checkpoint_every_steps=50, muon=True
@@ -215,11 +216,11 @@ def acoustic_encoder(out: Path) -> AcousticEncoder:
 
 
 def encode(corpus: Path, out: Path) -> list[EncodedSplit]:
-    """Encode all training splits once: the users' speech changed at random, the assistant's as it is."""
+    """Encode the LLM's training splits once: the users' speech changed at random, the assistant's as it is."""
     tokenizer, encoder = semantic_tokenizer(out), acoustic_encoder(out)
     gently = partial(augment, settings=GENTLE)
     encoded = []
-    for split in load_splits(corpus, TRAINING_SPLITS):
+    for split in load_splits(corpus, LM_SPLITS):
         changed = None if split.folder.name == "assistant" else gently
         encoded.append(encode_split(split, tokenizer, encoder, out / "encoded" / split.folder.name, changed, SEED))
     return encoded
@@ -233,7 +234,7 @@ def lm(corpus: Path, out: Path) -> None:
     samples += written_questions([(item.question, item.answer) for item in side(reserved=False)][::3], replies)
     for name, split in encoded.items():
         if name.startswith("asr-"):
-            samples += recognition(split, every=2)
+            samples += recognition(split)
         elif name.startswith("questions-"):
             samples += recognition(split, every=2)
             samples += spoken_questions(split, replies, "both") + spoken_questions(split, replies, "text", every=3)
