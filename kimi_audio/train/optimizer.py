@@ -1,9 +1,12 @@
 """The optimiser of the training loop: AdamW, or Muon for the matrices inside the layers and AdamW for the rest."""
 
+import re
 from typing import Any
 
 import torch
 from torch import nn
+
+LAYER = re.compile(r"(layers|blocks)\.\d+\.")
 
 
 class Optimizers:
@@ -51,7 +54,7 @@ def build_optimizer(
             (Jordan et al. 2024, scaled to the size of AdamW's updates); everything else stays with AdamW.
     """
     trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    hidden = [p for name, p in trained if muon and p.dim() == 2 and "layers." in name]
+    hidden = [p for name, p in trained if muon and p.dim() == 2 and LAYER.search(name)]
     rest = [p for _, p in trained if not any(p is other for other in hidden)]
     groups = [
         {"params": [p for p in rest if p.dim() >= 2], "weight_decay": weight_decay},
