@@ -10,9 +10,11 @@ voices that training never meets. What is measured:
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -20,7 +22,7 @@ from rich.progress import track
 from kimi_audio.assistant import KimiAudio
 from kimi_audio.chat import Message
 from kimi_audio.data.corpus import Recipe, build
-from kimi_audio.data.manifest import Split, Utterance
+from kimi_audio.data.manifest import Split
 from kimi_audio.data.qa import find_item, is_right
 from kimi_audio.data.scoring import word_errors
 from kimi_audio.data.text import normalise
@@ -32,49 +34,49 @@ CORPUS_SEED = 0
 
 @dataclass(frozen=True)
 class Score:
-    """A share of ``count`` items, with half the width of its 95 % interval over ``samples`` recordings."""
+    """A share of right things over some recordings, with its 95 % interval."""
 
     task: str
     value: float
+    low: float
+    high: float
     samples: int
-    count: int
+
+
+def score(task: str, counts: Sequence[tuple[int, int]]) -> Score:
+    """Return the share of hits, given (hits, items) per recording; the interval is a bootstrap over recordings."""
+    hits, items = np.array(counts).T
+    chosen = np.random.default_rng(0).integers(len(hits), size=(1000, len(hits)))
+    shares = hits[chosen].sum(1) / items[chosen].sum(1)
+    low, high = np.percentile(shares, [2.5, 97.5])
+    return Score(task, float(hits.sum() / items.sum()), float(low), float(high), len(hits))
 
 
 def recognition_score(model: KimiAudio, split: Split) -> Score:
     """Return the word error rate of a split."""
-    errors = words = 0
+    counts = []
     for utterance in track(split.utterances, split.folder.name):
         heard = model.transcribe((split.samples(utterance), INPUT_RATE_HZ))
         reference = utterance.transcript.split()
-        errors += word_errors(reference, normalise(heard).split())
-        words += len(reference)
-    return Score(f"{split.folder.name}: word error rate", errors / words, len(split), words)
+        counts.append((word_errors(reference, normalise(heard).split()), len(reference)))
+    return score(f"{split.folder.name}: word error rate", counts)
 
 
 def question_scores(model: KimiAudio, split: Split, spoken: int) -> list[Score]:
     """Return the share of right answers, and of words that survive being spoken in the first ``spoken`` answers."""
-    right = errors = words = 0
-    options = GenerationOptions(output_type="both")
+    right, words = [], []
     for number, utterance in enumerate(track(split.utterances, split.folder.name)):
         question = Message("user", "audio", (split.samples(utterance), INPUT_RATE_HZ))
-        wanted = options if number < spoken else GenerationOptions(output_type="text")
-        answer = model.answer([question], wanted, seed=number)
-        right += is_right(_item(utterance), answer.text)
-        if answer.audio is not None:
-            reference = normalise(answer.text).split()
+        options = GenerationOptions(output_type="both" if number < spoken else "text")
+        answer = model.answer([question], options, seed=number)
+        assert utterance.key is not None
+        right.append((is_right(find_item(utterance.key), answer.text), 1))
+        if answer.audio is not None and (reference := normalise(answer.text).split()):
             heard = model.transcribe((answer.audio, OUTPUT_RATE_HZ)) if len(answer.audio) else ""
-            errors += min(len(reference), word_errors(reference, normalise(heard).split()))
-            words += len(reference)
-    name, count = split.folder.name, len(split)
-    return [
-        Score(f"{name}: right answers", right / count, count, count),
-        Score(f"{name}: words of the reply heard in its speech", 1 - errors / max(1, words), spoken, words),
-    ]
-
-
-def _item(utterance: Utterance):
-    assert utterance.key is not None
-    return find_item(utterance.key)
+            errors = word_errors(reference, normalise(heard).split())
+            words.append((len(reference) - min(len(reference), errors), len(reference)))
+    scores = [score(f"{split.folder.name}: right answers", right)]
+    return scores + [score(f"{split.folder.name}: words of the reply heard in its speech", words)] * bool(words)
 
 
 def main() -> None:
@@ -100,10 +102,11 @@ def main() -> None:
         else:
             scores += question_scores(model, split, min(arguments.spoken, len(split)))
     console = Console()
-    for score in scores:
-        console.print(f"{score.task}: {100 * score.value:.1f} % ({score.samples} recordings, {score.count} items)")
+    for item in scores:
+        interval = f"{100 * item.low:.1f} to {100 * item.high:.1f}"
+        console.print(f"{item.task}: {100 * item.value:.1f} % (95 %: {interval}; {item.samples} recordings)")
     if arguments.out:
-        arguments.out.write_text(json.dumps([asdict(score) for score in scores], indent=1))
+        arguments.out.write_text(json.dumps([asdict(item) for item in scores], indent=1))
 
 
 if __name__ == "__main__":
