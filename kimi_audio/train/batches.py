@@ -48,9 +48,14 @@ class EpochPlan:
         limit: largest padded size of a group.
         seed: of the groupings.
         short_first: the first epoch goes from short to long, which lets alignment be learnt on easy items.
+
+    Raises:
+        ValueError: there are no items.
     """
 
     def __init__(self, lengths: Sequence[float], limit: float, seed: int, *, short_first: bool = False):
+        if not lengths:
+            raise ValueError("there is nothing to train on; check the names of the corpus splits")
         self.lengths, self.limit, self.seed, self.short_first = lengths, limit, seed, short_first
         self._starts = [0]
         self._epoch = lru_cache(maxsize=2)(self._make_epoch)

@@ -18,13 +18,25 @@ from kimi_audio.train.batches import BABBLE_POOL, Augment
 
 
 class EncodedSplit:
-    """A split and the tokens of its utterances."""
+    """A split and the tokens of its utterances, as ``encode_split`` wrote them.
+
+    Args:
+        split: the utterances.
+        folder: their codes and features.
+
+    Raises:
+        ValueError: the folder was written for another number of utterances.
+    """
 
     def __init__(self, split: Split, folder: Path):
         self.split = split
-        counts = json.loads((folder / "tokens.json").read_text())
-        self.ends = np.cumsum(counts)
-        self.counts = counts
+        self.counts: list[int] = json.loads((folder / "tokens.json").read_text())  # tokens of every utterance
+        if len(self.counts) != len(split):
+            raise ValueError(
+                f"{folder} holds the tokens of {len(self.counts)} utterances, but {split.folder} has {len(split)}; "
+                "delete it to encode anew"
+            )
+        self.ends = np.cumsum(self.counts)
         self.codes = np.memmap(folder / "codes.i16", np.int16, mode="r")
         self.features = np.memmap(folder / "features.f16", np.float16, mode="r").reshape(len(self.codes), -1)
 

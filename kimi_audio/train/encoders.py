@@ -1,10 +1,10 @@
 """Training stages of the two encoders."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kimi_audio.config import EncoderConfig, SemanticConfig
 from kimi_audio.data.manifest import Split
@@ -75,6 +75,9 @@ def train_semantic(
     ``quantise_from_step`` the layers behind the codebook learn from vectors that are not quantised: an untrained rest
     gives no direction, and the commitment loss alone would pull all vectors onto a handful of codes (docs/LOG.md).
     For the other arguments see ``train_acoustic``.
+
+    Raises:
+        ValueError: the first 20 quantised batches hold fewer tokens than there are codes.
     """
     torch.manual_seed(loop.seed)
     module = SemanticRecogniser(config)
@@ -106,11 +109,19 @@ def train_semantic(
 
 @torch.no_grad()
 def start_codebook(module: SemanticRecogniser, batches: Sequence[SpeechBatch], generator: torch.Generator) -> None:
-    """Put the codes onto the means of clusters (k-means) of the batches' pooled vectors."""
-    module.eval()
-    vectors = torch.cat([hidden[module.valid_tokens(batch, hidden.shape[1])] for batch in batches
-                         for hidden in [module.hidden(batch)]]).float()  # fmt: skip
+    """Put the codes onto the means of clusters (k-means) of the batches' pooled vectors.
+
+    Raises:
+        ValueError: the batches hold fewer vectors than there are codes.
+    """
     num_codes = module.tokenizer.config.num_codes
+    module.eval()
+    vectors = torch.cat([_pooled_vectors(module, batch) for batch in batches])  # [M, D]
+    if len(vectors) < num_codes:
+        raise ValueError(
+            f"{num_codes} codes cannot start from the {len(vectors)} tokens of {len(batches)} batches; "
+            "use larger batches or fewer codes"
+        )
     centres = vectors[torch.randperm(len(vectors), generator=generator)[:num_codes]]
     counts = torch.ones(num_codes)
     for _ in range(10):
@@ -120,6 +131,12 @@ def start_codebook(module: SemanticRecogniser, batches: Sequence[SpeechBatch], g
         centres = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), centres)
     module.codebook.start(centres, counts / len(batches))
     module.train()
+
+
+def _pooled_vectors(module: SemanticRecogniser, batch: SpeechBatch) -> Tensor:
+    """Return [M, D], one vector per token that holds sound."""
+    hidden = module.hidden(batch)
+    return hidden[module.valid_tokens(batch, hidden.shape[1])].float()
 
 
 def load_acoustic_run(config: EncoderConfig, folder: Path) -> AcousticRecogniser:
@@ -137,8 +154,17 @@ def load_semantic_run(config: SemanticConfig, folder: Path) -> SemanticRecognise
 
 
 @torch.no_grad()
-def word_error_rate(module: torch.nn.Module, logits_of, split: Split, batch_size: int = 25) -> float:
-    """Return the word error rate of greedy CTC decoding."""
+def word_error_rate(
+    module: nn.Module, logits_of: Callable[[SpeechBatch], Tensor], split: Split, batch_size: int = 25
+) -> float:
+    """Return the word error rate of greedy CTC decoding.
+
+    Args:
+        module: put into evaluation mode.
+        logits_of: character logits [B, T, C] of a batch, by ``module``.
+        split: what is recognised.
+        batch_size: utterances at once.
+    """
     module.eval()
     errors = words = 0
     for start in range(0, len(split), batch_size):

@@ -48,7 +48,14 @@ class SpeechBatch:
 
 
 def characters(transcript: str) -> Tensor:
-    """Return the character numbers of a normalised transcript."""
+    """Return the character numbers of a normalised transcript.
+
+    Raises:
+        ValueError: it holds a character outside the alphabet.
+    """
+    unknown = sorted(set(transcript) - set(ALPHABET))
+    if unknown:
+        raise ValueError(f"the transcript {transcript!r} holds {''.join(unknown)!r}; normalise it first")
     return torch.tensor([ALPHABET.index(character) + 1 for character in transcript], dtype=torch.long)
 
 
@@ -59,7 +66,7 @@ def spell(best: Tensor) -> str:
 
 
 def ctc_loss(logits: Tensor, batch: SpeechBatch) -> Tensor:
-    """Return the CTC loss per character of logits [B, T, C]."""
+    """Return the CTC loss [] per character of logits [B, T, C]; frames behind the sound do not count."""
     loss = F.ctc_loss(
         logits.float().log_softmax(-1).transpose(0, 1),
         batch.labels,
