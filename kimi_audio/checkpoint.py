@@ -152,7 +152,7 @@ def list_components(folder: Path) -> list[Component]:
         ValueError: a config is missing, damaged or not supported.
     """
     builders: dict[str, tuple[Path, Callable[[Path], nn.Module]]] = {
-        "audio LLM": (folder / "config.json", lambda path: AudioLM(_config(LMConfig, path))),
+        "audio LLM": (folder / "config.json", lambda path: AudioLM(load_lm_config(path.parent))),
         "acoustic encoder": (
             folder / WHISPER / "config.json",
             lambda path: AcousticEncoder(_config(EncoderConfig, path)),
@@ -191,9 +191,14 @@ def _config(kind: type[AnyConfig], path: Path) -> AnyConfig:
     return kind.from_dict(values, str(path))
 
 
+def load_lm_config(folder: Path) -> LMConfig:
+    """Load the sizes of the audio LLM."""
+    return _config(LMConfig, folder / "config.json")
+
+
 def load_lm(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> AudioLM:
     """Load the audio LLM."""
-    config = _config(LMConfig, folder / "config.json")
+    config = load_lm_config(folder)
     # The rotary frequencies in the files are placeholders that the official code never reads.
     tensors = ((name, t) for name, t in read_shards(folder) if not name.endswith("rotary_emb.inv_freq"))
     return load_module(lambda: AudioLM(config), tensors, str(folder), device, dtype)

@@ -15,6 +15,8 @@ from torch import Tensor
 
 MAX_DURATION_S = 4 * 3600  # a limit before memory is spent; longer recordings are to be cut first
 
+WRITABLE_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -62,20 +64,25 @@ def save_audio(path: str | os.PathLike[str], wav: Tensor, rate_hz: int) -> None:
         ValueError: the suffix is another one, the folder does not exist, or there are several channels.
     """
     target = Path(path)
-    file_format = target.suffix.lstrip(".").upper()
-    if file_format not in ("WAV", "FLAC", "OGG", "MP3"):
-        raise ValueError(f"cannot write {target.name}: use a file name that ends in .wav, .flac, .ogg or .mp3")
-    if not target.parent.is_dir():
-        raise ValueError(f"cannot write {target}: the folder {target.parent} does not exist")
+    check_target(target)
     if wav.numel() != wav.shape[-1]:
         raise ValueError(f"cannot write {target.name}: one channel is wanted, not samples of shape {tuple(wav.shape)}")
     partial = target.with_name(target.name + ".partial")
     samples = wav.detach().float().cpu().flatten().clamp(-1, 1).numpy()
     try:
-        soundfile.write(partial, samples, rate_hz, format=file_format)
+        soundfile.write(partial, samples, rate_hz, format=target.suffix.lstrip(".").upper())
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def check_target(path: str | os.PathLike[str]) -> None:
+    """Check, before long work, that sound can be saved under a name; errors as for ``save_audio``."""
+    target = Path(path)
+    if target.suffix.lower() not in WRITABLE_SUFFIXES:
+        raise ValueError(f"cannot write {target.name}: use a file name that ends in .wav, .flac, .ogg or .mp3")
+    if not target.parent.is_dir():
+        raise ValueError(f"cannot write {target}: the folder {target.parent} does not exist")
 
 
 def _read(source: AudioSource) -> tuple[np.ndarray, int, str]:

@@ -1,0 +1,274 @@
+"""The command line, on the reference model with replies of a few steps."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import Result
+from typer.testing import CliRunner
+
+from kimi_audio import Answer, GenerationOptions, KimiAudio, cli
+from kimi_audio.audio.io import load_audio
+from kimi_audio.lm.generate import DEFAULT_NEW_TOKENS
+from kimi_audio.units import OUTPUT_RATE_HZ
+
+COMMANDS = ("demo", "chat", "transcribe", "ask", "speak", "convert", "info")
+
+
+class Brief(KimiAudio):
+    """Says little, and remembers what it was asked."""
+
+    limit = GenerationOptions(max_new_tokens=16)
+    asked: list[list]
+
+    def answer(self, messages: Any, options: GenerationOptions | None = None, **rest: Any) -> Answer:
+        output_type = options.output_type if options else "text"
+        return Answer.of(self.stream(messages, output_type, **rest))
+
+    def stream(self, messages: Any, output_type: Any = "both", **rest: Any) -> Any:
+        self.asked.append(list(messages))
+        return super().stream(messages, output_type, options=self.limit, **rest)
+
+
+@pytest.fixture(scope="module")
+def loaded(reference: Path) -> Brief:
+    return Brief(reference / "checkpoint", device="cpu")
+
+
+@pytest.fixture
+def model(loaded: Brief, monkeypatch: pytest.MonkeyPatch) -> Brief:
+    """What the commands load."""
+    loaded.asked = []
+    monkeypatch.setattr(cli, "_load", lambda *_, **__: (loaded, 0.5))
+    return loaded
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails the test if a command loads a model."""
+    monkeypatch.setattr(cli, "_load", lambda *_, **__: pytest.fail("a model was loaded"))
+
+
+@pytest.fixture
+def question(reference: Path) -> Path:
+    return reference / "audio" / "question.wav"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def results(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def assert_one_line_error(result: Result, text: str) -> None:
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert text in line
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Commands
+
+
+def test_demo_asks_every_bundled_question(model, question, reference, tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    (folder / "questions").mkdir(parents=True)
+    for name in ("b", "a"):
+        shutil.copy(question, folder / "questions" / f"{name}.wav")
+    monkeypatch.setattr(model, "folder", folder)
+    result = run("demo", "--out", tmp_path / "answers")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert [line for line in lines if line.endswith(".wav") and " " not in line] == ["a.wav", "b.wav"]
+    assert lines[-1] == f"Listen to the answers: {tmp_path}/answers/*.wav"
+    for name in ("loaded in", "heard", "answer", "time", "sound"):
+        assert name in result.stdout, name
+    for row in results(run("demo", "--out", tmp_path / "answers", "--json")):
+        assert row["load_s"] == 0.5
+        assert row["total_s"] > 0
+        if row["sound"]:
+            assert len(load_audio(row["sound"], OUTPUT_RATE_HZ)) == round(row["sound_s"] * OUTPUT_RATE_HZ)
+            assert 0 < row["first_sound_s"] <= row["total_s"]
+
+
+def test_demo_without_questions(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(model, "folder", tmp_path)
+    monkeypatch.setattr("kimi_audio.checkpoint.NANO_FOLDER", tmp_path)
+    assert_one_line_error(run("demo", "--out", tmp_path / "answers"), "no recorded questions")
+    assert not (tmp_path / "answers").exists()
+
+
+def test_chat_remembers_earlier_turns(model, question, tmp_path):
+    rows = results(run("chat", question, question, "--out", tmp_path / "replies", "--json"))
+    assert [len(messages) for messages in model.asked] == [1, 3]
+    assert [message.role for message in model.asked[1]] == ["user", "assistant", "user"]
+    assert len(rows) == 2
+    names = {Path(row["sound"]).name for row in rows if row["sound"]}
+    assert names <= {"01-question.wav", "02-question.wav"}
+    assert {file.name for file in (tmp_path / "replies").iterdir()} == names
+
+
+def test_chat_in_text(model, question, tmp_path):
+    result = run("chat", question, "--text", "--out", tmp_path / "replies")
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"  you      {question}\n  model ")
+    assert not (tmp_path / "replies").exists()
+
+
+def test_transcribe_goes_on_after_a_bad_file(model, question, tmp_path):
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no sound")
+    result = run("transcribe", question, bad, question, "--json")
+    assert result.exit_code == 1
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [row["file"] for row in rows] == [str(question)] * 2
+    assert rows[0]["text"] == rows[1]["text"]
+    assert f"error: {bad} is not audio" in result.stderr
+    single = run("transcribe", question)
+    assert single.stdout.replace("\n", "") == "".join(c for c in rows[0]["text"] if c.isprintable() or c == "\t")
+
+
+def test_transcribe_with_an_instruction(model, question):
+    run("transcribe", question, "--instruction", "请将音频内容转换为文字。")
+    assert model.asked[0][0].content == "请将音频内容转换为文字。"
+
+
+def test_ask(model, question):
+    (row,) = results(run("ask", question, "What [is] heard?", "--json"))
+    assert [message.content for message in model.asked[0]] == ["What [is] heard?", question]
+    assert row["finish_reason"] in ("length", "stop")
+    assert row["sound"] is None
+    assert run("ask", question, "What?").exit_code == 0
+
+
+@pytest.mark.parametrize("voice", [False, True])
+def test_speak_and_convert_write_a_file(model, question, tmp_path, voice):
+    options = ["--voice", question] if voice else []
+    converted = tmp_path / "converted.flac"
+    result = run("convert", question, "--out", converted, *options)
+    assert result.exit_code == 0, result.output
+    assert (
+        result.stdout == f"{converted}: {len(load_audio(converted, OUTPUT_RATE_HZ)) / OUTPUT_RATE_HZ:.2f} s of speech\n"
+    )
+    if not voice:
+        model.speak = lambda text, **_: torch.zeros(24_000)
+        assert "1.00 s of speech" in run("speak", "Good morning.", "--out", tmp_path / "speech.wav").stdout
+        del model.speak
+
+
+def test_info_reads_no_weights(no_model, reference):
+    folder = reference / "checkpoint"
+    (facts,) = results(run("info", "--model", folder, "--json"))
+    assert {part["name"] for part in facts["components"]} >= {"audio LLM", "vocoder"}
+    assert facts["speech_delay_ms"] == 480
+    assert facts["audio_codes"] > 0
+    shown = run("info", "--model", folder).stdout
+    for part in facts["components"]:
+        assert f"{part['parameters']:,}" in shown
+
+
+def test_a_model_is_loaded_as_asked(reference, question, monkeypatch):
+    monkeypatch.setitem(DEFAULT_NEW_TOKENS, "text", 3)
+    result = run("ask", question, "?", "--model", reference / "checkpoint", "--dtype", "bfloat16", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Errors
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert "--model" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments", [["chat"], ["ask", "a.wav"], ["nothing"], ["info", "--depth"], ["demo", "--dtype", "int8"]]
+)
+def test_usage_errors(no_model, arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["transcribe", "missing.wav"], "there is no file missing.wav"),
+        (["chat", "missing.wav"], "there is no file missing.wav"),
+        (["ask", "missing.wav", "what?"], "there is no file missing.wav"),
+        (["convert", "missing.wav"], "there is no file missing.wav"),
+        (["speak", "hello", "--voice", "missing.wav"], "there is no file missing.wav"),
+        (["speak", "hello", "--out", "speech.m4a"], "use a file name that ends in .wav"),
+        (["speak", "hello", "--out", "none/speech.wav"], "the folder none does not exist"),
+        (["info", "--model", "no such model"], 'there is no model "no such model"'),
+    ],
+)
+def test_errors_that_need_no_model(no_model, arguments, message):
+    assert_one_line_error(run(*arguments), message)
+
+
+def test_errors_of_loading(reference, question, tmp_path):
+    assert_one_line_error(run("ask", question, "?", "--model", "a b"), 'there is no model "a b"')
+    assert_one_line_error(run("ask", question, "?", "--device", "quantum"), "there is no device 'quantum'")
+    copy = shutil.copytree(reference / "checkpoint", tmp_path / "checkpoint")
+    shutil.copytree(reference / "glm-4-voice-tokenizer", tmp_path / "glm-4-voice-tokenizer")
+    (copy / "whisper-large-v3" / "model.safetensors").write_bytes(b"damaged")
+    assert_one_line_error(run("demo", "--model", copy, "--out", tmp_path / "out"), "model.safetensors is damaged")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_missing_cuda(question):
+    assert_one_line_error(run("ask", question, "?", "--device", "cuda"), "there is no CUDA device on this machine")
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "message"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ValueError("first line\nsecond line"), 1, "error: first line"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "error: CUDA out of memory"),
+        (MemoryError(), 1, "error: MemoryError"),
+        (ConnectionError("no hub"), 1, "error: no hub"),
+    ],
+)
+def test_failures_in_the_middle_leave_nothing_behind(model, question, tmp_path, monkeypatch, failure, code, message):
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(model, "convert_voice", fail)
+    result = run("convert", question, "--out", tmp_path / "converted.wav")
+    assert result.exit_code == code
+    assert result.stderr.strip() == message
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_in_the_program_are_not_hidden(model, question, monkeypatch):
+    def fail(*_, **__):
+        raise TypeError("a mistake of ours")
+
+    monkeypatch.setattr(model, "stream", fail)
+    assert isinstance(run("ask", question, "?").exception, TypeError)
+
+
+def test_control_characters_of_a_model_are_not_printed(capsys):
+    cli.Report(as_json=False).text("red \x1b[31m[bold]alert\x07 :smile: 你好\n")
+    assert capsys.readouterr().out == "red [31m[bold]alert :smile: 你好\n\n"
+
+
+def test_help_needs_no_torch():
+    code = "import sys; import kimi_audio.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
