@@ -18,6 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from kimi_audio import Answer, KimiAudio, Message
 
 app = typer.Typer(
@@ -108,7 +110,9 @@ def demo(
 def chat(
     files: Files,
     text: Annotated[bool, typer.Option("--text", help="Reply in text only.")] = False,
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the spoken replies.")] = Path("chat-output"),
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the spoken replies; by default beside each file.")
+    ] = None,
     voice: VoiceOption = None,
     model: ModelOption = "nano",
     device: DeviceOption = None,
@@ -120,7 +124,7 @@ def chat(
     report = Report(as_json)
     _check_files(*files, voice)
     assistant, _ = _load(model, device, dtype, load_detokenizer=not text)
-    if not text:
+    if out_folder:
         out_folder.mkdir(parents=True, exist_ok=True)
     history: list[Message] = []
     for turn, file in enumerate(files, 1):
@@ -128,7 +132,7 @@ def chat(
         history.append(_spoken(file, assistant))
         reply = _reply(assistant, history, report, "model", speak=not text, voice=voice, seed=seed)
         history.append(reply.answer.message())
-        target = _save(reply, out_folder / f"{turn:02d}-{file.stem}.wav")
+        target = _save(reply, (out_folder or file.parent) / f"{file.stem}-reply-{turn:02d}.wav")
         if target:
             report.field("sound", str(target))
         report.result({"file": str(file)} | reply.as_dict(target))
@@ -193,10 +197,15 @@ def speak(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     seed: SeedOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Read a text aloud."""
+    from kimi_audio.audio.io import check_target
+
     _check_files(voice)
-    _write_speech(target, model, device, dtype, lambda assistant: assistant.speak(text, voice=voice, seed=seed))
+    check_target(target)
+    assistant, _ = _load(model, device, dtype)
+    _save_speech(assistant.speak(text, voice=voice, seed=seed), target, Report(as_json))
 
 
 @command
@@ -208,10 +217,15 @@ def convert(
     device: DeviceOption = None,
     dtype: DtypeOption = None,
     seed: SeedOption = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Say a recording again in the voice of the model, or of another recording."""
+    from kimi_audio.audio.io import check_target
+
     _check_files(file, voice)
-    _write_speech(target, model, device, dtype, lambda assistant: assistant.convert_voice(file, voice=voice, seed=seed))
+    check_target(target)
+    assistant, _ = _load(model, device, dtype)
+    _save_speech(assistant.convert_voice(file, voice=voice, seed=seed), target, Report(as_json))
 
 
 @command
@@ -327,20 +341,15 @@ def _save(reply: Reply, target: Path) -> Path | None:
     return target
 
 
-def _write_speech(
-    target: Path, model: str, device: str | None, dtype: Dtype | None, make: Callable[["KimiAudio"], Any]
-) -> None:
-    """Write what ``make`` says."""
+def _save_speech(wav: "Tensor", target: Path, report: "Report") -> None:
+    """Write speech and tell its duration."""
     from kimi_audio import save_audio
-    from kimi_audio.audio.io import check_target
     from kimi_audio.units import OUTPUT_RATE_HZ
 
-    check_target(target)
-    assistant, _ = _load(model, device, dtype)
-    with err.status("speaking"):
-        wav = make(assistant)
     save_audio(target, wav, OUTPUT_RATE_HZ)
-    out.print(f"{target}: {len(wav) / OUTPUT_RATE_HZ:.2f} s of speech", markup=False)
+    sound_s = len(wav) / OUTPUT_RATE_HZ
+    report.line(f"{target}: {sound_s:.2f} s of speech")
+    report.result({"sound": str(target), "sound_s": round(sound_s, 3)})
 
 
 def _bundled_questions(folder: Path) -> list[Path]:
