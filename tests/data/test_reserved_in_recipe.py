@@ -1,0 +1,115 @@
+"""What is reserved for evaluation cannot reach the training of nano: the recipe against the plan of the corpora."""
+
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kimi_audio.data import corpus
+from kimi_audio.data.corpus import Line, Recipe, plan
+from kimi_audio.data.manifest import SplitWriter
+from kimi_audio.data.qa import side
+from kimi_audio.data.splits import is_reserved
+from kimi_audio.data.text import normalise
+from kimi_audio.data.voices import RESERVED
+from kimi_audio.train.batches import load_splits
+from kimi_audio.units import INPUT_RATE_HZ
+from recipes import nano
+
+SMALL = Recipe(assistant_answers=60, assistant_sentences=60, asr=250, questions=250, evaluation=50)
+RESERVED_QUESTIONS = {normalise(item.question) for item in side(reserved=True)}
+
+
+@pytest.fixture(scope="module")
+def lines() -> dict[str, list[Line]]:
+    """The lines of every split."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(corpus, "SHARD", 100)
+        return {name: draw() for name, draw in plan(SMALL, 0).items()}
+
+
+def is_training(name: str) -> bool:
+    return name.startswith(nano.TRAINING_SPLITS)
+
+
+def test_training_reads_all_splits_but_those_of_the_evaluation(lines: dict[str, list[Line]], tmp_path: Path):
+    for name in lines:
+        SplitWriter(tmp_path / name, (INPUT_RATE_HZ,)).close(completed=True)
+    opened = [split.folder.name for split in load_splits(tmp_path, nano.TRAINING_SPLITS)]
+    assert opened == sorted(name for name in lines if not name.startswith("eval"))
+    assert len(opened) == 1 + 3 + 3
+    assert sorted(set(lines) - set(opened)) == ["eval-asr-seen", "eval-asr-unseen", "eval-qa-seen", "eval-qa-unseen"]
+
+
+def test_no_evaluation_begins_like_a_training_split():
+    names = [name for name in plan(Recipe(), 0) if name.startswith("eval")]
+    assert names
+    assert not any(is_training(name) for name in names)
+
+
+def test_training_lines_hold_nothing_reserved(lines: dict[str, list[Line]]):
+    trained = {line for name, drawn in lines.items() if is_training(name) for line in drawn}
+    assert not {line.delivery.voice for line in trained} & set(RESERVED)
+    assert not [line for line in trained if line.kind == "sentence" and is_reserved(normalise(line.text))]
+    assert not [line for line in trained if line.key is not None and is_reserved(line.key)]
+    assert not {normalise(line.text) for line in trained} & RESERVED_QUESTIONS
+    assert {line.key is None for line in trained} == {True, False}  # sentences and questions were looked at
+
+
+def test_training_and_evaluation_share_no_text(lines: dict[str, list[Line]]):
+    texts: dict[bool, set[str]] = {True: set(), False: set()}
+    for name, drawn in lines.items():
+        texts[is_training(name)] |= {normalise(line.text) for line in drawn}
+    assert min(map(len, texts.values())) > 100
+    assert not texts[True] & texts[False]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Stages
+
+
+READERS = {  # what turns splits into weights, and the stages that call it; "held_out" only scores
+    "train_acoustic": [name for name in nano.STAGES if name.startswith("acoustic")],
+    "train_semantic": ["semantic"],
+    "train_vocoder": ["vocoder"],
+    "encode_split": ["encode"],
+}
+
+
+@pytest.mark.parametrize(("reader", "stage"), [(reader, stage) for reader in READERS for stage in READERS[reader]])
+def test_every_stage_learns_from_training_splits_alone(
+    reader: str, stage: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    splits = [SimpleNamespace(folder=Path(name)) for name in plan(Recipe(), 0)]
+    learnt: list[str] = []
+    signature = inspect.signature(getattr(nano, reader))
+
+    def load(_corpus: Path, starts: Sequence[str]) -> list[SimpleNamespace]:
+        return [split for split in splits if split.folder.name.startswith(tuple(starts))]
+
+    def record(*args: Any, **options: Any) -> None:
+        given = signature.bind(*args, **options).arguments
+        learnt.extend(split.folder.name for split in given.get("splits") or [given["split"]])
+
+    monkeypatch.setattr(nano, "load_splits", load)
+    monkeypatch.setattr(nano, reader, record)
+    for name in ("load_acoustic_run", "semantic_tokenizer", "acoustic_encoder"):
+        monkeypatch.setattr(nano, name, lambda *_: None)
+    nano.STAGES[stage](tmp_path, tmp_path)
+    assert learnt
+    assert all(map(is_training, learnt))
+
+
+def test_no_reserved_question_is_written_to_the_llm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    asked: list[str] = []
+    monkeypatch.setattr(nano, "encode", lambda *_: [SimpleNamespace(split=SimpleNamespace(folder=Path("assistant")))])
+    monkeypatch.setattr(nano, "written_questions", lambda questions, _: asked.extend(q for q, _ in questions) or [])
+    for name in ("assistant_replies", "recognition", "reading", "lm_config", "train_lm"):
+        monkeypatch.setattr(nano, name, lambda *_, **__: [])
+    monkeypatch.setattr(nano.TextTokenizer, "load", lambda _: None)
+    nano.lm(tmp_path, tmp_path)
+    assert len(asked) > 1000
+    assert not {normalise(question) for question in asked} & RESERVED_QUESTIONS
