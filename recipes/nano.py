@@ -122,7 +122,7 @@ GENTLE = Augmentation(
     speed_probability=0.5, reverb_probability=0.0, noise_probability=0.3, snr_db=(12.0, 40.0), gain_db=(-9.0, 3.0)
 )
 VOCODER_LOOP = LoopConfig(
-    steps=1300, peak_lr=1.5e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, checkpoint_every_steps=100
+    steps=1000, peak_lr=1.5e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, checkpoint_every_steps=100
 )
 LM_LOOP = LoopConfig(steps=1700, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=100, muon=True)
 FLOW_LOOP = LoopConfig(
