@@ -90,6 +90,8 @@ def find_model(name: str | os.PathLike[str], *, with_detokenizer: bool = True) -
     else:
         folder = _download(str(name), _FILES + (_DETOKENIZER_FILES if with_detokenizer else []))
     if not (folder / "config.json").exists():
+        if folder == NANO_FOLDER:
+            raise ValueError("the nano model is not part of this installation; give the folder of another model")
         raise ValueError(f"{folder} is not a model folder: it has no config.json")
     return folder
 

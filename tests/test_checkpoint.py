@@ -163,6 +163,12 @@ def test_wrong_names(name: str | Path, message: str):
         checkpoint.find_model(name)
 
 
+def test_installations_without_nano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(checkpoint, "NANO_FOLDER", tmp_path)
+    with pytest.raises(ValueError, match="nano model is not part of this installation"):
+        checkpoint.find_model("nano")
+
+
 def http_error() -> HfHubHTTPError:
     error = HfHubHTTPError.__new__(HfHubHTTPError)  # constructors differ between the versions of the library
     OSError.__init__(error, "404 Client Error.\nand more")
