@@ -1,7 +1,8 @@
 """Semantic tokenizer: a Whisper encoder cut short, pooled to 12.5 Hz and quantised with one codebook.
 
 Source: ``speech_tokenizer/`` of GLM-4-Voice. It always runs in float32, because the choice between near codes is
-precision-sensitive. Shapes: L samples at 16 kHz, W windows, T frames at 50 Hz, N tokens at 12.5 Hz, D channels, V codes.
+precision-sensitive. Shapes: L samples at 16 kHz, W windows, T frames at 50 Hz, N tokens at 12.5 Hz, D channels, V
+codes.
 """
 
 import torch
