@@ -129,9 +129,8 @@ def test_the_start_sets_codes_that_stay_when_their_own_vectors_come():
     assert torch.equal(module.embedding.weight, codes)
     hidden = codes.repeat_interleave(counts.long(), 0)
     module(hidden, torch.ones(10, dtype=torch.bool), draws())
-    torch.testing.assert_close(module.embedding.weight[:4], codes[:4], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(module.embedding.weight.data, codes, rtol=3e-3, atol=1e-3)  # unchosen ones, too
     torch.testing.assert_close(module.ema_count[:4], counts[:4], rtol=2e-3, atol=0)
-    assert module.embedding.weight.isfinite().all()  # the code that nothing chose
 
 
 def test_dead_codes_restart_on_vectors_of_the_batch():

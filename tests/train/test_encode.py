@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from kimi_audio.audio.mel import whisper_log_mel
 from kimi_audio.config import EncoderConfig, SemanticConfig
 from kimi_audio.data.manifest import Split, SplitWriter
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.train.encode import EncodedSplit, encode_split
-from kimi_audio.units import INPUT_RATE_HZ, tokens_in_audio
+from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 
 SIZES: dict[str, Any] = {
     "num_mel_bins": 16,
@@ -32,6 +33,10 @@ LENGTHS = [4000, 1280, 2600, 1000, 3000, 1282]
 def encoders() -> Encoders:
     torch.manual_seed(0)
     semantic = SemanticTokenizer(SemanticConfig(**SIZES, num_used_layers=1, num_codes=300, block_frames=8))
+    noise = 0.1 * torch.randn(20, 15 * SAMPLES_PER_TOKEN)
+    with torch.no_grad():  # codes amid what is heard: random ones would all lie on one side of it
+        heard = semantic(whisper_log_mel(noise, 16), torch.full((20,), 60))  # [20, 15, D]
+        semantic.codebook.weight.copy_(heard.flatten(0, 1))
     return semantic.eval(), AcousticEncoder(EncoderConfig(**SIZES, pad_windows=False)).eval()
 
 
@@ -58,6 +63,7 @@ def quieter(samples: Tensor, generator: torch.Generator, others) -> Tensor:
 def test_stored_tokens_are_those_of_the_encoders(encoders: Encoders, split: Split, tmp_path: Path):
     semantic, acoustic = encoders
     encoded = encode_split(split, semantic, acoustic, tmp_path)
+    assert len(set(encoded.codes.tolist())) > 5
     for index, utterance in enumerate(split.utterances):
         wav = torch.from_numpy(split.samples(utterance))
         tokens = encoded.tokens(index)

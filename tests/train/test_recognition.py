@@ -140,7 +140,7 @@ def test_an_utterance_too_fast_to_spell_teaches_nothing():
 
 
 def test_shapes(acoustic: AcousticRecogniser, semantic: SemanticRecogniser):
-    batch = speech(5000, 2300)  # padded to 4 tokens, 16 frames
+    batch = speech(5000, 2000)  # padded to 4 tokens, 16 frames; 7 frames make 2 tokens
     logits, statistics = semantic(batch)
     assert acoustic(batch).shape == logits.shape == semantic.spell_unquantised(batch).shape == (2, 16, CLASSES)
     assert semantic.hidden(batch).shape == (2, 4, 16)
