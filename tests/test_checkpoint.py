@@ -73,8 +73,9 @@ def test_int8_model_is_small_and_near(components: dict, tmp_path: Path):
     checkpoint.save_model(tmp_path / "int8", **components, int8=True)
     loaded = load_all(tmp_path / "int8")
     for name in MODULES:
+        state = loaded[name].state_dict()
         for key, tensor in components[name].state_dict().items():
-            near = loaded[name].state_dict()[key]
+            near = state[key]
             error = (near - tensor).flatten(1 if tensor.dim() > 1 else 0).abs().amax(-1)
             largest = tensor.flatten(1 if tensor.dim() > 1 else 0).abs().amax(-1)
             allowed = 1 / 500 if name == "vocoder" else 1 / 250  # of float16 twice (length, direction), of int8
