@@ -204,5 +204,6 @@ def test_two_samples_are_learnt_and_scored(
         assert rows[-1][name] < 0.5 * rows[0][name]
     for row in rows:
         assert row["loss"] == pytest.approx(row["text"] + row["audio"], rel=1e-4)
+        assert row["text"] != row["audio"]
     assert scored == [model]
     assert rows[-1]["score"] == 7.0
