@@ -30,6 +30,7 @@ from kimi_audio.lm.generate import GenerationOptions
 from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 
 CORPUS_SEED = 0
+SPLITS = ("eval-asr-seen", "eval-asr-unseen", "eval-qa-seen", "eval-qa-unseen")
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ def main() -> None:
     parser.add_argument("--model", default="nano")
     parser.add_argument("--corpus", type=Path, default=Path("runs/evaluation"))
     parser.add_argument("--out", type=Path, help="write the scores as JSON")
+    parser.add_argument("--split", action="append", choices=SPLITS, help="only this one; may be repeated")
     parser.add_argument("--limit", type=int, default=200, help="recordings per split")
     parser.add_argument("--spoken", type=int, default=50, help="questions per split whose spoken answer is heard")
     parser.add_argument("--threads", type=int)
@@ -94,7 +96,7 @@ def main() -> None:
     build(arguments.corpus, Recipe(assistant_answers=0, assistant_sentences=0, asr=0, questions=0), CORPUS_SEED)
     model = KimiAudio.from_pretrained(arguments.model, device="cpu")
     scores = []
-    for name in ("eval-asr-seen", "eval-asr-unseen", "eval-qa-seen", "eval-qa-unseen"):
+    for name in arguments.split or SPLITS:
         split = Split(arguments.corpus / name)
         split.utterances = split.utterances[: arguments.limit]
         if "asr" in name:
