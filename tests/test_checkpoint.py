@@ -121,6 +121,17 @@ def test_saving_refuses_broken_weights_and_leaves_the_old_file(components: dict,
     assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+def test_interrupted_writing_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full_disk(_: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(weights, "save_file", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        weights.save_weights(tmp_path / "model.safetensors", {"a": torch.ones(3)})
+    assert not list(tmp_path.iterdir())
+
+
 def test_unfinished_model_is_not_taken_for_one(components: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     checkpoint.save_model(tmp_path, **components)
     monkeypatch.setattr(checkpoint, "to_released", lambda _: {"broken": torch.tensor(torch.nan)})
