@@ -54,6 +54,13 @@ def test_meaning_of_the_names(lm_values: dict):
     assert config.head_size == lm_values["hidden_size"] // lm_values["num_attention_heads"]
 
 
+def test_every_field_is_read_from_the_file(lm_values: dict):
+    for field in dataclasses.fields(LMConfig):
+        name = field.metadata.get("key", field.name)
+        assert name in lm_values
+        assert getattr(LMConfig.from_dict(lm_values | {name: 12345}), field.name) == 12345
+
+
 def test_missing_keys_are_named(lm_values: dict):
     del lm_values["hidden_size"], lm_values["kimia_token_offset"]
     with pytest.raises(ValueError, match=r"config\.json lacks hidden_size, kimia_token_offset"):
