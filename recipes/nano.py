@@ -125,8 +125,11 @@ VOCODER_LOOP = LoopConfig(
     steps=1000, peak_lr=1.5e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, checkpoint_every_steps=100
 )
 LM_LOOP = LoopConfig(steps=1700, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=100, muon=True)
-FLOW_LOOP = LoopConfig(
+FLOW_START = LoopConfig(
     steps=600, peak_lr=1.5e-3, final_lr=5e-5, warmup_steps=50, weight_decay=0.0, checkpoint_every_steps=100, muon=True
+)
+FLOW_LOOP = LoopConfig(
+    steps=320, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=20, weight_decay=0.0, checkpoint_every_steps=50, muon=True
 )
 SEMANTIC_LOOP = LoopConfig(
     steps=460, peak_lr=1e-3, final_lr=4e-5, warmup_steps=30, checkpoint_every_steps=50, muon=True
@@ -262,11 +265,20 @@ def flow_config(examples: list[FlowExample]) -> FlowConfig:
     return FlowConfig(dit=DIT, mel_mean=round(mean, 4), mel_std=round(std, 4))
 
 
-def flow(corpus: Path, out: Path) -> None:
+def flow_start(corpus: Path, out: Path) -> None:
     """Train the flow-matching network on the assistant's voice."""
     examples = flow_examples(corpus, out)
-    held_out = examples[:64]
-    train_flow(flow_config(examples), FLOW_LOOP, FlowStage(batch_frames=2000), examples[64:], held_out, out / "flow")
+    config, stage = flow_config(examples), FlowStage(batch_frames=2000)
+    train_flow(config, FLOW_START, stage, examples[64:], examples[:64], out / "flow-start")
+
+
+def flow(corpus: Path, out: Path) -> None:
+    """Go on, with larger batches."""
+    examples = flow_examples(corpus, out)
+    config, stage = flow_config(examples), FlowStage(batch_frames=3000)
+    start = DiT(config.dit)
+    load_module_state(out / "flow-start", start)
+    train_flow(config, FLOW_LOOP, stage, examples[64:], examples[:64], out / "flow", start)
 
 
 def vocoder(corpus: Path, out: Path) -> None:
@@ -307,6 +319,7 @@ STAGES = {
     "text-tokenizer": text_tokenizer,
     "encode": encode,
     "lm": lm,
+    "flow-start": flow_start,
     "flow": flow,
     "vocoder": vocoder,
     "export": export,

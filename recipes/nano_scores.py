@@ -77,7 +77,9 @@ def question_scores(model: KimiAudio, split: Split, spoken: int) -> list[Score]:
             errors = word_errors(reference, normalise(heard).split())
             words.append((len(reference) - min(len(reference), errors), len(reference)))
     scores = [score(f"{split.folder.name}: right answers", right)]
-    return scores + [score(f"{split.folder.name}: words of the reply heard in its speech", words)] * bool(words)
+    if words:
+        scores.append(score(f"{split.folder.name}: words of the reply heard in its speech", words))
+    return scores
 
 
 def main() -> None:
