@@ -74,7 +74,7 @@ class KimiAudio:
 
     Args:
         model_path: "nano", a model folder in the released layout, or a hub id.
-        load_detokenizer: without it only text comes out, and a third of the memory is saved.
+        load_detokenizer: without it only text comes out, and less memory is needed.
         device: by default CUDA where there is one, else the CPU.
         dtype: by default bfloat16 on CUDA and float32 on the CPU. The semantic tokenizer is always float32.
         semantic_tokenizer: folder of the semantic tokenizer, if it is neither in nor beside the model's folder.

@@ -16,6 +16,7 @@ from rich.progress import track
 from kimi_audio.checkpoint import save_model
 from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
 from kimi_audio.data.augment import Augmentation, augment
+from kimi_audio.data.corpus import build
 from kimi_audio.data.qa import side
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN
@@ -134,6 +135,11 @@ FLOW_LOOP = LoopConfig(
 SEMANTIC_LOOP = LoopConfig(
     steps=460, peak_lr=1e-3, final_lr=4e-5, warmup_steps=30, checkpoint_every_steps=50, muon=True
 )
+
+
+def speech(corpus: Path, _out: Path) -> None:
+    """Generate all texts and their speech."""
+    build(corpus, seed=SEED)
 
 
 def acoustic_start(corpus: Path, out: Path) -> None:
@@ -310,6 +316,7 @@ def export(corpus: Path, out: Path) -> None:
 
 
 STAGES = {
+    "speech": speech,
     "acoustic-start": acoustic_start,
     "acoustic-voices": acoustic_voices,
     "acoustic-augmented": acoustic_augmented,
