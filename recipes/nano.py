@@ -56,7 +56,7 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 SEED = 0
 TRAINING_SPLITS = ("asr-", "questions-", "assistant")  # by the start of their names
 LM_SPLITS = ("asr-0", "asr-1", "questions-0", "questions-1", "assistant")
-NUM_CODES = 1024
+NUM_CODES = 512
 
 ACOUSTIC = EncoderConfig(num_mel_bins=80, hidden_size=256, num_layers=6, num_heads=4, ffn_size=1024, pad_windows=False)
 SEMANTIC = SemanticConfig(
@@ -107,16 +107,12 @@ VOCODER = VocoderConfig(
     resblock_kernel_sizes=(3, 7),
     resblock_dilation_sizes=((1, 3), (1, 3)),
 )
-# A curriculum: one clean voice, where the alignment of sound and letters is found soon; the first shards of all voices;
-# everything.
-ACOUSTIC_START = LoopConfig(steps=240, peak_lr=1.5e-3, final_lr=1.5e-3, checkpoint_every_steps=50)
-ACOUSTIC_VOICES = LoopConfig(steps=250, peak_lr=1.2e-3, final_lr=1.2e-3, warmup_steps=20, checkpoint_every_steps=50)
-ACOUSTIC_AUGMENTED = LoopConfig(steps=200, peak_lr=1.2e-3, final_lr=1.08e-3, warmup_steps=20, checkpoint_every_steps=50)
-ACOUSTIC_SHORT = LoopConfig(
-    steps=200, peak_lr=1.5e-3, final_lr=1.25e-3, warmup_steps=20, checkpoint_every_steps=50, muon=True
+# One clean voice first, where the alignment of sound and phonemes is found soon; then everything.
+ACOUSTIC_START = LoopConfig(
+    steps=200, peak_lr=1.5e-3, final_lr=1.2e-3, warmup_steps=20, checkpoint_every_steps=50, muon=True
 )
 ACOUSTIC_LOOP = LoopConfig(
-    steps=600, peak_lr=1.3e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=50, muon=True
+    steps=2000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=100, muon=True
 )
 # Full augmentation slows a small encoder down more than the time allows; most of the training is gentler.
 GENTLE = Augmentation(
@@ -133,7 +129,7 @@ FLOW_LOOP = LoopConfig(
     steps=320, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=20, weight_decay=0.0, checkpoint_every_steps=50, muon=True
 )
 SEMANTIC_LOOP = LoopConfig(
-    steps=460, peak_lr=1e-3, final_lr=4e-5, warmup_steps=30, checkpoint_every_steps=50, muon=True
+    steps=1700, peak_lr=1.2e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=100, muon=True
 )
 
 
@@ -143,53 +139,26 @@ def speech(corpus: Path, _out: Path) -> None:
 
 
 def acoustic_start(corpus: Path, out: Path) -> None:
-    """Find the alignment of sound and letters."""
-    splits = load_splits(corpus, ["assistant"])
-    train_acoustic(ACOUSTIC, ACOUSTIC_START, splits, [], out / "acoustic-start", 60, None, short_first=True)
-
-
-def acoustic_voices(corpus: Path, out: Path) -> None:
-    """Get to know the voices."""
-    splits = load_splits(corpus, ["asr-0", "asr-1"])
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-start")
-    train_acoustic(ACOUSTIC, ACOUSTIC_VOICES, splits, [], out / "acoustic-voices", 80, None, start, short_first=True)
-
-
-def acoustic_augmented(corpus: Path, out: Path) -> None:
-    """Meet noise, rooms and other speeds."""
-    splits = load_splits(corpus, TRAINING_SPLITS)
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-voices")
-    train_acoustic(
-        ACOUSTIC, ACOUSTIC_AUGMENTED, splits, [], out / "acoustic-augmented", 80, augment, start, short_first=True
-    )
-
-
-def acoustic_short(corpus: Path, out: Path) -> None:
-    """Learn from short utterances with gentle augmentation."""
-    splits = load_splits(corpus, TRAINING_SPLITS)
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-augmented")
-    gently = partial(augment, settings=GENTLE)
-    folder = out / "acoustic-short"
-    train_acoustic(ACOUSTIC, ACOUSTIC_SHORT, splits, [], folder, 48, gently, start, short_first=True)
+    """Find the alignment of sound and phonemes."""
+    splits, held_out = load_splits(corpus, ["assistant"]), load_splits(corpus, ["dev-asr"])
+    train_acoustic(ACOUSTIC, ACOUSTIC_START, splits, held_out, out / "acoustic-start", 60, None, short_first=True)
 
 
 def acoustic(corpus: Path, out: Path) -> None:
-    """Learn from utterances of all lengths."""
-    splits = load_splits(corpus, TRAINING_SPLITS)
-    held_out = load_splits(corpus, ["eval-asr-"])
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-short")
+    """Learn all voices, with noise and other speeds."""
+    splits, held_out = load_splits(corpus, TRAINING_SPLITS), load_splits(corpus, ["dev-asr"])
+    start = load_acoustic_run(ACOUSTIC, out / "acoustic-start")
     gently = partial(augment, settings=GENTLE)
     train_acoustic(ACOUSTIC, ACOUSTIC_LOOP, splits, held_out, out / "acoustic", 48, gently, start)
 
 
 def semantic(corpus: Path, out: Path) -> None:
     """Train the semantic tokenizer."""
-    splits = load_splits(corpus, TRAINING_SPLITS)
-    held_out = load_splits(corpus, ["eval-asr-"])
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-short")  # so that both encoders can be trained at once
+    splits, held_out = load_splits(corpus, TRAINING_SPLITS), load_splits(corpus, ["dev-asr"])
+    start = load_acoustic_run(ACOUSTIC, out / "acoustic-start")  # so that both encoders can be trained at once
     gently = partial(augment, settings=GENTLE)
     train_semantic(
-        SEMANTIC, start, SEMANTIC_LOOP, splits, held_out, out / "semantic", 48, gently, quantise_from_step=80
+        SEMANTIC, start, SEMANTIC_LOOP, splits, held_out, out / "semantic", 48, gently, quantise_from_step=300
     )
 
 
@@ -318,9 +287,6 @@ def export(corpus: Path, out: Path) -> None:
 STAGES = {
     "speech": speech,
     "acoustic-start": acoustic_start,
-    "acoustic-voices": acoustic_voices,
-    "acoustic-augmented": acoustic_augmented,
-    "acoustic-short": acoustic_short,
     "acoustic": acoustic,
     "semantic": semantic,
     "text-tokenizer": text_tokenizer,

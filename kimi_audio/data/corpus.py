@@ -12,6 +12,7 @@ import numpy as np
 from rich.progress import Progress
 
 from kimi_audio.data.manifest import COMPLETED, SplitWriter
+from kimi_audio.data.phonemes import pronounce
 from kimi_audio.data.qa import side, take_questions
 from kimi_audio.data.sentences import take_sentences
 from kimi_audio.data.synthesis import resample, synthesise_all
@@ -22,6 +23,7 @@ from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 SHARD = 3000  # utterances of one training split
 CHUNK = 64  # utterances per job: long enough that festival's start does not matter
 Speak = Callable[[Sequence[tuple[str, Delivery]]], list[tuple[np.ndarray, int]]]
+Pronounce = Callable[[str], str]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Recipe:
     asr: int = 12_000
     questions: int = 9_000
     evaluation: int = 200
+    development: int = 100
 
 
 def plan(recipe: Recipe, seed: int) -> dict[str, Callable[[], list[Line]]]:
@@ -73,6 +76,7 @@ def plan(recipe: Recipe, seed: int) -> dict[str, Callable[[], list[Line]]]:
         for shard, start in enumerate(range(0, total, SHARD)):
             splits[f"{name}-{shard}"] = lambda drawn=drawn, start=start: drawn()[start : start + SHARD]
     splits |= {
+        "dev-asr": lambda: sentence_lines(recipe.development, generator("dev-asr"), SEEN, reserved=True),
         "eval-asr-seen": lambda: sentence_lines(count, generator("eval-asr-seen"), SEEN, reserved=True),
         "eval-asr-unseen": lambda: sentence_lines(count, generator("eval-asr-unseen"), RESERVED, reserved=True),
         "eval-qa-seen": lambda: question_lines(count, generator("eval-qa-seen"), SEEN, reserved=True),
@@ -115,6 +119,7 @@ def build(
     seed: int = 0,
     workers: int = 2,
     speak: Speak = synthesise_all,
+    pronounce: Pronounce = pronounce,
 ) -> None:
     """Build all splits under ``out_folder``; finished ones are kept, a half-made one is continued.
 
@@ -127,18 +132,24 @@ def build(
             if (folder / COMPLETED).exists():
                 continue
             rates_hz = (INPUT_RATE_HZ, OUTPUT_RATE_HZ) if name == "assistant" else (INPUT_RATE_HZ,)
-            build_split(folder, draw(), rates_hz, workers, speak, progress)
+            build_split(folder, draw(), rates_hz, workers, speak, pronounce, progress)
 
 
 def build_split(
-    folder: Path, lines: list[Line], rates_hz: tuple[int, ...], workers: int, speak: Speak, progress: Progress
+    folder: Path,
+    lines: list[Line],
+    rates_hz: tuple[int, ...],
+    workers: int,
+    speak: Speak,
+    pronounce: Pronounce,
+    progress: Progress,
 ) -> None:
     """Speak the lines in order and append them to the split."""
     writer = SplitWriter(folder, rates_hz)
     task = progress.add_task(folder.name, total=len(lines), completed=writer.done)
     completed = False
     try:
-        for line, (samples, rate_hz) in _spoken(lines[writer.done :], workers, speak):
+        for line, phonemes, (samples, rate_hz) in _spoken(lines[writer.done :], workers, speak, pronounce):
             delivery = line.delivery
             writer.add(
                 {target: resample(samples, rate_hz, target) for target in rates_hz},
@@ -149,6 +160,7 @@ def build_split(
                 voice=delivery.voice.name,
                 rate=delivery.rate,
                 pitch=delivery.pitch,
+                phonemes=phonemes,
                 answer=line.answer,
                 key=line.key,
                 essential=line.essential,
@@ -159,24 +171,21 @@ def build_split(
         writer.close(completed)
 
 
-def _spoken(lines: list[Line], workers: int, speak: Speak) -> Iterator[tuple[Line, tuple[np.ndarray, int]]]:
+def _spoken(
+    lines: list[Line], workers: int, speak: Speak, pronounce: Pronounce
+) -> Iterator[tuple[Line, str, tuple[np.ndarray, int]]]:
     """Speak in chunks, ``workers`` of them at a time; the engines are processes, so threads are enough."""
     chunks = [lines[start : start + CHUNK] for start in range(0, len(lines), CHUNK)]
 
-    def speak_chunk(chunk: list[Line]) -> list[tuple[np.ndarray, int]]:
-        return speak([(line.text, line.delivery) for line in chunk])
+    def speak_chunk(chunk: list[Line]) -> list[tuple[Line, str, tuple[np.ndarray, int]]]:
+        spoken = speak([(line.text, line.delivery) for line in chunk])
+        return [(line, pronounce(line.text), sound) for line, sound in zip(chunk, spoken, strict=True)]
 
-    waiting: deque[tuple[list[Line], Future[list[tuple[np.ndarray, int]]]]] = deque()
+    waiting: deque[Future[list[tuple[Line, str, tuple[np.ndarray, int]]]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for chunk in chunks:
-            waiting.append((chunk, pool.submit(speak_chunk, chunk)))
+            waiting.append(pool.submit(speak_chunk, chunk))
             if len(waiting) > workers:  # no more ahead: all at once would hold the whole corpus in memory
-                yield from _matched(*waiting.popleft())
+                yield from waiting.popleft().result()
         while waiting:
-            yield from _matched(*waiting.popleft())
-
-
-def _matched(
-    chunk: list[Line], spoken: Future[list[tuple[np.ndarray, int]]]
-) -> Iterator[tuple[Line, tuple[np.ndarray, int]]]:
-    return zip(chunk, spoken.result(), strict=True)
+            yield from waiting.popleft().result()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kimi_audio.data.manifest import Split, Utterance
 from kimi_audio.tokenizer.windows import stack_padded, whole_tokens
-from kimi_audio.train.recognition import SpeechBatch, characters
+from kimi_audio.train.recognition import SpeechBatch, phoneme_numbers
 
 Augment = Callable[[Tensor, torch.Generator, Sequence[Tensor]], Tensor]  # samples, randomness, other utterances
 BABBLE_POOL = 4  # utterances of the same batch that babble noise is made of
@@ -108,15 +108,25 @@ class SpeechBatches:
 
 
 def speech_batch(waves: Sequence[Tensor], utterances: Sequence[Utterance]) -> SpeechBatch:
-    """Pad samples at 16 kHz to whole tokens and collect the transcripts."""
+    """Pad samples at 16 kHz to whole tokens and collect the pronunciations.
+
+    Raises:
+        ValueError: an utterance has none.
+    """
     wav = stack_padded(waves, whole_tokens(max(map(len, waves))))
-    labels = [characters(utterance.transcript) for utterance in utterances]
+    labels = [phoneme_numbers(_phonemes(utterance)) for utterance in utterances]
     return SpeechBatch(
         wav=wav,
         samples=torch.tensor([len(wave) for wave in waves]),
         labels=torch.cat(labels),
         label_lengths=torch.tensor([len(label) for label in labels]),
     )
+
+
+def _phonemes(utterance: Utterance) -> str:
+    if utterance.phonemes is None:
+        raise ValueError(f"utterance {utterance.id!r} has no pronunciation; build its split again")
+    return utterance.phonemes
 
 
 def load_splits(folder: Path, names: Sequence[str]) -> list[Split]:

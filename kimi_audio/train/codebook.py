@@ -51,7 +51,7 @@ class EMACodebook(nn.Module):
             and "perplexity".
         """
         flat = hidden.float()[valid]  # [M, D]
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(flat.device.type, enabled=False):  # bf16 would blur near codes
             distance = self.embedding.weight.square().sum(1) - 2 * flat.detach() @ self.embedding.weight.T
             codes = distance.argmin(1)
             nearest = self.embedding.weight[codes]

@@ -11,7 +11,13 @@ from kimi_audio.data.manifest import Split
 from kimi_audio.data.scoring import word_errors
 from kimi_audio.train.batches import Augment, SpeechBatches, speech_batch
 from kimi_audio.train.loop import LoopConfig, load_module_state, train
-from kimi_audio.train.recognition import AcousticRecogniser, SemanticRecogniser, SpeechBatch, ctc_loss, spell
+from kimi_audio.train.recognition import (
+    AcousticRecogniser,
+    SemanticRecogniser,
+    SpeechBatch,
+    ctc_loss,
+    phoneme_names,
+)
 
 POSITION_SCALE = 0.25  # of the initial sinusoids: at full size they drown the sound for hundreds of steps
 
@@ -34,7 +40,7 @@ def train_acoustic(
         config: sizes.
         loop: schedule.
         splits: what it learns from.
-        held_out: what its word error rate is measured on.
+        held_out: what its phoneme error rate is measured on.
         folder: checkpoints and log.
         seconds: padded duration of one batch.
         augment: applied to every utterance.
@@ -51,7 +57,7 @@ def train_acoustic(
         return {"loss": ctc_loss(module(batch), batch)}
 
     def evaluate() -> dict[str, float]:
-        return {f"wer_{split.folder.name}": word_error_rate(module, module, split) for split in held_out}
+        return {f"per_{split.folder.name}": phoneme_error_rate(module, module, split) for split in held_out}
 
     batches = SpeechBatches(splits, seconds, loop.seed, augment, short_first=short_first)
     train(module, loss_of, batches, loop, folder, evaluate, 200)
@@ -89,7 +95,7 @@ def train_semantic(
 
     def loss_of(batch: SpeechBatch, step: int) -> dict[str, Tensor]:
         if step < quantise_from_step:
-            return {"loss": ctc_loss(module.spell_unquantised(batch), batch)}
+            return {"loss": ctc_loss(module.recognise_unquantised(batch), batch)}
         generator = torch.Generator().manual_seed(loop.seed * 1_000_003 + step)
         if step == quantise_from_step:
             start_codebook(module, [batches(step + ahead) for ahead in range(20)], generator)
@@ -99,7 +105,7 @@ def train_semantic(
 
     def evaluate() -> dict[str, float]:
         return {
-            f"wer_{split.folder.name}": word_error_rate(module, lambda batch: module(batch)[0], split)
+            f"per_{split.folder.name}": phoneme_error_rate(module, lambda batch: module(batch)[0], split)
             for split in held_out
         }
 
@@ -154,26 +160,26 @@ def load_semantic_run(config: SemanticConfig, folder: Path) -> SemanticRecognise
 
 
 @torch.no_grad()
-def word_error_rate(
+def phoneme_error_rate(
     module: nn.Module, logits_of: Callable[[SpeechBatch], Tensor], split: Split, batch_size: int = 25
 ) -> float:
-    """Return the word error rate of greedy CTC decoding.
+    """Return the phoneme error rate of greedy CTC decoding.
 
     Args:
         module: put into evaluation mode.
-        logits_of: character logits [B, T, C] of a batch, by ``module``.
+        logits_of: phoneme logits [B, T, C] of a batch, by ``module``.
         split: what is recognised.
         batch_size: utterances at once.
     """
     module.eval()
-    errors = words = 0
+    errors = phonemes = 0
     for start in range(0, len(split), batch_size):
         utterances = split.utterances[start : start + batch_size]
         waves = [torch.from_numpy(split.samples(utterance)) for utterance in utterances]
         batch = speech_batch(waves, utterances)
         best = logits_of(batch).argmax(-1)
         for utterance, row, frames in zip(utterances, best, batch.valid_frames.tolist(), strict=True):
-            reference = utterance.transcript.split()
-            errors += word_errors(reference, spell(row[:frames]).split())
-            words += len(reference)
-    return errors / words
+            reference = (utterance.phonemes or "").split()
+            errors += word_errors(reference, phoneme_names(row[:frames]))
+            phonemes += len(reference)
+    return errors / phonemes

@@ -1,10 +1,10 @@
-"""Training the two encoders by speech recognition: CTC over characters.
+"""Training the two encoders by recognition of phonemes with CTC.
 
-The acoustic encoder learns to spell from its 50 Hz frames. The semantic tokenizer starts from its lower layers and
-learns to spell through the codebook: each 12.5 Hz code is expanded to four 50 Hz frames again, because characters come
-faster than 12.5 per second.
+The acoustic encoder names the phonemes of its 50 Hz frames. The semantic tokenizer starts from its lower layers and
+learns to name them through the codebook: each 12.5 Hz code is expanded to four 50 Hz frames again, because phonemes
+come faster than 12.5 per second.
 
-Shapes: B utterances, L samples, T frames at 50 Hz, N tokens at 12.5 Hz, D channels, C characters.
+Shapes: B utterances, L samples, T frames at 50 Hz, N tokens at 12.5 Hz, D channels, C phonemes and the blank.
 """
 
 from dataclasses import dataclass
@@ -15,24 +15,25 @@ from torch import Tensor, nn
 
 from kimi_audio.audio.mel import whisper_log_mel
 from kimi_audio.config import EncoderConfig, SemanticConfig
+from kimi_audio.data.phonemes import PHONEMES
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.encoder import EncoderLayer, key_mask
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.train.codebook import EMACodebook
 from kimi_audio.units import ENCODER_FRAMES_PER_TOKEN, SAMPLES_PER_ENCODER_FRAME
 
-ALPHABET = " 'abcdefghijklmnopqrstuvwxyz"  # CTC's blank is 0, the characters follow
-BLANK = 0
+BLANK = 0  # of CTC; the phonemes follow
+CLASSES = len(PHONEMES) + 1
 
 
 @dataclass(frozen=True)
 class SpeechBatch:
-    """Utterances with their transcripts.
+    """Utterances with their pronunciations.
 
     Attributes:
         wav: [B, L] at 16 kHz, zero-padded; L is a multiple of 1280.
         samples: [B] true lengths.
-        labels: concatenated character numbers of all transcripts.
+        labels: concatenated phoneme numbers of all utterances.
         label_lengths: [B].
     """
 
@@ -47,53 +48,54 @@ class SpeechBatch:
         return (self.samples + SAMPLES_PER_ENCODER_FRAME - 1) // SAMPLES_PER_ENCODER_FRAME
 
 
-def characters(transcript: str) -> Tensor:
-    """Return the character numbers of a normalised transcript.
+def phoneme_numbers(phonemes: str) -> Tensor:
+    """Return the numbers of phonemes separated by spaces.
 
     Raises:
-        ValueError: it holds a character outside the alphabet.
+        ValueError: one is unknown.
     """
-    unknown = sorted(set(transcript) - set(ALPHABET))
+    names = phonemes.split()
+    unknown = sorted(set(names) - set(PHONEMES))
     if unknown:
-        raise ValueError(f"the transcript {transcript!r} holds {''.join(unknown)!r}; normalise it first")
-    return torch.tensor([ALPHABET.index(character) + 1 for character in transcript], dtype=torch.long)
+        raise ValueError(f"{phonemes!r} holds {' '.join(unknown)}, which PHONEMES lacks")
+    return torch.tensor([PHONEMES.index(name) + 1 for name in names], dtype=torch.long)
 
 
-def spell(best: Tensor) -> str:
-    """Return the text of frame-wise best characters [T]: repetitions merged, blanks dropped."""
+def phoneme_names(best: Tensor) -> list[str]:
+    """Return the phonemes of frame-wise best numbers [T]: repetitions merged, blanks dropped."""
     merged = torch.unique_consecutive(best)
-    return "".join(ALPHABET[number - 1] for number in merged.tolist() if number != BLANK)
+    return [PHONEMES[number - 1] for number in merged.tolist() if number != BLANK]
 
 
 def ctc_loss(logits: Tensor, batch: SpeechBatch) -> Tensor:
-    """Return the CTC loss [] per character of logits [B, T, C]; frames behind the sound do not count."""
+    """Return the CTC loss [] per phoneme of logits [B, T, C]; frames behind the sound do not count."""
     loss = F.ctc_loss(
         logits.float().log_softmax(-1).transpose(0, 1),
         batch.labels,
         batch.valid_frames,
         batch.label_lengths,
         reduction="sum",
-        zero_infinity=True,  # an utterance spoken faster than its frames can spell teaches nothing
+        zero_infinity=True,  # an utterance spoken faster than its frames teaches nothing
     )
     return loss / batch.label_lengths.sum()
 
 
 class AcousticRecogniser(nn.Module):
-    """Acoustic encoder with a character head."""
+    """Acoustic encoder with a phoneme head."""
 
     def __init__(self, config: EncoderConfig):
         super().__init__()
         self.encoder = AcousticEncoder(config)
-        self.head = nn.Linear(config.hidden_size, len(ALPHABET) + 1)
+        self.head = nn.Linear(config.hidden_size, CLASSES)
 
     def forward(self, batch: SpeechBatch) -> Tensor:
-        """Return character logits [B, T, C]."""
+        """Return phoneme logits [B, T, C]."""
         mel = whisper_log_mel(batch.wav, self.encoder.config.num_mel_bins)
         return self.head(self.encoder(mel, batch.valid_frames))
 
 
 class SemanticRecogniser(nn.Module):
-    """Semantic tokenizer that must spell through its codes."""
+    """Semantic tokenizer that must name phonemes through its codes."""
 
     def __init__(self, config: SemanticConfig):
         super().__init__()
@@ -103,7 +105,7 @@ class SemanticRecogniser(nn.Module):
         self.expand = nn.Linear(config.hidden_size, ENCODER_FRAMES_PER_TOKEN * config.hidden_size)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(2))
         self.norm = nn.LayerNorm(config.hidden_size)
-        self.head = nn.Linear(config.hidden_size, len(ALPHABET) + 1)
+        self.head = nn.Linear(config.hidden_size, CLASSES)
 
     def hidden(self, batch: SpeechBatch) -> Tensor:
         """Return the pooled vectors [B, N, D] before quantisation."""
@@ -115,19 +117,19 @@ class SemanticRecogniser(nn.Module):
         return key_mask(-(-batch.valid_frames // ENCODER_FRAMES_PER_TOKEN), tokens)[:, 0, 0]
 
     def forward(self, batch: SpeechBatch, generator: torch.Generator | None = None) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return character logits [B, T, C] and the codebook's losses and statistics.
+        """Return phoneme logits [B, T, C] and the codebook's losses and statistics.
 
         With a generator (training) the codebook moves towards the vectors that chose it.
         """
         hidden = self.hidden(batch)
         quantised, statistics = self.codebook(hidden, self.valid_tokens(batch, hidden.shape[1]), generator)
-        return self._spell(quantised, batch), statistics
+        return self._recognise(quantised, batch), statistics
 
-    def spell_unquantised(self, batch: SpeechBatch) -> Tensor:
-        """Return character logits [B, T, C] without the codebook."""
-        return self._spell(self.hidden(batch), batch)
+    def recognise_unquantised(self, batch: SpeechBatch) -> Tensor:
+        """Return phoneme logits [B, T, C] without the codebook."""
+        return self._recognise(self.hidden(batch), batch)
 
-    def _spell(self, tokens: Tensor, batch: SpeechBatch) -> Tensor:
+    def _recognise(self, tokens: Tensor, batch: SpeechBatch) -> Tensor:
         x = self.expand(tokens).unflatten(-1, (ENCODER_FRAMES_PER_TOKEN, -1)) + self.position_in_token
         x = x.flatten(1, 2)  # [B, T, D]
         x = x + self.tokenizer.embed_positions.weight[: x.shape[1]]
