@@ -1,0 +1,1 @@
+"""Evaluation: tasks, runner, metrics, judges, models to compare with, reports. Start at ``types.py``."""
