@@ -15,7 +15,7 @@ from kimi_audio.audio.io import AudioSource, decode_audio, load_audio
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.chat import ChatTemplate, Message, OutputType
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
-from kimi_audio.lm.generate import FinishReason, GenerationOptions, generate, stream
+from kimi_audio.lm.generate import FinishReason, GenerationOptions, Reply, generate, stream
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.sequence import AudioTokens
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 Chat = Iterable[Message | Mapping[str, Any]]
 ASR_INSTRUCTION = "Please transcribe the spoken content into written text."
 TTS_INSTRUCTION = "Please read the following text aloud: "
+TRANSCRIBED_AT_ONCE = 8  # pieces of a long recording
 
 
 @dataclass(frozen=True)
@@ -215,11 +216,26 @@ class KimiAudio:
             seed: see ``generate``.
             voice: a recording whose voice the speech takes on, as far as the detokenizer was trained to.
         """
+        (answer,) = self.answer_all([messages], options, seed=seed, voice=voice)
+        return answer
+
+    def answer_all(
+        self,
+        chats: Iterable[Chat],
+        options: GenerationOptions | None = None,
+        *,
+        seed: int | None = None,
+        voice: AudioSource | None = None,
+    ) -> list[Answer]:
+        """Reply to several conversations at once, to each as if it were alone; arguments as for ``answer``."""
         options = options or GenerationOptions()
         self._check_output(options.output_type)
-        prompt = self.template.prompt(messages, options.output_type)
-        generator = _generator(seed, self.device)
-        (reply,) = generate(self.lm, [prompt], self.text_tokenizer.special, options, generators=[generator])
+        prompts = [self.template.prompt(messages, options.output_type) for messages in chats]
+        generators = [_generator(seed, self.device) for _ in prompts]
+        replies = generate(self.lm, prompts, self.text_tokenizer.special, options, generators=generators)
+        return [self._answer(reply, options, seed, voice) for reply in replies]
+
+    def _answer(self, reply: Reply, options: GenerationOptions, seed: int | None, voice: AudioSource | None) -> Answer:
         audio = self.synthesise(reply.codes, seed=seed, voice=voice) if options.output_type == "both" else None
         text = self.text_tokenizer.decode(reply.text_ids, skip_special=True)
         return Answer(text, audio, reply.finish_reason, tuple(reply.codes))
@@ -276,13 +292,16 @@ class KimiAudio:
         """
         wav = load_audio(source, INPUT_RATE_HZ)
         pieces = cut_at_pauses(wav, self.settings.segment_s)
-        texts = [self.ask((piece, INPUT_RATE_HZ), instruction) for piece in pieces]
+        texts = []
+        for start in range(0, len(pieces), TRANSCRIBED_AT_ONCE):
+            some = pieces[start : start + TRANSCRIBED_AT_ONCE]
+            chats = [_question((piece, INPUT_RATE_HZ), instruction) for piece in some]
+            texts += [answer.text for answer in self.answer_all(chats)]
         return " ".join(text for text in texts if text)
 
     def ask(self, source: AudioSource, question: str) -> str:
         """Return the answer to a written question about a recording."""
-        messages = [Message("user", "text", question), Message("user", "audio", source)]
-        return self.answer(messages).text
+        return self.answer(_question(source, question)).text
 
     def speak(self, text: str, *, voice: AudioSource | None = None, seed: int | None = None) -> Tensor:
         """Return speech [L] at 24 kHz that says ``text``."""
@@ -322,6 +341,10 @@ class KimiAudio:
             raise ValueError("speech needs the detokenizer; load the model with load_detokenizer=True")
 
 
+def _question(source: AudioSource, question: str) -> list[Message]:
+    return [Message("user", "text", question), Message("user", "audio", source)]
+
+
 class _SpeechStream:
     """Turns codes into sound as soon as there are enough of them."""
 
@@ -333,13 +356,20 @@ class _SpeechStream:
         self._wanted = detokenizer.plan.first_chunk_tokens
 
     def push(self, code: int | None, is_final: bool) -> Tensor:
-        """Return the sound [L], mostly none, that this code completes."""
+        """Return the sound [L], mostly none, that this code completes.
+
+        A full chunk waits for one code more: only then is it known not to be the last, which is rendered otherwise.
+        """
         self._codes += [] if code is None else [code]
-        if len(self._codes) < self._wanted and not is_final:
-            return torch.zeros(0)
-        audio, self._state = self._detokenizer.decode_chunk(self._codes, self._state, is_final, self._noise)
-        self._codes, self._wanted = [], self._detokenizer.plan.chunk_tokens
-        return audio.cpu().clone()  # the copy is an ordinary tensor, which its owner may change
+        sound = torch.zeros(0)
+        if len(self._codes) > self._wanted:
+            sound = self._render(self._codes[: self._wanted], is_final=False)
+            self._codes, self._wanted = self._codes[self._wanted :], self._detokenizer.plan.chunk_tokens
+        return torch.cat([sound, self._render(self._codes, is_final=True)]) if is_final else sound
+
+    def _render(self, codes: list[int], *, is_final: bool) -> Tensor:
+        sound, self._state = self._detokenizer.decode_chunk(codes, self._state, is_final, self._noise)
+        return sound.cpu().clone()  # the copy is an ordinary tensor, which its owner may change
 
 
 def find_device(device: str | torch.device | None) -> torch.device:

@@ -51,10 +51,6 @@ class Sequence:
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return replace(self, **moved, features=tuple(block.to(device, dtype) for block in self.features))
 
-    def without_loss(self) -> Self:
-        """Return the same positions as context only."""
-        return replace(self, audio_loss=None, text_loss=None)
-
 
 def concatenate(parts: Iterable[Sequence]) -> Sequence:
     """Join sequences one after the other; at least one."""

@@ -129,15 +129,13 @@ def test_official_script_runs(reference, question):
 # Streaming
 
 
-def test_streamed_reply_is_the_whole_reply(model):
+@pytest.mark.parametrize("remainder", [0, 1])  # chunks of two: the last one is filled, or not
+def test_streamed_reply_is_the_whole_reply(model, remainder):
     options = GenerationOptions(text=LIVELY, audio=LIVELY, output_type="both", max_new_tokens=40)
     messages = [Message("user", "text", "hello")]
-    # An odd number of codes: if the last chunk is complete before the end is known, its last frames are made without
-    # knowing that nothing follows.
+    answers = ((seed, model.answer(messages, options, seed=seed)) for seed in range(20))
     seed, whole = next(
-        (seed, answer)
-        for seed in range(20)
-        if len((answer := model.answer(messages, options, seed=seed)).codes) in (3, 5, 7, 9)
+        (seed, answer) for seed, answer in answers if len(answer.codes) > 3 and len(answer.codes) % 2 == remainder
     )
     chunks = list(model.stream(messages, "both", options=options, seed=seed))
     streamed = Answer.of(chunks)
@@ -147,6 +145,22 @@ def test_streamed_reply_is_the_whole_reply(model):
     assert len(whole.audio) == len(whole.codes) * OUTPUT_SAMPLES_PER_TOKEN
     assert sum(len(chunk.audio) > 0 for chunk in chunks) >= 2
     assert any(chunk.text for chunk in chunks[:3])
+
+
+def test_several_chats_are_answered_as_if_each_were_alone(model, question):
+    options = GenerationOptions(text=LIVELY, audio=LIVELY, output_type="both", max_new_tokens=12)
+    chats = [
+        [Message("user", "text", "hello")],
+        [Message("user", "audio", question)],
+        [Message("user", "text", "what is this"), Message("user", "audio", question)],
+    ]
+    together = model.answer_all(chats, options, seed=3)
+    for chat, answer in zip(chats, together, strict=True):
+        alone = model.answer(chat, options, seed=3)
+        assert (answer.text, answer.codes, answer.finish_reason) == (alone.text, alone.codes, alone.finish_reason)
+        torch.testing.assert_close(answer.audio, alone.audio, atol=1e-5, rtol=0)
+    assert len({answer.codes for answer in together}) == 3
+    assert model.answer_all([], options) == []
 
 
 def test_streamed_text(model, question):
@@ -213,15 +227,18 @@ def test_long_recordings_are_transcribed_in_pieces(model, monkeypatch):
     wav = torch.randn(int(70.5 * INPUT_RATE_HZ), generator=torch.Generator().manual_seed(0))
     asked = []
 
-    def ask(self: KimiAudio, source: tuple, question: str) -> str:
-        asked.append((source[0], question))
-        return ["one", "", "three", "four"][len(asked) - 1]
+    def answer_all(self: KimiAudio, chats: list[list[Message]]) -> list[Answer]:
+        asked.extend(chats)
+        texts = ["one", "", "three", "four"][len(asked) - len(chats) : len(asked)]
+        return [Answer(text, None, "stop") for text in texts]
 
-    monkeypatch.setattr(KimiAudio, "ask", ask)
+    monkeypatch.setattr(KimiAudio, "answer_all", answer_all)
+    monkeypatch.setattr("kimi_audio.assistant.TRANSCRIBED_AT_ONCE", 2)
     text = model.transcribe((wav, INPUT_RATE_HZ), instruction="Write.")
-    assert torch.equal(torch.cat([piece for piece, _ in asked]), wav)
-    assert max(len(piece) for piece, _ in asked) <= model.settings.segment_s * INPUT_RATE_HZ
-    assert {question for _, question in asked} == {"Write."}
+    pieces = [audio.content[0] for _, audio in asked]
+    assert torch.equal(torch.cat(pieces), wav)
+    assert max(map(len, pieces)) <= model.settings.segment_s * INPUT_RATE_HZ
+    assert {instruction.content for instruction, _ in asked} == {"Write."}
     assert text in ("one three", "one three four")
 
 
