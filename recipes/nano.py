@@ -55,7 +55,6 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 SEED = 0
 TRAINING_SPLITS = ("asr-", "questions-", "assistant")  # by the start of their names
-LM_SPLITS = ("asr-0", "asr-1", "questions-0", "questions-1", "assistant")
 NUM_CODES = 512
 
 ACOUSTIC = EncoderConfig(num_mel_bins=80, hidden_size=256, num_layers=6, num_heads=4, ffn_size=1024, pad_windows=False)
@@ -121,12 +120,9 @@ GENTLE = Augmentation(
 VOCODER_LOOP = LoopConfig(
     steps=1000, peak_lr=1.5e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, checkpoint_every_steps=100
 )
-LM_LOOP = LoopConfig(steps=1700, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=100, muon=True)
-FLOW_START = LoopConfig(
-    steps=600, peak_lr=1.5e-3, final_lr=5e-5, warmup_steps=50, weight_decay=0.0, checkpoint_every_steps=100, muon=True
-)
+LM_LOOP = LoopConfig(steps=3400, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=100, muon=True)
 FLOW_LOOP = LoopConfig(
-    steps=320, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=20, weight_decay=0.0, checkpoint_every_steps=50, muon=True
+    steps=3000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, weight_decay=0.0, checkpoint_every_steps=100, muon=True
 )
 SEMANTIC_LOOP = LoopConfig(
     steps=1700, peak_lr=1.2e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=100, muon=True
@@ -198,7 +194,7 @@ def encode(corpus: Path, out: Path) -> list[EncodedSplit]:
     tokenizer, encoder = semantic_tokenizer(out), acoustic_encoder(out)
     gently = partial(augment, settings=GENTLE)
     encoded = []
-    for split in load_splits(corpus, LM_SPLITS):
+    for split in load_splits(corpus, TRAINING_SPLITS):
         changed = None if split.folder.name == "assistant" else gently
         encoded.append(encode_split(split, tokenizer, encoder, out / "encoded" / split.folder.name, changed, SEED))
     return encoded
@@ -240,20 +236,12 @@ def flow_config(examples: list[FlowExample]) -> FlowConfig:
     return FlowConfig(dit=DIT, mel_mean=round(mean, 4), mel_std=round(std, 4))
 
 
-def flow_start(corpus: Path, out: Path) -> None:
+def flow(corpus: Path, out: Path) -> None:
     """Train the flow-matching network on the assistant's voice."""
     examples = flow_examples(corpus, out)
-    config, stage = flow_config(examples), FlowStage(batch_frames=2000)
-    train_flow(config, FLOW_START, stage, examples[64:], examples[:64], out / "flow-start")
-
-
-def flow(corpus: Path, out: Path) -> None:
-    """Go on, with larger batches."""
-    examples = flow_examples(corpus, out)
-    config, stage = flow_config(examples), FlowStage(batch_frames=3000)
-    start = DiT(config.dit)
-    load_module_state(out / "flow-start", start)
-    train_flow(config, FLOW_LOOP, stage, examples[64:], examples[:64], out / "flow", start)
+    # Most replies are shorter than a chunk of the stream, so most steps know no earlier chunks.
+    stage = FlowStage(batch_frames=2000, whole_share=0.6)
+    train_flow(flow_config(examples), FLOW_LOOP, stage, examples[64:], examples[:64], out / "flow")
 
 
 def vocoder(corpus: Path, out: Path) -> None:
@@ -292,7 +280,6 @@ STAGES = {
     "text-tokenizer": text_tokenizer,
     "encode": encode,
     "lm": lm,
-    "flow-start": flow_start,
     "flow": flow,
     "vocoder": vocoder,
     "export": export,
