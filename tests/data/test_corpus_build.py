@@ -15,7 +15,7 @@ from kimi_audio.data.text import normalise
 from kimi_audio.data.voices import ASSISTANT, RESERVED, SEEN, VOICES, Delivery, draw_delivery
 from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 
-SMALL = Recipe(assistant_answers=5, assistant_sentences=5, asr=30, questions=20, evaluation=4)
+SMALL = Recipe(assistant_answers=5, assistant_sentences=5, asr=30, questions=20, evaluation=4, development=4)
 
 
 def beep(requests):
@@ -28,6 +28,11 @@ def beep(requests):
     return spoken
 
 
+def name_letters(text):
+    """Stand in for espeak-ng."""
+    return " ".join(text)
+
+
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
     monkeypatch.setattr(corpus, "CHUNK", 4)
@@ -36,7 +41,7 @@ def _small_chunks(monkeypatch):
 
 @pytest.fixture
 def built(tmp_path):
-    build(tmp_path, SMALL, seed=1, workers=2, speak=beep)
+    build(tmp_path, SMALL, seed=1, workers=2, speak=beep, pronounce=name_letters)
     return tmp_path
 
 
@@ -49,6 +54,7 @@ def test_a_corpus_has_every_split_with_text_and_sound(built):
         assert split.duration_s == pytest.approx(sum(u.duration_s for u in split.utterances))
         for utterance in split.utterances:
             assert utterance.transcript == normalise(utterance.text)
+            assert utterance.phonemes == name_letters(utterance.text)
             assert len(split.samples(utterance)) == utterance.length_samples > 0
 
 
@@ -67,7 +73,7 @@ def test_training_never_contains_what_is_reserved(built):
     for path in built.iterdir():
         for utterance in Split(path).utterances:
             key = utterance.key or utterance.transcript
-            if path.name.startswith("eval"):
+            if path.name.startswith(("eval", "dev")):
                 assert is_reserved(key)
                 assert (utterance.voice in reserved_voices) == path.name.endswith("unseen")
             else:
@@ -97,7 +103,7 @@ def test_an_interrupted_build_goes_on_where_it_stopped(built, tmp_path_factory):
         return beep(requests)
 
     with pytest.raises(Interruption):
-        build(folder, SMALL, seed=1, workers=1, speak=failing)
+        build(folder, SMALL, seed=1, workers=1, speak=failing, pronounce=name_letters)
     unfinished = folder / "asr-0"
     with pytest.raises(ValueError, match="not a finished corpus split"):
         Split(unfinished)
@@ -112,7 +118,7 @@ def test_an_interrupted_build_goes_on_where_it_stopped(built, tmp_path_factory):
         said.extend(requests)
         return beep(requests)
 
-    build(folder, SMALL, seed=1, workers=1, speak=counting)
+    build(folder, SMALL, seed=1, workers=1, speak=counting, pronounce=name_letters)
     total = sum(len(Split(path)) for path in built.iterdir())
     assert 0 < len(said) < total
     for path in built.rglob("*.*"):
@@ -123,7 +129,7 @@ def test_finished_splits_are_not_spoken_again(built):
     def never(_):
         raise AssertionError("nothing is left to say")
 
-    build(built, SMALL, seed=1, workers=1, speak=never)
+    build(built, SMALL, seed=1, workers=1, speak=never, pronounce=name_letters)
 
 
 def test_manifest_round_trip(tmp_path):
@@ -221,5 +227,5 @@ def test_lines_of_a_split_do_not_depend_on_the_others():
 def test_progress_counts_only_what_is_spoken(tmp_path):
     lines = plan(SMALL, 0)["asr-1"]()
     with Progress(disable=True) as progress:
-        corpus.build_split(tmp_path / "asr-1", lines, (INPUT_RATE_HZ,), 1, beep, progress)
+        corpus.build_split(tmp_path / "asr-1", lines, (INPUT_RATE_HZ,), 1, beep, name_letters, progress)
         assert progress.tasks[0].completed == len(lines) == 10

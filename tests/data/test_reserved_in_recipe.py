@@ -19,7 +19,7 @@ from kimi_audio.train.batches import load_splits
 from kimi_audio.units import INPUT_RATE_HZ
 from recipes import nano
 
-SMALL = Recipe(assistant_answers=60, assistant_sentences=60, asr=250, questions=250, evaluation=50)
+SMALL = Recipe(assistant_answers=60, assistant_sentences=60, asr=250, questions=250, evaluation=50, development=50)
 RESERVED_QUESTIONS = {normalise(item.question) for item in side(reserved=True)}
 
 
@@ -35,18 +35,19 @@ def is_training(name: str) -> bool:
     return name.startswith(nano.TRAINING_SPLITS)
 
 
-def test_training_reads_all_splits_but_those_of_the_evaluation(lines: dict[str, list[Line]], tmp_path: Path):
+def test_training_reads_all_splits_but_those_that_judge_it(lines: dict[str, list[Line]], tmp_path: Path):
     for name in lines:
         SplitWriter(tmp_path / name, (INPUT_RATE_HZ,)).close(completed=True)
     opened = [split.folder.name for split in load_splits(tmp_path, nano.TRAINING_SPLITS)]
-    assert opened == sorted(name for name in lines if not name.startswith("eval"))
+    assert opened == sorted(name for name in lines if not name.startswith(("dev", "eval")))
     assert len(opened) == 1 + 3 + 3
-    assert sorted(set(lines) - set(opened)) == ["eval-asr-seen", "eval-asr-unseen", "eval-qa-seen", "eval-qa-unseen"]
+    judges = {"dev-asr", "eval-asr-seen", "eval-asr-unseen", "eval-qa-seen", "eval-qa-unseen"}
+    assert set(lines) - set(opened) == judges
 
 
-def test_no_evaluation_begins_like_a_training_split():
-    names = [name for name in plan(Recipe(), 0) if name.startswith("eval")]
-    assert names
+def test_nothing_that_judges_begins_like_a_training_split():
+    names = [name for name in plan(Recipe(), 0) if name.startswith(("dev", "eval"))]
+    assert len(names) == 5
     assert not any(is_training(name) for name in names)
 
 

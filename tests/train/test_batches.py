@@ -1,5 +1,6 @@
 """Which items make up the batch of a step, and what a batch of speech holds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kimi_audio.data.manifest import Split, SplitWriter
+from kimi_audio.data.phonemes import PHONEMES
 from kimi_audio.train.batches import BABBLE_POOL, EpochPlan, SpeechBatches, load_splits, speech_batch
-from kimi_audio.train.recognition import spell
+from kimi_audio.train.recognition import phoneme_names
 from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 
 lengths_of_items = st.lists(st.floats(0.5, 12), min_size=1, max_size=60)
@@ -95,9 +97,9 @@ def write_split(folder: Path, lengths: list[int], *, completed: bool = True) -> 
     """Write utterances whose samples all have one value, by which they can be told apart."""
     writer = SplitWriter(folder, (INPUT_RATE_HZ,))
     for number, length in enumerate(lengths, 1):
-        text = f"number {'abcdefghij'[number]}"
+        values = {"text": "x", "transcript": "x", "kind": "sentence", "voice": "x", "rate": 1.0, "pitch": 1.0}
         samples = {INPUT_RATE_HZ: np.full(length, number / 16, np.float32)}
-        writer.add(samples, id=str(number), text=text, transcript=text, kind="sentence", voice="x", rate=1.0, pitch=1.0)
+        writer.add(samples, id=str(number), phonemes=f"n {PHONEMES[number]}", **values)
     writer.close(completed)
 
 
@@ -117,10 +119,16 @@ def test_a_batch_is_padded_to_whole_tokens_and_knows_what_is_sound(split: Split)
         assert (wav[:samples] == number / 16).all()
         assert (wav[samples:] == 0).all()
     labels = batch.labels.split(batch.label_lengths.tolist())
-    assert [spell(label) for label in labels] == ["number b", "number c", "number d"]
+    assert [phoneme_names(label) for label in labels] == [["n", PHONEMES[number]] for number in (1, 2, 3)]
 
 
-def test_an_epoch_reads_every_utterance_of_every_split_with_its_transcript(split: Split, tmp_path: Path):
+def test_an_utterance_without_pronunciation_is_named(split: Split):
+    (first, *_) = split.utterances
+    with pytest.raises(ValueError, match="utterance '1' has no pronunciation; build its split again"):
+        speech_batch([torch.from_numpy(split.samples(first))], [replace(first, phonemes=None)])
+
+
+def test_an_epoch_reads_every_utterance_of_every_split_with_its_pronunciation(split: Split, tmp_path: Path):
     write_split(tmp_path / "asr-1", [2500, 3500])
     batches = SpeechBatches([split, Split(tmp_path / "asr-1")], 0.6, seed=0)
     seen = []
@@ -131,7 +139,7 @@ def test_an_epoch_reads_every_utterance_of_every_split_with_its_transcript(split
         labels = batch.labels.split(batch.label_lengths.tolist())
         for wav, samples, label in zip(batch.wav, batch.samples.tolist(), labels, strict=True):
             number = round(float(wav[0]) * 16)
-            assert spell(label) == f"number {'abcdefghij'[number]}"
+            assert phoneme_names(label) == ["n", PHONEMES[number]]
             seen.append((number, samples))
         step += 1
     assert sorted(seen) == [(1, 2500), (1, 4000), (2, 1000), (2, 3500), (3, 3000), (4, 2000), (5, 5000)]

@@ -1,4 +1,4 @@
-"""Speech recognition as a training task: letters, the loss, the two networks and how they are scored."""
+"""Speech recognition as a training task: phonemes, the loss, the two networks and how they are scored."""
 
 import json
 import math
@@ -13,16 +13,17 @@ from torch import Tensor, nn
 
 from kimi_audio.config import EncoderConfig, SemanticConfig
 from kimi_audio.data.manifest import Split, SplitWriter
-from kimi_audio.train.encoders import start_codebook, train_acoustic, train_semantic, word_error_rate
+from kimi_audio.data.phonemes import PHONEMES
+from kimi_audio.train.encoders import phoneme_error_rate, start_codebook, train_acoustic, train_semantic
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.recognition import (
-    ALPHABET,
+    CLASSES,
     AcousticRecogniser,
     SemanticRecogniser,
     SpeechBatch,
-    characters,
     ctc_loss,
-    spell,
+    phoneme_names,
+    phoneme_numbers,
 )
 from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 
@@ -40,26 +41,24 @@ SEMANTIC = SemanticConfig(
     num_codes=8,
     block_frames=8,
 )
-CLASSES = len(ALPHABET) + 1
+HI = phoneme_numbers("h aI")
 
 
 def speech(*lengths: int, seed: int = 0) -> SpeechBatch:
-    """Return noise of these lengths, every one said to be "hi"."""
+    """Return noise of these lengths, every one said to be "h aI"."""
     generator = torch.Generator().manual_seed(seed)
     padded = -(-max(lengths) // SAMPLES_PER_TOKEN) * SAMPLES_PER_TOKEN
     wav = 0.1 * torch.randn(len(lengths), padded, generator=generator)
     for row, length in zip(wav, lengths, strict=True):
         row[length:] = 0
-    labels = [characters("hi")] * len(lengths)
+    labels = [HI] * len(lengths)
     return SpeechBatch(wav, torch.tensor(lengths), torch.cat(labels), torch.tensor([2] * len(lengths)))
 
 
 def alone(batch: SpeechBatch, index: int) -> SpeechBatch:
     length = int(batch.samples[index])
     padded = -(-length // SAMPLES_PER_TOKEN) * SAMPLES_PER_TOKEN
-    return SpeechBatch(
-        batch.wav[index : index + 1, :padded], torch.tensor([length]), characters("hi"), torch.tensor([2])
-    )
+    return SpeechBatch(batch.wav[index : index + 1, :padded], torch.tensor([length]), HI, torch.tensor([2]))
 
 
 @pytest.fixture
@@ -75,60 +74,59 @@ def semantic() -> SemanticRecogniser:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Letters and the loss
+# Phonemes and the loss
 
 
-@given(st.text(ALPHABET), st.data())
-def test_spelling_undoes_characters_however_long_each_is_held(text: str, data: st.DataObject):
+@given(st.lists(st.sampled_from(PHONEMES)), st.data())
+def test_names_undo_numbers_however_long_each_is_held(phonemes: list[str], data: st.DataObject):
     frames = []
-    for number in characters(text).tolist():
+    for number in phoneme_numbers(" ".join(phonemes)).tolist():
         held = data.draw(st.integers(1, 3))
         frames += [0] * data.draw(st.integers(0, 2))
         if frames and frames[-1] == number:
-            frames.append(0)  # a doubled letter needs a blank between
+            frames.append(0)  # a doubled phoneme needs a blank between
         frames += [number] * held
-    assert spell(torch.tensor([*frames, 0], dtype=torch.long)) == text
+    assert phoneme_names(torch.tensor([*frames, 0], dtype=torch.long)) == phonemes
 
 
-def test_spelling_merges_before_it_drops_blanks():
-    letter = {name: ALPHABET.index(name) + 1 for name in "helo"}
-    frames = [0, letter["h"], letter["h"], letter["e"], letter["l"], 0, letter["l"], letter["o"], letter["o"], 0]
-    assert spell(torch.tensor(frames)) == "hello"
-    assert spell(torch.tensor([0, 0])) == ""
+def test_repetitions_are_merged_before_blanks_are_dropped():
+    k, i = phoneme_numbers("k i:").tolist()
+    assert phoneme_names(torch.tensor([0, k, k, i, 0, i, i, 0, 0])) == ["k", "i:", "i:"]
+    assert phoneme_names(torch.tensor([0, 0])) == []
 
 
-def test_letters_outside_the_alphabet_are_named():
-    with pytest.raises(ValueError, match="'3É'; normalise it first"):
-        characters("É 3")
+def test_unknown_phonemes_are_named():
+    with pytest.raises(ValueError, match="holds ! xy, which PHONEMES lacks"):
+        phoneme_numbers("h xy ! aI")
 
 
-def test_the_loss_per_character_is_that_of_all_alignments():
-    """Sum the probabilities of all rows of frames that spell the transcript."""
+def test_the_loss_per_phoneme_is_that_of_all_alignments():
+    """Sum the probabilities of all rows of frames that hold the phonemes."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, 4, CLASSES, generator=generator)
-    texts, frames = ["ab", "a"], [4, 3]
+    sounds, frames = ["a b", "a"], [4, 3]
     batch = SpeechBatch(
         wav=torch.zeros(2, SAMPLES_PER_TOKEN),
         samples=torch.tensor([1280, 900]),  # 4 frames, and 3 of which the last is not full
-        labels=torch.cat([characters(text) for text in texts]),
+        labels=torch.cat([phoneme_numbers(sound) for sound in sounds]),
         label_lengths=torch.tensor([2, 1]),
     )
     total = 0.0
-    used = [0, *characters("ab").tolist()]  # other letters cannot be part of an alignment
-    for row, text, count in zip(logits.softmax(-1), texts, frames, strict=True):
+    used = [0, *phoneme_numbers("a b").tolist()]  # others cannot be part of an alignment
+    for row, sound, count in zip(logits.softmax(-1), sounds, frames, strict=True):
         probability = sum(
             math.prod(float(row[t, number]) for t, number in enumerate(path))
             for path in product(used, repeat=count)
-            if spell(torch.tensor(path)) == text
+            if phoneme_names(torch.tensor(path)) == sound.split()
         )
         total -= math.log(probability)
     assert float(ctc_loss(logits, batch)) == pytest.approx(total / 3, rel=1e-4)
 
 
-def test_an_utterance_too_fast_to_spell_teaches_nothing():
+def test_an_utterance_too_fast_for_its_frames_teaches_nothing():
     logits = torch.zeros(1, 4, CLASSES, requires_grad=True)
-    batch = SpeechBatch(torch.zeros(1, 1280), torch.tensor([1280]), characters("aaa"), torch.tensor([3]))
-    loss = ctc_loss(logits, batch)  # three equal letters need five frames
+    batch = SpeechBatch(torch.zeros(1, 1280), torch.tensor([1280]), phoneme_numbers("a a a"), torch.tensor([3]))
+    loss = ctc_loss(logits, batch)  # three equal phonemes need five frames
     loss.backward()
     assert loss == 0
     assert logits.grad is not None
@@ -142,7 +140,7 @@ def test_an_utterance_too_fast_to_spell_teaches_nothing():
 def test_shapes(acoustic: AcousticRecogniser, semantic: SemanticRecogniser):
     batch = speech(5000, 2000)  # padded to 4 tokens, 16 frames; 7 frames make 2 tokens
     logits, statistics = semantic(batch)
-    assert acoustic(batch).shape == logits.shape == semantic.spell_unquantised(batch).shape == (2, 16, CLASSES)
+    assert acoustic(batch).shape == logits.shape == semantic.recognise_unquantised(batch).shape == (2, 16, CLASSES)
     assert semantic.hidden(batch).shape == (2, 4, 16)
     assert semantic.valid_tokens(batch, 4).tolist() == [[True] * 4, [True, True, False, False]]
     assert set(statistics) == {"commit_loss", "active_codes", "perplexity"}
@@ -155,7 +153,7 @@ def test_what_is_recognised_does_not_depend_on_the_rest_of_the_batch(
     logits_of = {
         "acoustic": acoustic,
         "semantic": lambda batch: semantic(batch)[0],
-        "semantic-unquantised": semantic.spell_unquantised,
+        "semantic-unquantised": semantic.recognise_unquantised,
     }[kind]
     # All end in some silence of their own, so that no convolution looks behind what is there alone.
     batch = speech(9600, 2000, 4600)
@@ -164,23 +162,23 @@ def test_what_is_recognised_does_not_depend_on_the_rest_of_the_batch(
         torch.testing.assert_close(together[index, :frames], logits_of(alone(batch, index))[0, :frames])
 
 
-def test_the_semantic_recogniser_spells_from_its_codes_alone(semantic: SemanticRecogniser):
+def test_the_semantic_recogniser_hears_through_its_codes_alone(semantic: SemanticRecogniser):
     """Vectors that are moved without changing their codes change nothing; without the codebook they do."""
     batch = speech(5000)
     hidden = semantic.hidden(batch)
     semantic.codebook.embedding.weight.data.normal_(generator=torch.Generator().manual_seed(1))
     codes = semantic.tokenizer.quantise(hidden)
-    quantised, unquantised = semantic(batch)[0], semantic.spell_unquantised(batch)
+    quantised, unquantised = semantic(batch)[0], semantic.recognise_unquantised(batch)
     shift = 1e-3 * torch.ones_like(hidden)
     assert torch.equal(semantic.tokenizer.quantise(hidden + shift), codes)
     semantic.hidden = lambda _batch: hidden + shift  # pyright: ignore[reportAttributeAccessIssue]
     torch.testing.assert_close(semantic(batch)[0], quantised)
-    assert (semantic.spell_unquantised(batch) - unquantised).abs().max() > 1e-4
+    assert (semantic.recognise_unquantised(batch) - unquantised).abs().max() > 1e-4
 
 
 def test_recognition_trains_the_encoder_below_the_codebook(semantic: SemanticRecogniser):
     batch = speech(5000)
-    for logits in (semantic(batch)[0], semantic.spell_unquantised(batch)):
+    for logits in (semantic(batch)[0], semantic.recognise_unquantised(batch)):
         semantic.zero_grad()
         ctc_loss(logits, batch).backward()
         gradient = semantic.tokenizer.conv1.weight.grad
@@ -229,26 +227,24 @@ def test_fewer_vectors_than_codes_are_an_error(semantic: SemanticRecogniser):
 def split(tmp_path: Path) -> Split:
     """Three utterances of 3 tokens each."""
     writer = SplitWriter(tmp_path / "asr-0", (INPUT_RATE_HZ,))
-    for number, text in enumerate(["a b", "a c", "b"]):
+    for number, phonemes in enumerate(["a b", "a k", "b"]):
         samples = {INPUT_RATE_HZ: speech(3800, seed=number).wav[0].numpy()}
-        writer.add(samples, id=str(number), text=text, transcript=text, kind="sentence", voice="x", rate=1.0, pitch=1.0)
+        values = {"text": "x", "transcript": "x", "kind": "sentence", "voice": "x", "rate": 1.0, "pitch": 1.0}
+        writer.add(samples, id=str(number), phonemes=phonemes, **values)
     writer.close(completed=True)
     return Split(tmp_path / "asr-0")
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 25])
-def test_word_error_rate_counts_words_of_all_utterances(split: Split, batch_size: int):
-    def always(text: str) -> Tensor:
-        frames = [number for letter in characters(text).tolist() for number in (letter, 0)]
-        # What is heard behind the end of the sound must not count.
-        return torch.tensor(frames + [0] * (12 - len(frames)) + [ALPHABET.index("z") + 1] * 4)
+def test_phoneme_error_rate_counts_phonemes_of_all_utterances(split: Split, batch_size: int):
+    a, b, z = phoneme_numbers("a b z").tolist()
+    always = torch.tensor([a, a, 0, b] + [0] * 8 + [z] * 4)  # what is heard behind the end of the sound must not count
 
     def logits_of(batch: SpeechBatch) -> Tensor:
-        rows = torch.stack([always("a b")] * len(batch.samples))
-        return nn.functional.one_hot(rows, CLASSES).float()
+        return nn.functional.one_hot(torch.stack([always] * len(batch.samples)), CLASSES).float()
 
-    # "a b" for "a b", "a c", "b": no error, one substitution, one insertion; 5 words.
-    assert word_error_rate(nn.Identity(), logits_of, split, batch_size) == pytest.approx(2 / 5)
+    # "a b" for "a b", "a k", "b": no error, one substitution, one insertion; 5 phonemes.
+    assert phoneme_error_rate(nn.Identity(), logits_of, split, batch_size) == pytest.approx(2 / 5)
 
 
 def test_both_stages_learn_three_utterances_and_hand_over(split: Split, tmp_path: Path):
@@ -256,7 +252,7 @@ def test_both_stages_learn_three_utterances_and_hand_over(split: Split, tmp_path
     recogniser = train_acoustic(CONFIG, loop, [split], [split], tmp_path / "acoustic", 5.0, None)
     log = _rows(tmp_path / "acoustic")
     assert log[-1]["loss"] < 0.5 * log[0]["loss"]
-    assert 0 <= log[-1]["wer_asr-0"] <= 1
+    assert 0 <= log[-1]["per_asr-0"] <= 1
 
     short = LoopConfig(steps=4, peak_lr=0.0, bf16=False, log_every_steps=1)  # nothing moves but the codebook
     module = train_semantic(SEMANTIC, recogniser, short, [split], [split], tmp_path / "semantic", 5.0, None, 2)
@@ -266,7 +262,7 @@ def test_both_stages_learn_three_utterances_and_hand_over(split: Split, tmp_path
     rows = _rows(tmp_path / "semantic")
     assert ["commit_loss" in row for row in rows] == [False, False, True, True]
     assert int(module.codebook.updates) == 2
-    assert "wer_asr-0" in rows[-1]
+    assert "per_asr-0" in rows[-1]
 
 
 def _rows(folder: Path) -> list[dict[str, float]]:
