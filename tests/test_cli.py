@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 
 from kimi_audio import Answer, GenerationOptions, KimiAudio, cli
 from kimi_audio.audio.io import load_audio
+from kimi_audio.cli.options import ModelChoice
+from kimi_audio.cli.report import Report
 from kimi_audio.lm.generate import DEFAULT_NEW_TOKENS
 from kimi_audio.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 
@@ -30,6 +32,9 @@ class Brief(KimiAudio):
     def answer(self, messages: Any, options: GenerationOptions | None = None, **rest: Any) -> Answer:
         output_type = options.output_type if options else "text"
         return Answer.of(self.stream(messages, output_type, **rest))
+
+    def answer_all(self, chats: Any, *rest: Any, **more: Any) -> list[Answer]:
+        return [self.answer(chat, *rest, **more) for chat in chats]
 
     def stream(self, messages: Any, output_type: Any = "both", **rest: Any) -> Any:
         self.asked.append(list(messages))
@@ -50,14 +55,14 @@ def loaded(reference: Path) -> Brief:
 def model(loaded: Brief, monkeypatch: pytest.MonkeyPatch) -> Brief:
     """What the commands load."""
     loaded.asked = []
-    monkeypatch.setattr(cli, "_load", lambda *_, **__: (loaded, 0.5))
+    monkeypatch.setattr(ModelChoice, "load", lambda *_, **__: (loaded, 0.5))
     return loaded
 
 
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fails the test if a command loads a model."""
-    monkeypatch.setattr(cli, "_load", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(ModelChoice, "load", lambda *_, **__: pytest.fail("a model was loaded"))
 
 
 @pytest.fixture
@@ -280,7 +285,7 @@ def test_errors_in_the_program_are_not_hidden(model, question, monkeypatch):
 
 
 def test_control_characters_of_a_model_are_not_printed(capsys):
-    cli.Report(as_json=False).text("red \x1b[31m[bold]alert\x07 :smile: 你好\n")
+    Report(as_json=False).text("red \x1b[31m[bold]alert\x07 :smile: 你好\n")
     assert capsys.readouterr().out == "red [31m[bold]alert :smile: 你好\n\n"
 
 

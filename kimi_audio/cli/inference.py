@@ -1,0 +1,157 @@
+"""Commands that run a model."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kimi_audio.cli.command import command
+from kimi_audio.cli.options import Files, JsonOption, ModelChoice, OneFile, SeedOption, VoiceOption, check_files
+from kimi_audio.cli.replies import bundled_questions, reply_to, save, save_speech, spoken
+from kimi_audio.cli.report import Report, err, print_error
+
+if TYPE_CHECKING:
+    from kimi_audio import Message
+
+
+@command()
+def demo(
+    *,
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the spoken answers.")] = Path("demo-output"),
+    model: ModelChoice,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer the recorded questions that come with the model, in text and speech."""
+    report = Report(as_json)
+    assistant, load_s = model.load()
+    questions = bundled_questions(assistant.folder)
+    out_folder.mkdir(parents=True, exist_ok=True)
+    report.line(f"{model.model} on {assistant.device}, loaded in {load_s:.1f} s; {len(questions)} recorded questions")
+    for question in questions:
+        report.line(f"\n{question.name}", style="bold")
+        transcript = assistant.transcribe(question)
+        report.field("heard", transcript)
+        reply = reply_to(assistant, [spoken(question)], report, "answer", seed=seed)
+        target = save(reply, out_folder / f"{question.stem}.wav")
+        report.field("time", reply.timing())
+        report.field("sound", str(target or "none"))
+        result = {"question": str(question), "transcript": transcript, "load_s": round(load_s, 3)}
+        report.result(result | reply.as_dict(target))
+    report.line(f"\nListen to the answers: {out_folder}/*.wav")
+
+
+@command()
+def chat(
+    files: Files,
+    *,
+    text: Annotated[bool, typer.Option("--text", help="Reply in text only.")] = False,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the spoken replies; by default beside each file.")
+    ] = None,
+    voice: VoiceOption = None,
+    model: ModelChoice,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold a dialogue: each file is a turn of yours, and the model remembers all turns before."""
+    report = Report(as_json)
+    check_files(*files, voice)
+    assistant, _ = model.load(load_detokenizer=not text)
+    if out_folder:
+        out_folder.mkdir(parents=True, exist_ok=True)
+    history: list[Message] = []
+    for turn, file in enumerate(files, 1):
+        report.field("you", str(file))
+        history.append(spoken(file, assistant))
+        reply = reply_to(assistant, history, report, "model", speak=not text, voice=voice, seed=seed)
+        history.append(reply.answer.message())
+        target = save(reply, (out_folder or file.parent) / f"{file.stem}-reply-{turn:02d}.wav")
+        if target:
+            report.field("sound", str(target))
+        report.result({"file": str(file)} | reply.as_dict(target))
+
+
+@command()
+def transcribe(
+    files: Files,
+    *,
+    instruction: Annotated[str | None, typer.Option(help="What to ask the model for, in its language.")] = None,
+    model: ModelChoice,
+    as_json: JsonOption = False,
+) -> None:
+    """Write down what is said in recordings of any length. A file that cannot be read does not stop the others."""
+    report = Report(as_json)
+    check_files(*files)
+    assistant, _ = model.load(load_detokenizer=False)
+    options = {} if instruction is None else {"instruction": instruction}
+    failed = False
+    for number, file in enumerate(files, 1):
+        try:
+            with err.status(f"{number} of {len(files)}: {file}"):
+                text = assistant.transcribe(file, **options)
+        except (ValueError, OSError) as error:
+            failed = True
+            print_error(error)
+            continue
+        if len(files) > 1:
+            report.line(file.name, style="bold")
+        report.text(text)
+        report.result({"file": str(file), "text": text})
+    if failed:
+        raise typer.Exit(1)
+
+
+@command()
+def ask(
+    file: OneFile,
+    question: Annotated[str, typer.Argument(help="What to find out about the recording.")],
+    model: ModelChoice,
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a written question about a recording."""
+    from kimi_audio import Message
+
+    report = Report(as_json)
+    check_files(file)
+    assistant, _ = model.load(load_detokenizer=False)
+    reply = reply_to(assistant, [Message("user", "text", question), spoken(file)], report, speak=False)
+    report.result({"file": str(file)} | reply.as_dict(None))
+
+
+@command()
+def speak(
+    text: Annotated[str, typer.Argument(help="What to say.")],
+    *,
+    target: Annotated[Path, typer.Option("--out", help="File of the speech.")] = Path("speech.wav"),
+    voice: VoiceOption = None,
+    model: ModelChoice,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a text aloud."""
+    from kimi_audio.audio.io import check_target
+
+    check_files(voice)
+    check_target(target)
+    assistant, _ = model.load()
+    save_speech(assistant.speak(text, voice=voice, seed=seed), target, Report(as_json))
+
+
+@command()
+def convert(
+    file: OneFile,
+    *,
+    target: Annotated[Path, typer.Option("--out", help="File of the speech.")] = Path("converted.wav"),
+    voice: VoiceOption = None,
+    model: ModelChoice,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Say a recording again in the voice of the model, or of another recording."""
+    from kimi_audio.audio.io import check_target
+
+    check_files(file, voice)
+    check_target(target)
+    assistant, _ = model.load()
+    save_speech(assistant.convert_voice(file, voice=voice, seed=seed), target, Report(as_json))

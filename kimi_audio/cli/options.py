@@ -1,0 +1,60 @@
+"""Options that several commands share, with one spelling and one explanation."""
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kimi_audio.cli.report import err
+
+if TYPE_CHECKING:
+    from kimi_audio import KimiAudio
+
+
+class Dtype(StrEnum):
+    """Precision of the networks; codes and sound are always made in float32."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+ModelOption = Annotated[str, typer.Option("--model", help="nano, a model folder, or a hub id such as owner/name.")]
+DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default CUDA where there is one.")]
+DtypeOption = Annotated[Dtype | None, typer.Option(help="By default bfloat16 on CUDA and float32 on the CPU.")]
+SeedOption = Annotated[int, typer.Option(help="The same seed gives the same speech.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
+VoiceOption = Annotated[Path | None, typer.Option(help="A recording whose voice to take on.")]
+OneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A recording (wav, flac, ogg or mp3).")]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings (wav, flac, ogg or mp3).")]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model runs, and how."""
+
+    model: ModelOption = "nano"
+    device: DeviceOption = None
+    dtype: DtypeOption = None
+
+    def load(self, *, load_detokenizer: bool = True) -> tuple["KimiAudio", float]:
+        """Return the model and the seconds that it took to load."""
+        start = time.perf_counter()
+        with err.status(f"loading {self.model}"):
+            import torch
+
+            from kimi_audio import KimiAudio
+
+            precision = getattr(torch, self.dtype) if self.dtype else None
+            assistant = KimiAudio(self.model, load_detokenizer, device=self.device, dtype=precision)
+        return assistant, time.perf_counter() - start
+
+
+def check_files(*files: Path | None) -> None:
+    """Find missing files before a model is loaded for nothing."""
+    for file in files:
+        if file is not None and not file.exists():
+            raise FileNotFoundError(f"there is no file {file}")

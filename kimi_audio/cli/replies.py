@@ -1,0 +1,116 @@
+"""Replies of a model: streamed to the terminal, timed and written to files."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kimi_audio.cli.report import Report, err
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from kimi_audio import Answer, KimiAudio, Message
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer and how long it took."""
+
+    answer: "Answer"
+    first_sound_s: float | None  # until the first chunk of sound
+    total_s: float
+
+    @property
+    def sound_s(self) -> float:
+        """Duration of the speech."""
+        from kimi_audio.units import OUTPUT_RATE_HZ
+
+        return 0.0 if self.answer.audio is None else len(self.answer.audio) / OUTPUT_RATE_HZ
+
+    def timing(self) -> str:
+        """Describe the times for people."""
+        if self.first_sound_s is None:
+            return f"{self.total_s:.2f} s"
+        return (
+            f"first sound after {self.first_sound_s:.2f} s; {self.total_s:.2f} s for {self.sound_s:.2f} s of speech "
+            f"(real-time factor {self.total_s / self.sound_s:.2f})"
+        )
+
+    def as_dict(self, target: Path | None) -> dict[str, Any]:
+        """Return the fields of a JSON result."""
+        times = {"first_sound_s": self.first_sound_s, "total_s": self.total_s, "sound_s": self.sound_s}
+        return {
+            "text": self.answer.text,
+            "finish_reason": self.answer.finish_reason,
+            "sound": str(target) if target else None,
+            **{name: None if value is None else round(value, 3) for name, value in times.items()},
+        }
+
+
+def reply_to(
+    assistant: "KimiAudio",
+    messages: list["Message"],
+    report: Report,
+    label: str = "",
+    *,
+    speak: bool = True,
+    voice: Path | None = None,
+    seed: int = 0,
+) -> Reply:
+    """Stream a reply, its text to the terminal behind a label."""
+    from kimi_audio import Answer
+
+    start = time.perf_counter()
+    first_sound_s = None
+    chunks = []
+    report.field(label, "", end="")
+    for chunk in assistant.stream(messages, "both" if speak else "text", voice=voice, seed=seed):
+        if first_sound_s is None and len(chunk.audio):
+            first_sound_s = time.perf_counter() - start
+        report.text(chunk.text, end="")
+        chunks.append(chunk)
+    report.line("")
+    answer = Answer.of(chunks)
+    if answer.finish_reason != "stop":
+        err.print(f"the reply was cut off ({answer.finish_reason})")
+    return Reply(answer, first_sound_s, time.perf_counter() - start)
+
+
+def spoken(file: Path, assistant: "KimiAudio | None" = None) -> "Message":
+    """Return a turn of the user, encoded if an assistant is given, so that later turns need not do it again."""
+    from kimi_audio import Message
+
+    return Message("user", "audio", assistant.encode_audio(file) if assistant else file)
+
+
+def save(reply: Reply, target: Path) -> Path | None:
+    """Write the speech of a reply, if there is any."""
+    from kimi_audio import save_audio
+    from kimi_audio.units import OUTPUT_RATE_HZ
+
+    if reply.answer.audio is None:
+        return None
+    save_audio(target, reply.answer.audio, OUTPUT_RATE_HZ)
+    return target
+
+
+def save_speech(wav: "Tensor", target: Path, report: Report) -> None:
+    """Write speech and tell its duration."""
+    from kimi_audio import save_audio
+    from kimi_audio.units import OUTPUT_RATE_HZ
+
+    save_audio(target, wav, OUTPUT_RATE_HZ)
+    sound_s = len(wav) / OUTPUT_RATE_HZ
+    report.line(f"{target}: {sound_s:.2f} s of speech")
+    report.result({"sound": str(target), "sound_s": round(sound_s, 3)})
+
+
+def bundled_questions(folder: Path) -> list[Path]:
+    """Return the recorded questions of a model, else those of the bundled one."""
+    from kimi_audio.checkpoint import NANO_FOLDER
+
+    for place in (folder, NANO_FOLDER):
+        if questions := sorted(place.glob("questions/*.wav")):
+            return questions
+    raise ValueError(f"there are no recorded questions in {folder / 'questions'}")
