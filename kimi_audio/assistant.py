@@ -200,6 +200,11 @@ class KimiAudio:
         answer = self.answer(chats, options, seed=seed)
         return None if answer.audio is None else answer.audio[None], answer.text
 
+    def default_options(self, output_type: OutputType) -> GenerationOptions:
+        """Return how this model is best used: the likeliest text, codes drawn as its settings say."""
+        audio = SamplingOptions(self.settings.audio_temperature, self.settings.audio_top_k)
+        return GenerationOptions(output_type=output_type, audio=audio)
+
     def answer(
         self,
         messages: Chat,
@@ -212,7 +217,7 @@ class KimiAudio:
 
         Args:
             messages: the conversation.
-            options: output type, sampling and limits.
+            options: output type, sampling and limits; by default those of ``default_options`` for a reply in text.
             seed: see ``generate``.
             voice: a recording whose voice the speech takes on, as far as the detokenizer was trained to.
         """
@@ -228,7 +233,7 @@ class KimiAudio:
         voice: AudioSource | None = None,
     ) -> list[Answer]:
         """Reply to several conversations at once, to each as if it were alone; arguments as for ``answer``."""
-        options = options or GenerationOptions()
+        options = options or self.default_options("text")
         self._check_output(options.output_type)
         prompts = [self.template.prompt(messages, options.output_type) for messages in chats]
         generators = [_generator(seed, self.device) for _ in prompts]
@@ -255,12 +260,12 @@ class KimiAudio:
         Args:
             messages: the conversation.
             output_type: "text", or "both" for text and speech.
-            options: sampling and limits; its output type gives way to ``output_type``.
+            options: sampling and limits, by default ``default_options``; its output type gives way to ``output_type``.
             seed: see ``generate``.
             voice: see ``answer``.
             cancelled: asked before every step; True ends the reply.
         """
-        options = replace(options or GenerationOptions(), output_type=output_type)
+        options = replace(options or self.default_options(output_type), output_type=output_type)
         self._check_output(output_type)
         prompt = self.template.prompt(messages, output_type)
         generators = [_generator(seed, self.device)]
@@ -307,7 +312,7 @@ class KimiAudio:
         """Return speech [L] at 24 kHz that says ``text``."""
         if not text.strip():
             raise ValueError("there is no text to speak")
-        options = GenerationOptions(output_type="both")
+        options = self.default_options("both")
         answer = self.answer([Message("user", "text", TTS_INSTRUCTION + text)], options, seed=seed, voice=voice)
         assert answer.audio is not None
         return answer.audio

@@ -267,7 +267,7 @@ def export(corpus: Path, out: Path) -> None:
         dit=dit,
         flow_config=config,
         vocoder=vocoder_run.vocoder,
-        settings=Settings(segment_s=5.0, ode_steps=12),
+        settings=Settings(segment_s=5.0, ode_steps=12, audio_temperature=0.0, audio_top_k=0),
         int8=True,
     )
 

@@ -26,7 +26,6 @@ from kimi_audio.data.manifest import Split
 from kimi_audio.data.qa import find_item, is_right
 from kimi_audio.data.scoring import word_errors
 from kimi_audio.data.text import normalise
-from kimi_audio.lm.generate import GenerationOptions
 from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 
 CORPUS_SEED = 0
@@ -68,7 +67,7 @@ def question_scores(model: KimiAudio, split: Split, spoken: int) -> list[Score]:
     right, words = [], []
     for number, utterance in enumerate(track(split.utterances, split.folder.name)):
         question = Message("user", "audio", (split.samples(utterance), INPUT_RATE_HZ))
-        options = GenerationOptions(output_type="both" if number < spoken else "text")
+        options = model.default_options("both" if number < spoken else "text")
         answer = model.answer([question], options, seed=number)
         assert utterance.key is not None
         right.append((is_right(find_item(utterance.key), answer.text), 1))
