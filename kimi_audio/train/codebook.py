@@ -37,7 +37,7 @@ class EMACodebook(nn.Module):
         self.embedding.weight.copy_(codes)
 
     def forward(
-        self, hidden: Tensor, valid: Tensor, generator: torch.Generator | None
+        self, hidden: Tensor, valid: Tensor, generator: torch.Generator | None, *, restart: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Replace vectors by their nearest codes.
 
@@ -45,6 +45,8 @@ class EMACodebook(nn.Module):
             hidden: [..., D].
             valid: [...] True where the vector counts.
             generator: draws the restarted codes; None leaves the codebook as it is.
+            restart: dead codes may restart. What follows needs time to learn what a restarted code means, so the
+                last steps of a training had better leave them dead.
 
         Returns:
             The codes' vectors with the gradient passed straight through, and "commit_loss" (scaled), "active_codes"
@@ -62,7 +64,9 @@ class EMACodebook(nn.Module):
         quantised = hidden.float().clone()
         quantised[valid] = flat + (nearest - flat).detach()
         if generator is not None:
-            self._update(flat.detach(), codes, counts, generator)
+            self._update(flat.detach(), codes, counts)
+            if restart and int(self.updates) % self.config.restart_interval_steps == 0:
+                self._restart_dead_codes(flat.detach(), generator)
         statistics = {
             "commit_loss": self.config.loss_scale * self.config.commit_coefficient * commit,
             "active_codes": (counts > 0).sum(),
@@ -71,7 +75,7 @@ class EMACodebook(nn.Module):
         return quantised, statistics
 
     @torch.no_grad()
-    def _update(self, flat: Tensor, codes: Tensor, counts: Tensor, generator: torch.Generator) -> None:
+    def _update(self, flat: Tensor, codes: Tensor, counts: Tensor) -> None:
         decay, num_codes = self.config.ema_decay, self.config.num_codes
         sums = torch.zeros_like(self.ema_weight).index_add_(0, codes, flat)
         self.ema_count.mul_(decay).add_(counts, alpha=1 - decay)
@@ -80,9 +84,8 @@ class EMACodebook(nn.Module):
         self.ema_weight.mul_(decay).add_(sums, alpha=1 - decay)
         self.embedding.weight.copy_(self.ema_weight / self.ema_count[:, None])
         self.updates += 1
-        if int(self.updates) % self.config.restart_interval_steps == 0:
-            self._restart_dead_codes(flat, generator)
 
+    @torch.no_grad()
     def _restart_dead_codes(self, flat: Tensor, generator: torch.Generator) -> None:
         """Put codes that nothing chose for one interval onto random vectors of the batch."""
         dead = (self.ema_count < self.config.ema_decay**self.config.restart_interval_steps).nonzero()[:, 0]

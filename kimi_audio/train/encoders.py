@@ -1,13 +1,13 @@
 """Training stages of the two encoders."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from kimi_audio.config import EncoderConfig, SemanticConfig
-from kimi_audio.data.manifest import Split
+from kimi_audio.data.manifest import Split, Utterance
 from kimi_audio.data.scoring import word_errors
 from kimi_audio.train.batches import Augment, SpeechBatches, speech_batch
 from kimi_audio.train.loop import LoopConfig, load_module_state, train
@@ -15,6 +15,7 @@ from kimi_audio.train.recognition import (
     AcousticRecogniser,
     SemanticRecogniser,
     SpeechBatch,
+    Supervision,
     ctc_loss,
     phoneme_names,
 )
@@ -74,19 +75,34 @@ def train_semantic(
     seconds: float,
     augment: Augment | None,
     quantise_from_step: int,
+    supervision: Supervision | None = None,
 ) -> SemanticRecogniser:
     """Train the semantic tokenizer, its encoder starting from the lower layers of a trained acoustic encoder.
 
     The convolutions see one frame less of the future than those they start from, which a few steps make good. Until
     ``quantise_from_step`` the layers behind the codebook learn from vectors that are not quantised: an untrained rest
     gives no direction, and the commitment loss alone would pull all vectors onto a handful of codes (docs/LOG.md).
-    For the other arguments see ``train_acoustic``.
+
+    Besides the phoneme error rate, the evaluation tells how many codes the held-out speech uses, and in how equal
+    shares (perplexity).
+
+    Args:
+        config: sizes.
+        start: the acoustic encoder.
+        loop: schedule.
+        splits: what it learns from.
+        held_out: what it is scored on.
+        folder: checkpoints and log.
+        seconds: padded duration of one batch.
+        augment: applied to every utterance.
+        quantise_from_step: see above.
+        supervision: the weights of the losses; CTC through the codes alone by default.
 
     Raises:
         ValueError: the first 20 quantised batches hold fewer tokens than there are codes.
     """
     torch.manual_seed(loop.seed)
-    module = SemanticRecogniser(config)
+    module = SemanticRecogniser(config, supervision)
     wanted = module.tokenizer.state_dict().keys()
     lower = {name: tensor for name, tensor in start.encoder.state_dict().items() if name in wanted}
     module.tokenizer.load_state_dict(lower, strict=False)
@@ -95,19 +111,19 @@ def train_semantic(
 
     def loss_of(batch: SpeechBatch, step: int) -> dict[str, Tensor]:
         if step < quantise_from_step:
-            return {"loss": ctc_loss(module.recognise_unquantised(batch), batch)}
+            return module.losses(batch, None, quantised=False)
         generator = torch.Generator().manual_seed(loop.seed * 1_000_003 + step)
         if step == quantise_from_step:
             start_codebook(module, [batches(step + ahead) for ahead in range(20)], generator)
-        logits, statistics = module(batch, generator)
-        ctc = ctc_loss(logits, batch)
-        return {"loss": ctc + statistics["commit_loss"], "ctc": ctc, **statistics}
+        return module.losses(batch, generator, restart=step < module.supervision.restart_until * loop.steps)
 
     def evaluate() -> dict[str, float]:
-        return {
-            f"per_{split.folder.name}": phoneme_error_rate(module, lambda batch: module(batch)[0], split)
-            for split in held_out
-        }
+        scores = {}
+        for split in held_out:
+            name = split.folder.name
+            scores[f"per_{name}"] = phoneme_error_rate(module, lambda batch: module(batch)[0], split)
+            scores[f"codes_{name}"], scores[f"perplexity_{name}"] = code_usage(module, split)
+        return scores
 
     train(module, loss_of, batches, loop, folder, evaluate, 200)
     return module
@@ -152,9 +168,11 @@ def load_acoustic_run(config: EncoderConfig, folder: Path) -> AcousticRecogniser
     return module
 
 
-def load_semantic_run(config: SemanticConfig, folder: Path) -> SemanticRecogniser:
-    """Return the module of a semantic training run."""
-    module = SemanticRecogniser(config)
+def load_semantic_run(
+    config: SemanticConfig, folder: Path, supervision: Supervision | None = None
+) -> SemanticRecogniser:
+    """Return the module of a semantic training run, whose ``supervision`` has to be known."""
+    module = SemanticRecogniser(config, supervision)
     load_module_state(folder, module)
     return module
 
@@ -173,13 +191,27 @@ def phoneme_error_rate(
     """
     module.eval()
     errors = phonemes = 0
-    for start in range(0, len(split), batch_size):
-        utterances = split.utterances[start : start + batch_size]
-        waves = [torch.from_numpy(split.samples(utterance)) for utterance in utterances]
-        batch = speech_batch(waves, utterances)
+    for utterances, batch in _batches(split, batch_size):
         best = logits_of(batch).argmax(-1)
         for utterance, row, frames in zip(utterances, best, batch.valid_frames.tolist(), strict=True):
             reference = (utterance.phonemes or "").split()
             errors += word_errors(reference, phoneme_names(row[:frames]))
             phonemes += len(reference)
     return errors / phonemes
+
+
+@torch.no_grad()
+def code_usage(module: SemanticRecogniser, split: Split, batch_size: int = 25) -> tuple[int, float]:
+    """Return how many codes a split uses, and their perplexity: as many codes in equal use would be as diverse."""
+    module.eval()
+    codes = torch.cat([module.codes(batch) for _, batch in _batches(split, batch_size)])
+    shares = torch.bincount(codes).float() / len(codes)
+    shares = shares[shares > 0]
+    return len(shares), float(torch.exp(-(shares * shares.log()).sum()))
+
+
+def _batches(split: Split, batch_size: int) -> Iterator[tuple[list[Utterance], SpeechBatch]]:
+    for start in range(0, len(split), batch_size):
+        utterances = split.utterances[start : start + batch_size]
+        waves = [torch.from_numpy(split.samples(utterance)) for utterance in utterances]
+        yield utterances, speech_batch(waves, utterances)

@@ -1,4 +1,4 @@
-"""Training the two encoders by recognition of phonemes with CTC.
+"""Training the two encoders by recognition of phonemes with CTC and, by option, an attention decoder.
 
 The acoustic encoder names the phonemes of its 50 Hz frames. The semantic tokenizer starts from its lower layers and
 learns to name them through the codebook: each 12.5 Hz code is expanded to four 50 Hz frames again, because phonemes
@@ -19,6 +19,7 @@ from kimi_audio.data.phonemes import PHONEMES
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.encoder import EncoderLayer, key_mask
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
+from kimi_audio.train.attention_decoder import AttentionDecoder
 from kimi_audio.train.codebook import EMACodebook
 from kimi_audio.units import ENCODER_FRAMES_PER_TOKEN, SAMPLES_PER_ENCODER_FRAME
 
@@ -35,12 +36,14 @@ class SpeechBatch:
         samples: [B] true lengths.
         labels: concatenated phoneme numbers of all utterances.
         label_lengths: [B].
+        ids: names of the utterances, for messages.
     """
 
     wav: Tensor
     samples: Tensor
     labels: Tensor
     label_lengths: Tensor
+    ids: tuple[str, ...] | None = None
 
     @property
     def valid_frames(self) -> Tensor:
@@ -94,11 +97,41 @@ class AcousticRecogniser(nn.Module):
         return self.head(self.encoder(mel, batch.valid_frames))
 
 
-class SemanticRecogniser(nn.Module):
-    """Semantic tokenizer that must name phonemes through its codes."""
+@dataclass(frozen=True, kw_only=True)
+class Supervision:
+    """What teaches the semantic tokenizer, by the weight of each loss; a loss of weight 0 is not computed.
 
-    def __init__(self, config: SemanticConfig):
+    Args:
+        ctc: phonemes from the codes.
+        unquantised_ctc: phonemes from the vectors before the codebook, through the same layers: a direction for
+            the encoder that does not depend on which code was chosen.
+        decoder: phonemes written from the codes by an attention decoder, which is trained along and thrown away.
+        decoder_layers: of that decoder.
+        restart_until: share of the steps after which dead codes stay dead, see ``EMACodebook``.
+    """
+
+    ctc: float = 1.0
+    unquantised_ctc: float = 0.0
+    decoder: float = 0.0
+    decoder_layers: int = 2
+    restart_until: float = 0.9
+
+    def __post_init__(self) -> None:
+        if min(self.ctc, self.unquantised_ctc, self.decoder) < 0 or not self.ctc + self.decoder:
+            raise ValueError("the weights of ctc and decoder must not be negative, and one of them must be above 0")
+
+
+class SemanticRecogniser(nn.Module):
+    """Semantic tokenizer that must name phonemes through its codes.
+
+    Args:
+        config: sizes of the tokenizer.
+        supervision: its losses; a run is loaded with those that it was trained with.
+    """
+
+    def __init__(self, config: SemanticConfig, supervision: Supervision | None = None):
         super().__init__()
+        self.supervision = supervision or Supervision()
         self.tokenizer = SemanticTokenizer(config)
         self.codebook = EMACodebook(self.tokenizer.codebook, config)
         self.position_in_token = nn.Parameter(torch.randn(ENCODER_FRAMES_PER_TOKEN, config.hidden_size) * 0.1)
@@ -106,6 +139,9 @@ class SemanticRecogniser(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(2))
         self.norm = nn.LayerNorm(config.hidden_size)
         self.head = nn.Linear(config.hidden_size, CLASSES)
+        self.decoder = None
+        if self.supervision.decoder:
+            self.decoder = AttentionDecoder(config, CLASSES, self.supervision.decoder_layers)
 
     def hidden(self, batch: SpeechBatch) -> Tensor:
         """Return the pooled vectors [B, N, D] before quantisation."""
@@ -124,6 +160,39 @@ class SemanticRecogniser(nn.Module):
         hidden = self.hidden(batch)
         quantised, statistics = self.codebook(hidden, self.valid_tokens(batch, hidden.shape[1]), generator)
         return self._recognise(quantised, batch), statistics
+
+    def losses(
+        self, batch: SpeechBatch, generator: torch.Generator | None, *, quantised: bool = True, restart: bool = True
+    ) -> dict[str, Tensor]:
+        """Return the losses of a batch, "loss" their weighted sum, and the codebook's statistics.
+
+        Args:
+            batch: utterances.
+            generator: of restarted codes; None leaves the codebook as it is.
+            quantised: False teaches everything from the vectors before the codebook.
+            restart: dead codes may restart.
+        """
+        hidden = self.hidden(batch)
+        valid = self.valid_tokens(batch, hidden.shape[1])
+        tokens, named = self.codebook(hidden, valid, generator, restart=restart) if quantised else (hidden, {})
+        weights = self.supervision
+        loss = named.get("commit_loss", hidden.new_zeros(()))
+        if weights.ctc:
+            named["ctc"] = ctc_loss(self._recognise(tokens, batch), batch)
+            loss = loss + weights.ctc * named["ctc"]
+        if weights.unquantised_ctc and quantised:
+            named["unquantised_ctc"] = ctc_loss(self._recognise(hidden, batch), batch)
+            loss = loss + weights.unquantised_ctc * named["unquantised_ctc"]
+        if self.decoder is not None:
+            named["decoder"] = self.decoder.loss(batch.labels, batch.label_lengths, tokens, valid)
+            loss = loss + weights.decoder * named["decoder"]
+        return {"loss": loss, **named}
+
+    @torch.no_grad()
+    def codes(self, batch: SpeechBatch) -> Tensor:
+        """Return the codes [M] of all tokens that hold sound."""
+        hidden = self.hidden(batch)
+        return self.tokenizer.quantise(hidden[self.valid_tokens(batch, hidden.shape[1])].float())
 
     def recognise_unquantised(self, batch: SpeechBatch) -> Tensor:
         """Return phoneme logits [B, T, C] without the codebook."""

@@ -160,3 +160,14 @@ def test_more_dead_codes_than_vectors_restart_as_far_as_they_reach():
     module(near, torch.ones(2, dtype=torch.bool), draws())
     restarted = [row in near.tolist() for row in module.embedding.weight.tolist()]
     assert sum(restarted) == 2
+
+
+def test_dead_codes_stay_dead_when_they_may_not_restart():
+    module = codebook(replace(CONFIG, restart_interval_steps=1))
+    module.start(torch.tensor([[0.0, 0, 0], [500, 0, 0], [0, 500, 0], [0, 0, 500], [500, 500, 0]]), torch.ones(5))
+    for _ in range(40):
+        module(0.1 * random(2, 6, 3), ALL, draws(), restart=False)
+    assert (module.ema_count[1:] < 0.9).all()
+    assert (module.embedding.weight[1:].amax(1) > 400).all()
+    module(0.1 * random(2, 6, 3), ALL, draws())  # the interval is over again
+    assert module.embedding.weight.abs().max() < 1

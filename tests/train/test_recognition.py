@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -14,13 +15,22 @@ from torch import Tensor, nn
 from kimi_audio.config import EncoderConfig, SemanticConfig
 from kimi_audio.data.manifest import Split, SplitWriter
 from kimi_audio.data.phonemes import PHONEMES
-from kimi_audio.train.encoders import phoneme_error_rate, start_codebook, train_acoustic, train_semantic
+from kimi_audio.train.codebook import EMACodebook
+from kimi_audio.train.encoders import (
+    code_usage,
+    load_semantic_run,
+    phoneme_error_rate,
+    start_codebook,
+    train_acoustic,
+    train_semantic,
+)
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.recognition import (
     CLASSES,
     AcousticRecogniser,
     SemanticRecogniser,
     SpeechBatch,
+    Supervision,
     ctc_loss,
     phoneme_names,
     phoneme_numbers,
@@ -188,6 +198,94 @@ def test_recognition_trains_the_encoder_below_the_codebook(semantic: SemanticRec
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Supervision
+
+
+EVERYTHING = Supervision(ctc=0.7, unquantised_ctc=0.3, decoder=0.5, decoder_layers=1)
+
+
+@pytest.fixture
+def supervised() -> SemanticRecogniser:
+    torch.manual_seed(0)
+    return SemanticRecogniser(SEMANTIC, EVERYTHING).eval()
+
+
+def test_the_loss_weighs_what_is_wanted(supervised: SemanticRecogniser):
+    batch = speech(5000, 2000)
+    losses = supervised.losses(batch, None)
+    assert {"ctc", "unquantised_ctc", "decoder", "commit_loss", "active_codes", "perplexity"} < set(losses)
+    torch.testing.assert_close(losses["ctc"], ctc_loss(supervised(batch)[0], batch))
+    torch.testing.assert_close(losses["unquantised_ctc"], ctc_loss(supervised.recognise_unquantised(batch), batch))
+    expected = 0.7 * losses["ctc"] + 0.3 * losses["unquantised_ctc"] + 0.5 * losses["decoder"] + losses["commit_loss"]
+    torch.testing.assert_close(losses["loss"], expected)
+
+
+def test_without_the_codebook_everything_learns_from_vectors(supervised: SemanticRecogniser):
+    batch = speech(5000)
+    losses = supervised.losses(batch, None, quantised=False)
+    assert set(losses) == {"loss", "ctc", "decoder"}
+    torch.testing.assert_close(losses["ctc"], ctc_loss(supervised.recognise_unquantised(batch), batch))
+
+
+def test_by_default_the_codes_are_taught_by_ctc_alone(semantic: SemanticRecogniser):
+    losses = semantic.losses(speech(5000), None)
+    torch.testing.assert_close(losses["loss"], losses["ctc"] + losses["commit_loss"])
+    assert not [name for name in semantic.state_dict() if name.startswith("decoder")]
+
+
+@pytest.mark.parametrize("weights", [{"ctc": 0.0}, {"ctc": -1.0, "decoder": 2.0}, {"unquantised_ctc": -0.1}])
+def test_weights_that_teach_nothing_or_the_opposite_are_refused(weights: dict[str, float]):
+    with pytest.raises(ValueError, match="must not be negative, and one of them must be above 0"):
+        Supervision(**weights)
+
+
+def test_the_decoder_sees_the_sound_and_earlier_labels_only(supervised: SemanticRecogniser):
+    decoder = supervised.decoder
+    assert decoder is not None
+    tokens = torch.randn(1, 4, 16, generator=torch.Generator().manual_seed(0))
+    valid, labels = torch.tensor([[True, True, True, False]]), torch.tensor([[0, 3, 5, 7]])
+    logits = decoder(labels, tokens, valid)
+    changed = decoder(torch.tensor([[0, 3, 5, 8]]), tokens, valid)
+    torch.testing.assert_close(changed[:, :3], logits[:, :3])
+    assert (changed[:, 3] - logits[:, 3]).abs().max() > 1e-4
+    louder, beyond = tokens.clone(), tokens.clone()
+    louder[0, 1] *= -2
+    beyond[0, 3] *= -2
+    assert (decoder(labels, louder, valid) - logits).abs().max() > 1e-4
+    torch.testing.assert_close(decoder(labels, beyond, valid), logits)
+
+
+def test_the_decoder_is_judged_by_labels_and_their_end(supervised: SemanticRecogniser):
+    decoder = supervised.decoder
+    assert decoder is not None
+    tokens, valid = torch.randn(2, 4, 16), torch.ones(2, 4, dtype=torch.bool)
+    labels, lengths = phoneme_numbers("h aI t"), torch.tensor([2, 1])
+    total = 0.0
+    for row, own in enumerate(labels.split([2, 1])):
+        known, wanted = torch.cat([torch.tensor([0]), own]), torch.cat([own, torch.tensor([0])])
+        logits = decoder(known[None], tokens[row : row + 1], valid[row : row + 1])[0]
+        total += float(-logits.detach().log_softmax(-1)[range(len(wanted)), wanted].sum())
+    torch.testing.assert_close(decoder.loss(labels, lengths, tokens, valid), torch.tensor(total / 5))
+
+
+def test_the_decoder_teaches_the_encoder_through_the_codes():
+    torch.manual_seed(0)
+    module = SemanticRecogniser(SEMANTIC, Supervision(ctc=0.0, decoder=1.0, decoder_layers=1))
+    losses = module.losses(speech(5000), None)
+    losses["decoder"].backward()
+    gradient = module.tokenizer.conv1.weight.grad
+    assert gradient is not None
+    assert gradient.abs().max() > 0
+    assert module.head.weight.grad is None
+
+
+def test_too_many_labels_for_the_decoder_are_an_error(supervised: SemanticRecogniser):
+    assert supervised.decoder is not None
+    with pytest.raises(ValueError, match="has 2000 phonemes; cut it below 1024"):
+        supervised.decoder.loss(torch.ones(2000), torch.tensor([2000]), torch.zeros(1, 4, 16), torch.ones(1, 4) > 0)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The start of the codebook
 
 
@@ -267,3 +365,31 @@ def test_both_stages_learn_three_utterances_and_hand_over(split: Split, tmp_path
 
 def _rows(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_supervised_stage_is_loaded_as_it_was_trained_and_leaves_dead_codes_in_the_end(split: Split, tmp_path: Path):
+    config = replace(SEMANTIC, restart_interval_steps=1, num_codes=4)
+    loop = LoopConfig(steps=8, peak_lr=0.0, warmup_steps=0, bf16=False, log_every_steps=1)
+    restarts: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EMACodebook, "_restart_dead_codes", lambda self, *_: restarts.append(int(self.updates)))
+        acoustic = AcousticRecogniser(CONFIG)
+        wanted = replace(EVERYTHING, restart_until=0.5)
+        module = train_semantic(config, acoustic, loop, [split], [split], tmp_path, 5.0, None, 2, wanted)
+    assert restarts == [1, 2]  # of the steps 2 to 7, those before half of the training
+    last = _rows(tmp_path)[-1]
+    assert {"ctc", "decoder", "unquantised_ctc"} < set(last)
+    assert 1 <= last["perplexity_asr-0"] <= last["codes_asr-0"] <= 4
+    loaded = load_semantic_run(config, tmp_path, wanted)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor), name
+
+
+def test_code_usage_counts_codes_in_use(split: Split):
+    module = SemanticRecogniser(SEMANTIC)
+    sounds = iter([0, 0, 5])
+    module.codes = lambda batch: torch.full((4,), next(sounds))  # pyright: ignore[reportAttributeAccessIssue]
+    used, perplexity = code_usage(module, split, batch_size=1)
+    assert used == 2
+    expected = math.exp(-sum(share * math.log(share) for share in (2 / 3, 1 / 3)))
+    assert perplexity == pytest.approx(expected)
