@@ -5,8 +5,8 @@ a: its codes with acoustic features, which are heard; or as a^d: the codes alone
 speech beside its text, as it is generated: the text from the first position, the codes behind the delay. In the
 notation of ``Task.form`` a star marks what is learned.
 
-The report names no marks between segments and no end of an item, so none are written. It does not say whether blanks are
-learned; here they are not, neither those of the delay nor those that fill up the shorter row.
+The report names no marks between segments and no end of an item, so none are written. It does not say whether blanks
+are learned; here they are not, neither those of the delay nor those that fill up the shorter row.
 """
 
 from collections.abc import Iterable

@@ -10,34 +10,12 @@ import torch
 from torch import Tensor
 
 from kimi_audio.data.manifest import Split, Utterance
+from kimi_audio.data.packing import bucket
 from kimi_audio.tokenizer.windows import stack_padded, whole_tokens
 from kimi_audio.train.recognition import SpeechBatch, phoneme_numbers
 
 Augment = Callable[[Tensor, torch.Generator, Sequence[Tensor]], Tensor]  # samples, randomness, other utterances
 BABBLE_POOL = 4  # utterances of the same batch that babble noise is made of
-
-
-def bucket(lengths: Sequence[float], limit: float, generator: np.random.Generator, *, ordered: bool) -> list[list[int]]:
-    """Group items of similar length so that no group's padded size (items x longest) is above ``limit``.
-
-    Args:
-        lengths: size of every item.
-        limit: largest padded size of a group; a longer single item stands alone.
-        generator: jitters the order of lengths, so that groups differ between epochs, and shuffles the groups.
-        ordered: leave the groups in ascending order of length instead.
-    """
-    jitter = generator.uniform(0.93, 1.07, len(lengths))
-    groups: list[list[int]] = []
-    longest = 0.0
-    for index in np.argsort(np.asarray(lengths) * jitter):
-        longest = max(longest, lengths[index])
-        if not groups or longest * (len(groups[-1]) + 1) > limit:
-            groups.append([])
-            longest = lengths[index]
-        groups[-1].append(int(index))
-    if not ordered:
-        generator.shuffle(groups)
-    return groups
 
 
 class EpochPlan:

@@ -1,0 +1,206 @@
+"""Batches of packed rows from a weighted mixture of sources, as a function of the step.
+
+A source is asked for its next document whenever it is furthest behind its share of positions. It gives its documents
+epoch by epoch, each epoch in an order of its own. Documents wait in a pool, from which rows are filled.
+
+The plan needs lengths only, so a resumed run makes it again from the first step (a million documents in about six
+seconds), or goes on from a saved state at once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from kimi_audio import sequence
+from kimi_audio.data.packing import Piece, Pool, TooLong, cut, pieces
+from kimi_audio.sequence import Batch, pack
+
+POOL_DOCUMENTS = 256  # wait to be packed; enough to leave about one position in a hundred empty
+_SNAPSHOT_STEPS = 256  # a question about an earlier step repeats the plan of at most so many
+
+
+@dataclass(frozen=True)
+class Source:
+    """Documents of one kind.
+
+    Args:
+        name: for messages and logs.
+        lengths: positions of every document; where the length is drawn with the document, the largest possible one.
+        build: the sequence of a document; called with its number and the randomness of this epoch's copy of it.
+        weight: share of all positions, relative to the other weights. With the positions of ``n`` epochs as its weight,
+            a source is seen ``n`` times in a run over as many positions as all weights together.
+        too_long: see ``packing.pieces``.
+    """
+
+    name: str
+    lengths: Sequence[int] | np.ndarray
+    build: Callable[[int, np.random.Generator], sequence.Sequence]
+    weight: float
+    too_long: TooLong = "refuse"
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One document of the mixture: which one it is, and for the how manyth time."""
+
+    source: int
+    number: int  # counts the documents drawn from the source
+    epoch: int
+    piece: Piece
+
+
+@dataclass(frozen=True)
+class _State:
+    """Where the plan stands before a step; plain numbers, so that JSON holds it."""
+
+    step: int
+    drawn: Sequence[int]  # documents drawn from every source
+    positions: Sequence[int]  # and their positions
+    waiting: Sequence[Sequence[int]]  # (source, number) of the pool, the oldest first
+
+
+class Mixture:
+    """The batch of every step.
+
+    All ranks make the same plan, whatever their number, and each builds its own rows: ``rows`` of them make up the
+    batch of a step on any number of processes.
+
+    Args:
+        sources: at least one.
+        row_positions: length of a row.
+        rows: of all ranks together.
+        pad_id: fills up the rows.
+        seed: of the orders of the documents and of what is drawn in them.
+        rank: number of this process.
+        world_size: number of processes.
+
+    Raises:
+        ValueError: a source is empty, has no positive weight, or holds a document that is too long; or the rows cannot
+            be shared out evenly.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        *,
+        row_positions: int,
+        rows: int,
+        pad_id: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        if rows % world_size:
+            raise ValueError(f"{rows} rows cannot be shared out to {world_size} processes; take a multiple of that")
+        assert 0 <= rank < world_size
+        self.sources, self.row_positions, self.num_rows = sources, row_positions, rows
+        self.pad_id, self.seed, self.rank, self.world_size = pad_id, seed, rank, world_size
+        self._pieces = [_pieces(source, row_positions) for source in sources]
+        self._order = lru_cache(maxsize=2 * len(sources))(self._make_order)
+        nothing = [0] * len(sources)
+        self._snapshots = [_State(0, nothing, nothing, [])]
+        self._latest: tuple[int, list[list[Draw]]] | None = None  # step and rows
+        self._load(self._snapshots[0])
+
+    def __call__(self, step: int) -> Batch:
+        """Return this rank's rows of one step."""
+        rows = self.plan(step)[self.rank :: self.world_size]
+        return pack([[self._build(draw) for draw in row] for row in rows], self.pad_id, self.row_positions)
+
+    def plan(self, step: int) -> list[list[Draw]]:
+        """Return the documents of all rows of one step."""
+        if self._latest is None or self._latest[0] != step:
+            self._go_to(step)
+            self._latest = step, self._next_rows()
+        return self._latest[1]
+
+    def epochs(self, step: int) -> dict[str, float]:
+        """Return how often each source has been gone through before a step, with what waits in the pool."""
+        self._go_to(step)
+        return {
+            source.name: drawn / len(pieces)
+            for source, drawn, pieces in zip(self.sources, self._drawn, self._pieces, strict=True)
+        }
+
+    def state(self, step: int) -> dict[str, Any]:
+        """Return where the plan stands before a step, for ``restore``; plain numbers, as JSON holds them."""
+        self._go_to(step)
+        return asdict(self._save())
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from where a mixture of the same sources stood, without planning the steps before again."""
+        restored = _State(**state)
+        if len(restored.drawn) != len(self.sources):
+            raise ValueError(
+                f"the state is of {len(restored.drawn)} sources, the mixture has {len(self.sources)}; "
+                "resume with the data that the run began with"
+            )
+        self._snapshots.append(restored)
+        self._load(restored)
+
+    def _go_to(self, step: int) -> None:
+        """Bring the plan to where it stands before ``step``."""
+        if step < self._step:
+            self._load(max((state for state in self._snapshots if state.step <= step), key=lambda state: state.step))
+        while self._step < step:
+            self._next_rows()
+
+    def _next_rows(self) -> list[list[Draw]]:
+        if self._step % _SNAPSHOT_STEPS == 0 and self._step > max(state.step for state in self._snapshots):
+            self._snapshots.append(self._save())
+        self._step += 1
+        return [self._next_row() for _ in range(self.num_rows)]
+
+    def _next_row(self) -> list[Draw]:
+        while len(self._pool) < POOL_DOCUMENTS:
+            behind = min(range(len(self.sources)), key=lambda i: self._positions[i] / self.sources[i].weight)
+            draw = self._draw(behind, self._drawn[behind])
+            self._pool.add(draw.piece.length, draw)
+            self._drawn[behind] += 1
+            self._positions[behind] += draw.piece.length
+        return self._pool.take_row()
+
+    def _draw(self, source: int, number: int) -> Draw:
+        epoch, place = divmod(number, len(self._pieces[source]))
+        piece = self._pieces[source][self._order(source, epoch)[place]]
+        return Draw(source, number, epoch, Piece(*piece.tolist()))
+
+    def _make_order(self, source: int, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, source, epoch)).permutation(len(self._pieces[source]))
+
+    def _build(self, draw: Draw) -> sequence.Sequence:
+        source, piece = self.sources[draw.source], draw.piece
+        # Trailing zeros do not change what numpy seeds with, hence + 1: not the generator of the order.
+        generator = np.random.default_rng((self.seed, draw.source, draw.epoch, piece.document + 1))
+        built = cut(source.build(piece.document, generator), piece.part, piece.parts)
+        if len(built) > piece.length:
+            raise ValueError(
+                f"document {piece.document} of {source.name} has {len(built)} positions (part {piece.part + 1} of "
+                f"{piece.parts}) where at most {piece.length} were announced; correct its length"
+            )
+        return built
+
+    def _save(self) -> _State:
+        waiting = [(draw.source, draw.number) for draw in self._pool]
+        return _State(self._step, list(self._drawn), list(self._positions), waiting)
+
+    def _load(self, state: _State) -> None:
+        self._step, self._drawn, self._positions = state.step, list(state.drawn), list(state.positions)
+        self._pool = Pool[Draw](self.row_positions)
+        for source, number in state.waiting:
+            draw = self._draw(source, number)
+            self._pool.add(draw.piece.length, draw)
+
+
+def _pieces(source: Source, row_positions: int) -> np.ndarray:
+    if not len(source.lengths):
+        raise ValueError(f"source {source.name} has no documents")
+    if not source.weight > 0:
+        raise ValueError(f"source {source.name} has weight {source.weight}; leave it out")
+    try:
+        return pieces(source.lengths, row_positions, source.too_long)
+    except ValueError as error:
+        raise ValueError(f"source {source.name}: {error}") from None
