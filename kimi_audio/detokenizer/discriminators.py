@@ -43,11 +43,11 @@ class PeriodDiscriminator(nn.Module):
 
 
 class ResolutionDiscriminator(nn.Module):
-    """Looks at the magnitudes of one short-time Fourier transform."""
+    """Looks at the magnitudes of one short-time Fourier transform, given by its size, hop and window in samples."""
 
-    def __init__(self, window_samples: int, hop_samples: int, channels: int) -> None:
+    def __init__(self, resolution: tuple[int, int, int], channels: int) -> None:
         super().__init__()
-        self.window_samples, self.hop_samples = window_samples, hop_samples
+        self.resolution = resolution
         kernels = [(3, 9), (3, 9), (3, 9), (3, 9), (3, 3)]  # time, frequency
         self.convs = nn.ModuleList(
             weight_norm(
@@ -59,8 +59,9 @@ class ResolutionDiscriminator(nn.Module):
 
     def forward(self, wav: Tensor) -> Judgement:
         """Judge wav [B, L]."""
-        window = torch.hann_window(self.window_samples, device=wav.device)
-        spectrum = torch.stft(wav.float(), self.window_samples, self.hop_samples, window=window, return_complex=True)
+        size, hop, width = self.resolution
+        window = torch.hann_window(width, device=wav.device)
+        spectrum = torch.stft(wav.float(), size, hop, width, window=window, return_complex=True)
         magnitude = (spectrum.real**2 + spectrum.imag**2 + 1e-9).sqrt()  # [B, F, T]
         return _judge(magnitude.mT[:, None], self.convs, self.post)
 
@@ -71,7 +72,7 @@ class Discriminators(nn.Module):
     Args:
         periods: one period discriminator for each.
         period_channels: of their layers.
-        resolutions: (window, hop) in samples, one resolution discriminator for each.
+        resolutions: (transform size, hop, window) in samples, one resolution discriminator for each.
         resolution_channels: of their layers.
     """
 
@@ -79,14 +80,14 @@ class Discriminators(nn.Module):
         self,
         periods: Sequence[int] = (2, 3, 5, 7, 11),
         period_channels: Sequence[int] = (32, 128, 512, 1024, 1024),
-        resolutions: Sequence[tuple[int, int]] = ((512, 50), (1024, 120), (2048, 240)),
+        resolutions: Sequence[tuple[int, int, int]] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240)),
         resolution_channels: int = 32,
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleList(
             [
                 *(PeriodDiscriminator(period, period_channels) for period in periods),
-                *(ResolutionDiscriminator(*resolution, resolution_channels) for resolution in resolutions),
+                *(ResolutionDiscriminator(resolution, resolution_channels) for resolution in resolutions),
             ]
         )
 

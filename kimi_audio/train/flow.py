@@ -4,11 +4,14 @@ A stream sees what it has finished as clean mel and what it is making as noise. 
 utterance is cut into chunks, each chunk is noisy at a time of its own, attends itself and the clean mel of all chunks
 before it, and everything is learnt from in two passes over the utterance, a clean one and a noisy one.
 
+The report trains in three stages (section 4.3), each from the weights of the one before: ``FULL_CONTEXT``, ``CHUNKED``
+and, on recordings of one speaker, ``ONE_SPEAKER``.
+
 Shapes: B utterances, N tokens (12.5 Hz), T = 4 N mel frames (50 Hz), M mel bins.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +38,7 @@ class FlowExample:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowStage:
-    """What a step sees.
+    """What a step sees; the default mixes the first two stages, for small models that are trained in one go.
 
     Args:
         batch_frames: largest padded size of a batch.
@@ -43,6 +46,8 @@ class FlowStage:
         max_chunk_tokens: longest chunk: one chunk of a stream and its look-ahead.
         whole_share: share of steps in which utterances are one chunk without context.
         drop_share: share of utterances whose noisy frames do not know their tokens, for guidance.
+        rate_factor: of the learning rates of the loop.
+        needs_start: the stage makes sense from trained weights only.
     """
 
     batch_frames: int = 4000
@@ -50,6 +55,19 @@ class FlowStage:
     max_chunk_tokens: int = 42
     whole_share: float = 0.3
     drop_share: float = 0.1
+    rate_factor: float = 1.0
+    needs_start: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_chunk_tokens <= self.max_chunk_tokens:
+            raise ValueError(f"chunks of {self.min_chunk_tokens} to {self.max_chunk_tokens} tokens cannot be drawn")
+
+
+FULL_CONTEXT = FlowStage(whole_share=1.0)
+# Chunks of 0.5 to 3 s, which are 6 to 38 tokens. Some utterances stay whole: a stream denoises a chunk and its
+# look-ahead at once, 3.4 s by default.
+CHUNKED = FlowStage(max_chunk_tokens=38, whole_share=0.2, needs_start=True)
+ONE_SPEAKER = replace(CHUNKED, batch_frames=2000, rate_factor=0.3)
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,7 @@ class FlowBatch:
         time: integers 0 ... 999, the same for all tokens of a chunk [B, N].
         noise: [B, T, M].
         dropped: [B], True where the noisy frames do not know their tokens.
+        ids: names of the utterances, for messages.
     """
 
     codes: Tensor
@@ -73,6 +92,7 @@ class FlowBatch:
     time: Tensor
     noise: Tensor
     dropped: Tensor
+    ids: tuple[str, ...] | None = None
 
 
 def flow_example(codes: Sequence[int], wav: Tensor, config: VocoderConfig) -> FlowExample:
@@ -108,6 +128,32 @@ def mel_statistics(examples: Sequence[FlowExample]) -> tuple[float, float]:
     return float(values.mean()), float(values.std())
 
 
+def check_examples(examples: Sequence[FlowExample], config: FlowConfig) -> None:
+    """Check that a network of these sizes can learn from all examples.
+
+    Raises:
+        ValueError: one is empty, its mel does not fit its codes or the network, codes do not exist, or the mel is not
+            finite.
+    """
+    for number, example in enumerate(examples):
+        if not len(example.codes):
+            raise ValueError(f"example {number} has no codes; leave out recordings shorter than 80 ms")
+        expected = len(example.codes) * MEL_FRAMES_PER_TOKEN, config.dit.num_mel_bins
+        if example.log_mel.shape != expected:
+            raise ValueError(
+                f"example {number} has a mel of {tuple(example.log_mel.shape)} for {len(example.codes)} codes; "
+                f"{expected} is wanted"
+            )
+        low, high = int(example.codes.min()), int(example.codes.max())
+        if low < 0 or high >= config.dit.num_codes:
+            raise ValueError(
+                f"example {number} holds code {low if low < 0 else high}, but there are {config.dit.num_codes} codes; "
+                "encode it with the tokenizer that the network is made for"
+            )
+        if not example.log_mel.isfinite().all():
+            raise ValueError(f"the mel of example {number} is not finite; check its recording")
+
+
 class FlowBatches:
     """Batches as a function of the step, of utterances of similar length.
 
@@ -116,17 +162,23 @@ class FlowBatches:
         config: for the normalisation.
         stage: sizes and shares.
         seed: of order, chunks, times and noise.
+
+    Raises:
+        ValueError: there is no example, or one cannot be learnt from.
     """
 
     def __init__(self, examples: Sequence[FlowExample], config: FlowConfig, stage: FlowStage, seed: int) -> None:
+        check_examples(examples, config)
         self.examples, self.config, self.stage, self.seed = examples, config, stage, seed
         lengths = [len(example.log_mel) for example in examples]
         self.plan = EpochPlan(lengths, stage.batch_frames, seed)
 
     def __call__(self, step: int) -> FlowBatch:
         """Return the batch of one step."""
-        rows = [self.examples[index] for index in self.plan(step)]
-        return self.collate(rows, torch.Generator().manual_seed(self.seed * 1_000_003 + step))
+        chosen = self.plan(step)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        batch = self.collate([self.examples[index] for index in chosen], generator)
+        return replace(batch, ids=tuple(f"example {index}" for index in chosen))
 
     def collate(self, rows: Sequence[FlowExample], generator: torch.Generator) -> FlowBatch:
         """Pad utterances and draw what is random about them."""
@@ -214,7 +266,13 @@ def train_flow(
         held_out: what its loss is measured on, with the same noise every time.
         folder: checkpoints and log.
         start: weights to start from instead of random ones.
+
+    Raises:
+        ValueError: the stage needs weights to start from, or an example cannot be learnt from.
     """
+    if stage.needs_start and start is None:
+        raise ValueError("this stage goes on from trained weights; train FULL_CONTEXT first and give them as start")
+    loop = replace(loop, peak_lr=stage.rate_factor * loop.peak_lr, final_lr=stage.rate_factor * loop.final_lr)
     torch.manual_seed(loop.seed)
     dit = DiT(config.dit)
     if start is not None:
@@ -223,28 +281,17 @@ def train_flow(
     def loss_of(batch: FlowBatch, _step: int) -> dict[str, Tensor]:
         return {"loss": flow_loss(dit, batch)}
 
-    train(
-        dit,
-        loss_of,
-        FlowBatches(examples, config, stage, loop.seed),
-        loop,
-        folder,
-        _held_out(dit, config, stage, held_out),
-        200,
-    )
+    def evaluate() -> dict[str, float]:
+        return {"held_out_loss": held_out_loss(dit, config, stage, held_out)}
+
+    batches = FlowBatches(examples, config, stage, loop.seed)
+    train(dit, loss_of, batches, loop, folder, evaluate if held_out else None, 200)
     return dit
 
 
-def _held_out(
-    dit: DiT, config: FlowConfig, stage: FlowStage, examples: Sequence[FlowExample]
-) -> Callable[[], dict[str, float]] | None:
-    if not examples:
-        return None
+@torch.no_grad()
+def held_out_loss(dit: DiT, config: FlowConfig, stage: FlowStage, examples: Sequence[FlowExample]) -> float:
+    """Return the mean loss of four batches, with the same chunks, times and noise every time."""
     batches = FlowBatches(examples, config, stage, seed=0)
-
-    @torch.no_grad()
-    def evaluate() -> dict[str, float]:
-        dit.eval()
-        return {"held_out_loss": float(np.mean([float(flow_loss(dit, batches(step))) for step in range(4)]))}
-
-    return evaluate
+    dit.eval()
+    return float(np.mean([float(flow_loss(dit, batches(step))) for step in range(4)]))
