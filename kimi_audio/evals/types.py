@@ -148,7 +148,10 @@ class Scorer(Protocol):
         ...
 
     def worst(self, sample: Sample) -> Mapping[str, Any]:
-        """Return the statistics of the worst answer, which stand in for a missing one."""
+        """Return the statistics of the worst answer, which stand in for a missing one.
+
+        A sample with a fault may lack what others have; metrics that do not apply to it are left out.
+        """
         ...
 
 
@@ -247,6 +250,7 @@ class Score:
     pessimistic: float | None  # the same with unscored and skipped samples as worst answers
     unit: str = "%"
     higher_is_better: bool = True
+    scale: float | None = 100.0  # of the ratio; None: the metric is not a ratio
 
 
 @dataclass(frozen=True)
@@ -267,7 +271,7 @@ class Result:
     policy: str = POLICY
     counts: Mapping[str, Counts] = field(default_factory=dict)  # by subset; "" covers all samples
     scores: tuple[Score, ...] = ()  # by metric and subset
-    timings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # quantity to mean, p50, p90, p99
+    timings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # quantity to mean, percentiles, ...
     error: str = ""  # why there are no scores, such as a missing dataset
 
     @property

@@ -1,0 +1,83 @@
+"""From the statistics of samples to scores with intervals, over all samples and over each subset."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kimi_audio.evals.metrics.statistics import bootstrap, bootstrap_ratio
+from kimi_audio.evals.store import Outcome, State
+from kimi_audio.evals.types import Counts, Metric, Score, Scorer, ratio
+
+
+def subsets_of(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    """Return the outcomes by subset, all of them under the empty name."""
+    groups: dict[str, list[Outcome]] = {"": list(outcomes)}
+    for outcome in outcomes:
+        if outcome.sample.subset:
+            groups.setdefault(outcome.sample.subset, []).append(outcome)
+    return groups
+
+
+def count(outcomes: Sequence[Outcome]) -> Counts:
+    """Count the outcomes."""
+    states = [outcome.state for outcome in outcomes]
+    return Counts(
+        total=len(states),
+        empty=sum(outcome.is_empty for outcome in outcomes),
+        **{state.value: states.count(state) for state in State},
+    )
+
+
+def make_score(metric: Metric, subset: str, outcomes: Sequence[Outcome], scorer: Scorer) -> Score:
+    """Return a metric over the outcomes of a subset, counted in the three ways of POLICY."""
+    answered = _statistics(metric, outcomes, State.scored)
+    counted = answered + _statistics(metric, outcomes, State.failed)
+    left_out = [scorer.worst(item.sample) for item in outcomes if item.state in (State.unscored, State.skipped)]
+    worst = [values[metric.name] for values in left_out if metric.name in values]
+    low, high = interval(metric, counted)
+    return Score(
+        metric=metric.name,
+        subset=subset,
+        value=value_of(metric, counted),
+        low=low,
+        high=high,
+        samples=len(counted),
+        answered=value_of(metric, answered),
+        pessimistic=value_of(metric, counted + worst),
+        unit=metric.unit,
+        higher_is_better=metric.higher_is_better,
+        scale=metric.scale if metric.combine is ratio else None,
+    )
+
+
+def _statistics(metric: Metric, outcomes: Sequence[Outcome], state: State) -> list[Any]:
+    return [item.values[metric.name] for item in outcomes if item.state is state and metric.name in item.values]
+
+
+def value_of(metric: Metric, statistics: Sequence[Any]) -> float | None:
+    """Return the metric of some samples, None where it is not a number."""
+    if not statistics:
+        return None
+    value = metric.scale * metric.combine(statistics)
+    return value if math.isfinite(value) else None
+
+
+def interval(metric: Metric, statistics: Sequence[Any]) -> tuple[float | None, float | None]:
+    """Return the 95 % bootstrap interval over samples; the same in every run."""
+    if len(statistics) < 2:
+        return None, None
+    if metric.combine is ratio:
+        numerators, weights = zip(*statistics, strict=True)
+        found = bootstrap_ratio(numerators, weights)
+    else:
+        found = bootstrap(lambda index: _combined(metric, statistics, index), len(statistics))
+    if not math.isfinite(found.low):
+        return None, None
+    return metric.scale * found.low, metric.scale * found.high
+
+
+def _combined(metric: Metric, statistics: Sequence[Any], index: np.ndarray) -> np.ndarray:
+    """Return the metric of each resample; ``index`` [R, N] holds row numbers."""
+    return np.array([metric.combine([statistics[place] for place in row]) for row in index])
