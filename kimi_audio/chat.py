@@ -7,10 +7,12 @@ in text and speech.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal, Protocol, Self
 
+import torch
 from torch import Tensor
 
 from kimi_audio.config import LMConfig
@@ -18,11 +20,12 @@ from kimi_audio.sequence import AudioTokens, Sequence, SequenceBuilder
 from kimi_audio.tokens import SpecialIds
 
 OutputType = Literal["text", "both"]
+LossChoice = Literal["all", "last"]
 
 ROLES = ("user", "assistant", "system")
 MESSAGE_TYPES = ("text", "audio", "audio-text")
 _FIELDS = ("role", "message_type", "content")
-_IGNORED_FIELDS = ("audio_tokens",)  # official fine-tuning files cache codes here; they are computed anew
+_OPTIONAL_FIELDS = ("loss", "audio_tokens")
 
 
 class _TextTokenizer(Protocol):
@@ -40,6 +43,11 @@ class Message:
     ``system`` message is text that the model reads as a text turn of the user, because it was trained without
     a system role.
 
+    ``audio_tokens`` are the codes of the audio where they are known already, as numbers from 0 or, as the official
+    fine-tuning files hold them, as ids. What the assistant says then needs no audio (None stands for it); what is
+    heard needs one for its acoustic features. ``loss`` decides, for training, whether this message of the assistant
+    is learned; None leaves it to ``ChatTemplate.training``.
+
     Raises:
         ValueError: role, type and content do not fit together.
     """
@@ -47,6 +55,8 @@ class Message:
     role: str
     message_type: str
     content: Any
+    loss: bool | None = None
+    audio_tokens: SequenceOf[int] | None = None
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -59,18 +69,39 @@ class Message:
             raise ValueError("only an assistant message may have message_type 'audio-text'")
         if self.message_type == "text" and not isinstance(self.content, str):
             raise ValueError(f"the content of a text message must be a string, not {type(self.content).__name__}")
-        if self.message_type == "audio":
-            _check_audio(self.content)
         if self.message_type == "audio-text":
             if not isinstance(self.content, (list, tuple)) or len(self.content) != 2:
                 raise ValueError("the content of an audio-text message must be [audio, transcript]")
-            _check_audio(self.content[0])
             if not isinstance(self.content[1], str):
                 raise ValueError("the transcript of an audio-text message must be a string")
+        self._check_audio()
+        if self.loss is not None and not isinstance(self.loss, bool):
+            raise ValueError(f"loss must be true or false, not {self.loss!r}")
+        if self.loss and self.role != "assistant":
+            raise ValueError("only a message of the assistant can be learned; drop its loss")
+
+    def _check_audio(self) -> None:
+        if self.audio_tokens is not None:
+            if self.message_type == "text":
+                raise ValueError("a text message has no audio_tokens")
+            if not isinstance(self.audio_tokens, SequenceOf) or not all(map(_is_code, self.audio_tokens)):
+                raise ValueError("audio_tokens must be a list of whole numbers from 0")
+            if not self.audio_tokens:
+                raise ValueError("audio_tokens are empty")
+        if self.message_type == "text" or (self.audio is None and self.audio_tokens is not None):
+            return
+        if self.audio is None or isinstance(self.audio, (bool, int, float)):
+            raise ValueError(f"{self.audio!r} is not an audio; give a path, an array with its sample rate, or bytes")
+
+    @property
+    def audio(self) -> Any:
+        """The audio of an ``audio`` or ``audio-text`` message."""
+        assert self.message_type != "text"
+        return self.content[0] if self.message_type == "audio-text" else self.content
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from the official dictionary with ``role``, ``message_type`` and ``content``.
+        """Build from the official dictionary: ``role``, ``message_type``, ``content``, at will the other fields.
 
         Raises:
             ValueError: fields are missing or unknown, or their values do not fit together.
@@ -78,16 +109,15 @@ class Message:
         if not isinstance(values, Mapping):
             raise ValueError(f"a message must be a dictionary, not {type(values).__name__}")
         missing = [name for name in _FIELDS if name not in values]
-        unknown = [str(name) for name in values if name not in (*_FIELDS, *_IGNORED_FIELDS)]
+        unknown = [str(name) for name in values if name not in (*_FIELDS, *_OPTIONAL_FIELDS)]
         if missing or unknown:
             problem = f"lacks {', '.join(missing)}" if missing else f"has unknown fields {', '.join(unknown)}"
             raise ValueError(f"a message {problem}; its fields are {', '.join(_FIELDS)}")
-        return cls(values["role"], values["message_type"], values["content"])
+        return cls(**values)
 
 
-def _check_audio(content: Any) -> None:
-    if content is None or isinstance(content, (bool, int, float)):
-        raise ValueError(f"{content!r} is not an audio; give a path, an array with its sample rate, or bytes")
+def _is_code(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**31
 
 
 def parse_messages(messages: Iterable[Message | Mapping[str, Any]]) -> list[Message]:
@@ -117,56 +147,88 @@ class ChatTemplate:
             that is ``AudioTokens`` already.
         audio_offset: id of audio code 0.
         delay_tokens: blanks before the speech of a reply.
+        num_codes: audio codes from here on are refused; None lets all pass.
+        encode_speech: the same as ``encode`` for what the assistant says, where codes are enough; by default
+            ``encode``.
+        blank_loss: in training, also learn the blanks of spoken replies: those before the speech and those behind
+            the text. The official training learns none, and generation forces them, so the default is no.
     """
 
     tokenizer: _TextTokenizer
     encode: Callable[[Any], AudioTokens]
     audio_offset: int
     delay_tokens: int
+    num_codes: int | None = None
+    encode_speech: Callable[[Any], AudioTokens] | None = None
+    blank_loss: bool = False
 
     @classmethod
-    def of(cls, config: LMConfig, tokenizer: _TextTokenizer, encode: Callable[[Any], AudioTokens]) -> Self:
-        """Take offset and delay from the model's config."""
-        return cls(tokenizer, encode, config.audio_offset, config.delay_tokens)
+    def of(
+        cls,
+        config: LMConfig,
+        tokenizer: _TextTokenizer,
+        encode: Callable[[Any], AudioTokens],
+        encode_speech: Callable[[Any], AudioTokens] | None = None,
+        *,
+        blank_loss: bool = False,
+    ) -> Self:
+        """Take offset, delay and number of codes from the model's config."""
+        return cls(
+            tokenizer, encode, config.audio_offset, config.delay_tokens, config.num_codes, encode_speech, blank_loss
+        )
 
     def prompt(self, messages: Iterable[Message | Mapping[str, Any]], output_type: OutputType = "text") -> Sequence:
         """Return what the model continues with the assistant's reply."""
-        writer = self._write(messages, output_type)
+        messages = parse_messages(messages)
+        writer = self._write(messages, output_type, [False] * len(messages))
         return writer.rows.add([self.tokenizer.special.assistant_start]).build()
 
     def training(
-        self, messages: Iterable[Message | Mapping[str, Any]], output_type: OutputType | None = None
+        self,
+        messages: Iterable[Message | Mapping[str, Any]],
+        output_type: OutputType | None = None,
+        *,
+        loss: LossChoice = "all",
     ) -> Sequence:
         """Return a whole conversation with losses on what the assistant says.
 
         Losses cover the ids of the assistant's text and its end, and the codes of the assistant's speech and
         its end token. Speech of the assistant (``audio-text``) is laid out as it is generated. In earlier
         turns that is also the layout of the history in a prompt; only the last turn has the end of the text
-        in it.
+        in it. (Who wants the end in every turn gives the conversation once per turn, each time up to this turn.)
 
         Args:
             messages: the conversation; it should end with the assistant.
             output_type: what the task tokens ask for; by default ``both`` if the assistant speaks anywhere.
+            loss: learn all turns of the assistant or only its last one; a message's own ``loss`` goes first.
+
+        Raises:
+            ValueError: speech that is to be learned has no transcript, or is not what ``output_type`` asks for.
         """
         messages = parse_messages(messages)
+        learned = _learned(messages, loss)
         if output_type is None:
             speaks = any(m.role == "assistant" and m.message_type != "text" for m in messages)
             output_type = "both" if speaks else "text"
-        return self._write(messages, output_type, with_loss=True).rows.build()
+        for number, message in enumerate(messages):
+            if learned[number] and message.message_type == "audio":
+                # Generation never writes the layout of heard audio, so it must not be learned for speech.
+                raise ValueError(
+                    f"message {number}: the speech of the assistant lacks its transcript; give it as message_type "
+                    "'audio-text' with [audio, transcript]"
+                )
+            if learned[number] and message.message_type == "audio-text" and output_type == "text":
+                raise ValueError(f"message {number}: the assistant speaks, but the output_type asks for text")
+        return self._write(messages, output_type, learned).rows.build()
 
-    def _write(
-        self,
-        messages: Iterable[Message | Mapping[str, Any]],
-        output_type: OutputType,
-        with_loss: bool = False,
-    ) -> "_Writer":
+    def _write(self, messages: list[Message], output_type: OutputType, learned: list[bool]) -> "_Writer":
         if output_type not in ("text", "both"):
             raise ValueError(f"unknown output_type {output_type!r}; use 'text' or 'both'")
-        messages = parse_messages(messages)
-        writer = _Writer(self, output_type, with_loss)
-        runs = [(role, list(run)) for role, run in groupby(messages, key=_template_role)]
-        for number, (role, run) in enumerate(runs, 1):
-            writer.run(role, run, is_last=number == len(runs))
+        writer = _Writer(self, output_type)
+        runs = groupby(zip(messages, learned, strict=True), key=lambda item: _template_role(item[0]))
+        turns = [(role, list(run)) for role, run in runs]
+        for number, (role, turn) in enumerate(turns, 1):
+            writer.run(role, turn, is_last=number == len(turns))
         return writer
 
 
@@ -174,66 +236,111 @@ def _template_role(message: Message) -> str:
     return "user" if message.role == "system" else message.role
 
 
+def _learned(messages: list[Message], loss: LossChoice) -> list[bool]:
+    """Tell which messages are learned."""
+    if loss not in ("all", "last"):
+        raise ValueError(f"unknown loss {loss!r}; use 'all' or 'last'")
+    first = 0
+    if loss == "last":
+        turns = groupby(range(len(messages)), key=lambda index: messages[index].role == "assistant")
+        first = max((next(turn) for is_assistant, turn in turns if is_assistant), default=0)
+    return [
+        message.role == "assistant" and (index >= first if message.loss is None else message.loss)
+        for index, message in enumerate(messages)
+    ]
+
+
 @dataclass
 class _Writer:
     template: ChatTemplate
     output_type: OutputType
-    with_loss: bool
     rows: SequenceBuilder = field(init=False)
 
     def __post_init__(self) -> None:
         self.special = self.template.tokenizer.special
         self.rows = SequenceBuilder(self.special.blank)
 
-    def run(self, role: str, messages: list[Message], is_last: bool) -> None:
-        """Write all messages of one run of a role."""
+    def run(self, role: str, messages: list[tuple[Message, bool]], is_last: bool) -> None:
+        """Write all messages of one run of a role, each with whether it is learned."""
         assistant = role == "assistant"
         self.rows.add([self.special.assistant_start if assistant else self.special.user_start])
-        for number, message in enumerate(messages, 1):
+        for number, (message, learned) in enumerate(messages, 1):
             ends_run = number == len(messages)
             if message.message_type == "text":
-                self._text(message.content, assistant)
+                self._text(message.content, assistant, learned)
             elif message.message_type == "audio":
-                self._audio(message.content, assistant, ends_run)
+                self._audio(message, ends_run)
             else:
-                self._speech(message.content, ends_text=ends_run and is_last)
+                self._speech(message, ends_text=learned and ends_run and is_last, learned=learned)
         # The end of the message is also the end token of generated speech.
-        speech_ends = messages[-1].message_type == "audio-text"
-        self.rows.add([self.special.message_end], audio_loss=self.with_loss and speech_ends)
+        last, learned = messages[-1]
+        ends_speech = learned and last.message_type == "audio-text"
+        self.rows.add(
+            [self.special.message_end],
+            self._blanks(1 if ends_speech and is_last else 0),
+            audio_loss=ends_speech,
+            text_loss=ends_speech,
+        )
 
-    def _text(self, text: str, assistant: bool) -> None:
+    def _text(self, text: str, assistant: bool, learned: bool) -> None:
         ids = self.template.tokenizer.encode(text)
         end = [self.special.text_end] if assistant else []
-        self.rows.add(text=ids + end, text_loss=self.with_loss and assistant)
+        self.rows.add(text=ids + end, text_loss=learned)
 
-    def _audio(self, content: Any, assistant: bool, ends_run: bool) -> None:
-        tokens = self._encode(content)
-        learned = self.with_loss and assistant
+    def _audio(self, message: Message, ends_run: bool) -> None:
+        tokens = self._heard(message)
         self.rows.add([self.special.media_begin])
-        # Features see the future of their audio, so codes that are to be predicted come without them.
-        self.rows.add(self._ids(tokens.codes), features=None if learned else tokens.features, audio_loss=learned)
-        self.rows.add([self.special.media_end], audio_loss=learned)
+        self.rows.add(self._ids(tokens.codes), features=tokens.features)
+        self.rows.add([self.special.media_end])
         if ends_run:
             both = self.output_type == "both"
             self.rows.add([self.special.reply_both if both else self.special.reply_text])
 
-    def _speech(self, content: Any, ends_text: bool) -> None:
+    def _speech(self, message: Message, ends_text: bool, learned: bool) -> None:
         """Write the assistant's speech beside its text, delayed, without marks and without features."""
-        audio, transcript = content
-        text = self.template.tokenizer.encode(transcript)
-        if ends_text and self.with_loss:
+        text = self.template.tokenizer.encode(message.content[1])
+        if ends_text:
             text.append(self.special.text_end)
-        codes = self._ids(self._encode(audio).codes)
+        codes = self._ids(self._spoken(message))
         delay = self.template.delay_tokens
         # A text longer than the speech is waited for with blanks, which are learned: the end token must come
         # after it.
         codes += [self.special.blank] * (len(text) - delay - len(codes))
-        learned = self.with_loss
-        self.rows.add([self.special.blank] * delay, text[:delay], text_loss=learned)
+        if ends_text:  # else the first blank stands where the end of the text is generated
+            text += self._blanks(delay + len(codes) - len(text))
+        delay_loss = learned and self.template.blank_loss
+        self.rows.add([self.special.blank] * delay, text[:delay], audio_loss=delay_loss, text_loss=learned)
         self.rows.add(codes, text[delay:], audio_loss=learned, text_loss=learned)
 
-    def _encode(self, content: Any) -> AudioTokens:
-        return content if isinstance(content, AudioTokens) else self.template.encode(content)
+    def _blanks(self, count: int) -> list[int]:
+        """Return blanks to be learned: none, if blanks are only to fill up."""
+        return [self.special.blank] * count if self.template.blank_loss else []
+
+    def _heard(self, message: Message) -> AudioTokens:
+        if message.audio_tokens is None:
+            return self._encode(self.template.encode, message.audio)
+        codes = self._codes(message.audio_tokens)
+        if message.audio is None:
+            return AudioTokens(codes)
+        return AudioTokens(codes, self._encode(self.template.encode, message.audio).features)
+
+    def _spoken(self, message: Message) -> Tensor:
+        if message.audio_tokens is not None:
+            return self._codes(message.audio_tokens)
+        return self._encode(self.template.encode_speech or self.template.encode, message.audio).codes
+
+    def _encode(self, encode: Callable[[Any], AudioTokens], content: Any) -> AudioTokens:
+        return content if isinstance(content, AudioTokens) else encode(content)
+
+    def _codes(self, audio_tokens: SequenceOf[int]) -> Tensor:
+        """Return codes from 0; the official files hold ids, which begin above any code."""
+        offset = self.template.audio_offset
+        return torch.tensor(audio_tokens) - (offset if min(audio_tokens) >= offset else 0)
 
     def _ids(self, codes: Tensor) -> list[int]:
+        limit = self.template.num_codes
+        if limit is not None and len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < limit:
+            raise ValueError(
+                f"audio codes from {int(codes.min())} to {int(codes.max())} are out of range: this model has {limit}"
+            )
         return (codes + self.template.audio_offset).tolist()

@@ -2,6 +2,8 @@
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
@@ -57,6 +59,19 @@ def decode_audio(source: AudioSource) -> Samples:
     return Samples(samples, rate_hz)
 
 
+def inspect_audio(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return the samples per channel and the rate in Hz of a file, from its header; errors as for ``load_audio``."""
+    with _existing(path).open("rb") as file, _sound(file, str(path)) as sound:
+        if not sound.frames:
+            raise ValueError(f"{path} holds no samples")
+        return sound.frames, sound.samplerate
+
+
+def resampled_samples(samples: int, source_hz: int, target_hz: int) -> int:
+    """Return how many samples ``load_audio`` makes of so many: the resampler rounds, a half upwards."""
+    return (2 * samples * target_hz + source_hz) // (2 * source_hz)
+
+
 def save_audio(path: str | os.PathLike[str], wav: Tensor, rate_hz: int) -> None:
     """Write samples [L] or [1, L], whole or not at all; the suffix (.wav, .flac, .ogg, .mp3) sets the format.
 
@@ -103,13 +118,8 @@ def _decode_any(source: AudioSource) -> tuple[np.ndarray, int, str]:
     if isinstance(source, bytes):
         return *_decode(io.BytesIO(source), "the given audio"), "the given audio"
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        if path.is_dir():
-            raise ValueError(f"{path} is a folder, not an audio file")
-        if not path.exists():
-            raise FileNotFoundError(f"there is no file {path}")
-        with path.open("rb") as file:
-            return *_decode(file, str(path)), str(path)
+        with _existing(source).open("rb") as file:
+            return *_decode(file, str(source)), str(source)
     if hasattr(source, "read"):
         content = source.read()
         if not isinstance(content, bytes):
@@ -120,7 +130,23 @@ def _decode_any(source: AudioSource) -> tuple[np.ndarray, int, str]:
     )
 
 
+def _existing(source: str | os.PathLike[str]) -> Path:
+    path = Path(source)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not an audio file")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    return path
+
+
 def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
+    with _sound(file, name) as sound:
+        return sound.read(dtype="float32"), sound.samplerate
+
+
+@contextmanager
+def _sound(file: BinaryIO, name: str) -> Iterator[soundfile.SoundFile]:
+    """Open a file whose header is that of a recording of a bearable length."""
     if not file.read(1):
         raise ValueError(f"{name} is empty")
     file.seek(0)
@@ -128,7 +154,7 @@ def _decode(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
         with soundfile.SoundFile(file) as sound:
             if sound.frames > MAX_DURATION_S * sound.samplerate:
                 raise ValueError(f"{name} lasts more than {MAX_DURATION_S // 3600} hours; cut it into parts first")
-            return sound.read(dtype="float32"), sound.samplerate
+            yield sound
     except soundfile.LibsndfileError as error:
         raise ValueError(
             f"{name} is not audio that can be read (wav, flac, ogg and mp3 can; ffmpeg converts others): "
