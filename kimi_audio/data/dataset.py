@@ -1,0 +1,131 @@
+"""Files of conversations as a data set: sequences with their losses, in any order, with their lengths known before."""
+
+import logging
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as SequenceOf
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from kimi_audio.chat import ChatTemplate, LossChoice
+from kimi_audio.config import LMConfig
+from kimi_audio.data.conversations import ConversationFile, Progress
+from kimi_audio.data.validation import FileReport, check_length, validate_file
+from kimi_audio.sequence import AudioTokens, Sequence
+from kimi_audio.tokenizer.text import TextTokenizer
+
+logger = logging.getLogger(__name__)
+
+_LOGGED = 10  # problems; the report has all
+
+
+class ConversationDataset(SequenceOf[Sequence]):
+    """The good samples of a file as sequences with their losses, built when they are asked for and not kept.
+
+    A sample that is too long is left out and reported, never cut.
+
+    Args:
+        file: the samples.
+        report: of ``validate_file`` for this file: which samples are good and how long they are.
+        template: writes the sequences; it encodes the audio.
+        max_positions: longest sequence.
+        loss: what is learned of samples that leave it open.
+
+    Raises:
+        ValueError: there is no good sample, or the report is about another file.
+    """
+
+    def __init__(
+        self,
+        file: ConversationFile,
+        report: FileReport,
+        template: ChatTemplate,
+        max_positions: int,
+        loss: LossChoice = "all",
+    ):
+        if report.num_lines != len(file):
+            raise ValueError(f"the report is about {report.num_lines} lines, but {file.path} has {len(file)}")
+        if not report.num_valid:
+            first = report.problems[0]
+            raise ValueError(f"{file.path} holds no sample that can be learned; line {first.line}: {first.reason}")
+        self.file, self.report, self.template = file, report, template
+        self.max_positions = max_positions
+        self.loss: LossChoice = loss
+        self.lines: np.ndarray = report.lines  # [K] int64, from 1
+        self.positions: np.ndarray = report.positions  # [K] int64, the lengths of the sequences, see FileReport
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        config: LMConfig,
+        tokenizer: TextTokenizer,
+        encode: Callable[[Any], AudioTokens],
+        encode_speech: Callable[[Any], AudioTokens] | None = None,
+        *,
+        max_positions: int | None = None,
+        loss: LossChoice = "all",
+        blank_loss: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Check a file, trusting the headers of its recordings, and open what is good; the rest is logged and reported.
+
+        Args:
+            path: a JSONL file.
+            config: of the model that is to learn.
+            tokenizer: its text tokenizer.
+            encode: gives codes and features of what is heard.
+            encode_speech: gives the codes of what the assistant says; by default ``encode``.
+            max_positions: longest sequence; by default the model's context.
+            loss: what is learned of samples that leave it open.
+            blank_loss: see ``ChatTemplate``.
+            progress: told after every line.
+        """
+        max_positions = max_positions or config.max_positions
+        report = validate_file(
+            path, config, tokenizer, max_positions=max_positions, loss=loss, decode=False, progress=progress
+        )
+        if report.problems:
+            first = "".join(f"\n  line {problem.line}: {problem.reason}" for problem in report.problems[:_LOGGED])
+            logger.warning("%s: %d of %d lines are left out:%s", path, report.num_skipped, report.num_lines, first)
+        template = ChatTemplate.of(config, tokenizer, encode, encode_speech, blank_loss=blank_loss)
+        return cls(ConversationFile(path), report, template, max_positions, loss)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> Sequence:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Build one sequence.
+
+        Raises:
+            ValueError: it cannot be built, or is too long after all; with file and line.
+        """
+        line = int(self.lines[index])
+        try:
+            sample = self.file[line - 1]
+            sequence = self.template.training(sample.messages, sample.output_type, loss=sample.loss or self.loss)
+            check_length(sequence, self.max_positions)
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{self.file.path}, line {line}: {error}") from error
+        return sequence
+
+    def split(self, held_out: float, seed: int) -> tuple[Self, Self]:
+        """Return two data sets, of which the second holds a share of the samples, drawn from everywhere.
+
+        Raises:
+            ValueError: the share leaves one of them without samples.
+        """
+        count = round(held_out * len(self))
+        if not 0 < count < len(self):
+            raise ValueError(f"{held_out:.1%} of {len(self)} samples leave nothing to hold out or nothing to learn")
+        order = np.random.default_rng(seed).permutation(len(self))
+        return self._part(np.sort(order[count:])), self._part(np.sort(order[:count]))
+
+    def _part(self, chosen: np.ndarray) -> Self:
+        part = type(self)(self.file, self.report, self.template, self.max_positions, self.loss)
+        part.lines, part.positions = self.lines[chosen], self.positions[chosen]
+        return part
