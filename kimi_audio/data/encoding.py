@@ -1,0 +1,195 @@
+"""From recordings to codes and features: on the fly, or once into shards; both are called alike.
+
+``encoder(source)`` gives codes and features, ``encoder.codes(source)`` codes alone. Shapes: L samples at 16 kHz,
+N tokens, D acoustic feature size.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from kimi_audio.audio.io import AudioSource, load_audio
+from kimi_audio.data.conversations import BadSampleError, ConversationFile, Problem, Progress
+from kimi_audio.data.shards import FOREIGN_STORE, KEY_BYTES, SHARD_TOKENS, ShardWriter, TokenStore, content_key, in_half
+from kimi_audio.sequence import AudioTokens
+from kimi_audio.tokenizer.acoustic import AcousticEncoder
+from kimi_audio.tokenizer.semantic import SemanticTokenizer
+from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
+
+
+@dataclass(frozen=True)
+class AudioEncoder:
+    """The two tokenizers of what is heard; results are on the CPU, features in float32.
+
+    ``bfloat16`` computes the features at that precision, which many CPUs do faster; shards keep no more anyway.
+    """
+
+    semantic: SemanticTokenizer
+    acoustic: AcousticEncoder
+    bfloat16: bool = False
+
+    def __call__(self, source: AudioSource) -> AudioTokens:
+        """Return codes [N] and features [N, D]; errors as for ``load_audio``."""
+        return self.encode_wav(load_audio(source, INPUT_RATE_HZ))
+
+    def codes(self, source: AudioSource) -> AudioTokens:
+        """Return codes [N] alone, which is enough for what the assistant says."""
+        return self.encode_wav(load_audio(source, INPUT_RATE_HZ), features=False)
+
+    def encode_wav(self, wav: Tensor, *, features: bool = True) -> AudioTokens:
+        """Encode samples [L] at 16 kHz."""
+        wav = wav.to(self.semantic.codebook.weight.device)
+        codes = self.semantic.encode_wav(wav).cpu()
+        if not features:
+            return AudioTokens(codes)
+        with torch.autocast(wav.device.type, torch.bfloat16, enabled=self.bfloat16):
+            rows = self.acoustic.features(wav)
+        return AudioTokens(codes, rows.float().cpu())
+
+    def fingerprint(self) -> str:
+        """Return what tells these tokenizers, in this precision, from all others; it reads all weights."""
+        digest = hashlib.blake2b(f"bfloat16={self.bfloat16}".encode(), digest_size=KEY_BYTES)
+        modules: tuple[tuple[nn.Module, object], ...] = (
+            (self.semantic, self.semantic.config),
+            (self.acoustic, self.acoustic.config),
+        )
+        for module, config in modules:
+            digest.update(repr(config).encode())
+            for name, tensor in sorted(module.state_dict().items()):
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class StoredEncoder:
+    """An encoder that looks into a store first; what is not there is encoded on the fly, or is an error.
+
+    Raises:
+        ValueError: the store was made by other tokenizers than those of ``fallback``.
+    """
+
+    store: TokenStore
+    fallback: AudioEncoder | None = None
+
+    def __post_init__(self) -> None:
+        if self.fallback is not None and self.fallback.fingerprint() != self.store.fingerprint:
+            raise ValueError(f"{self.store.folder} {FOREIGN_STORE}")
+
+    def __call__(self, source: AudioSource) -> AudioTokens:
+        """Return codes [N] and features [N, D]."""
+        return self._find(source, features=True) or self._fallback(source)(source)
+
+    def codes(self, source: AudioSource) -> AudioTokens:
+        """Return codes [N] alone."""
+        return self._find(source, features=False) or self._fallback(source).codes(source)
+
+    def _find(self, source: AudioSource, *, features: bool) -> AudioTokens | None:
+        return self.store.get(content_key(source), features=features)
+
+    def _fallback(self, source: AudioSource) -> AudioEncoder:
+        if self.fallback is None:
+            name = str(source) if isinstance(source, str | Path) else "a recording"
+            raise ValueError(f"the tokens of {name} are not in {self.store.folder}; prepare the tokens again")
+        return self.fallback
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Something to encode; ``key`` is that of its content, or any other by which it will be asked for."""
+
+    key: bytes
+    load: Callable[[], Tensor]  # gives samples [L] at 16 kHz
+    features: bool = True
+    line: int = 0  # where it is mentioned, for problems
+
+
+@dataclass(frozen=True)
+class EncodeReport:
+    """What was encoded, what had been already, and what could not be."""
+
+    num_encoded: int
+    num_found: int
+    encoded_s: float
+    problems: tuple[Problem, ...]
+
+
+def encode_recordings(
+    recordings: Iterable[Recording], encoder: AudioEncoder, out: str | Path, *, shard_tokens: int = SHARD_TOKENS
+) -> EncodeReport:
+    """Encode recordings into a store; those that it has are not even loaded.
+
+    A recording that cannot be loaded is a problem of the report. An interruption loses nothing, and the next call goes
+    on.
+
+    Raises:
+        ValueError: ``out`` belongs to other tokenizers.
+    """
+    num_encoded = num_found = num_tokens = 0
+    problems: list[Problem] = []
+    with ShardWriter(Path(out), encoder.fingerprint(), shard_tokens) as writer:
+        for recording in recordings:
+            if writer.has(recording.key, features=recording.features):
+                num_found += 1
+                continue
+            try:
+                tokens = in_half(encoder.encode_wav(recording.load(), features=recording.features))
+            except (ValueError, OSError) as error:
+                problems.append(Problem(recording.line, str(error)))
+                continue
+            writer.add(recording.key, tokens)
+            num_encoded += 1
+            num_tokens += len(tokens.codes)
+    return EncodeReport(num_encoded, num_found, num_tokens * SAMPLES_PER_TOKEN / INPUT_RATE_HZ, tuple(problems))
+
+
+def encode_file(
+    path: str | Path,
+    encoder: AudioEncoder,
+    out: str | Path,
+    *,
+    shard_tokens: int = SHARD_TOKENS,
+    progress: Progress | None = None,
+) -> EncodeReport:
+    """Encode every recording of a JSONL file of conversations into a store, for ``StoredEncoder``.
+
+    What the assistant says gets no features, and nothing at all where the file has its ``audio_tokens``.
+
+    Args:
+        path: see ``conversations``.
+        encoder: the tokenizers.
+        out: folder of the store; what it holds is not encoded again.
+        shard_tokens: size of a shard.
+        progress: told after every line.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is empty, or ``out`` belongs to other tokenizers.
+    """
+    file, problems = ConversationFile(path), []
+    report = encode_recordings(_recordings(file, problems, progress), encoder, out, shard_tokens=shard_tokens)
+    problems += report.problems
+    return replace(report, problems=tuple(sorted(problems, key=lambda problem: problem.line)))
+
+
+def _recordings(file: ConversationFile, problems: list[Problem], progress: Progress | None) -> Iterator[Recording]:
+    for index in range(len(file)):
+        try:
+            for message in file[index].messages:
+                if message.message_type == "text" or message.audio is None:
+                    continue
+                features = message.message_type == "audio"
+                if features or message.audio_tokens is None:
+                    load = partial(load_audio, message.audio, INPUT_RATE_HZ)
+                    yield Recording(content_key(message.audio), load, features, index + 1)
+        except BadSampleError as error:
+            problems += [Problem(index + 1, reason) for reason in error.reasons]
+        except (ValueError, OSError) as error:
+            problems.append(Problem(index + 1, str(error)))
+        if progress is not None:
+            progress(index + 1, len(file))
