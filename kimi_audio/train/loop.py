@@ -1,7 +1,12 @@
-"""The training loop. It knows no model: a module, a loss function, and batches that follow from the step number.
+"""The training loop. It knows no model: a module, a loss function, and batches that follow from their number.
 
-Because batch and augmentation are functions of the step alone, resuming needs no loader state: the same step always
-sees the same batch, and a run that was killed ends in the weights of one that was not.
+Because a batch and everything random about it are functions of its number alone, resuming needs no state of a loader: a
+run that was killed ends, bit for bit, in the weights of one that was not. And because the micro-batches of a step are
+numbered through, it does not matter who computes them: one process after the other, or several side by side.
+
+Who wants more than ``train`` finds the schedule and the configuration in ``schedule``, the optimiser in ``optimizer``,
+checkpointing and compilation of layers in ``layers``, processes and shards in ``parallel``, and what a run will need in
+``budget``.
 """
 
 import json
@@ -10,156 +15,283 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict
+from functools import partial, reduce
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
+import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 
-from kimi_audio.train.optimizer import Optimizers, build_optimizer
+from kimi_audio.train.average import WeightAverage
+from kimi_audio.train.checkpoints import Checkpoints, load_module_state
+from kimi_audio.train.journal import Journal
+from kimi_audio.train.layers import economical_layers
+from kimi_audio.train.optimizer import build_optimizer
+from kimi_audio.train.parallel import Whole, exchange, gathered, rank, split_like, whole_tensor, world_size
+from kimi_audio.train.schedule import LoopConfig, learning_rate, staged_freezing
+
+__all__ = ["LoopConfig", "learning_rate", "load_module_state", "train"]
 
 logger = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
-CHECKPOINT = "checkpoint.pt"
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """How long and how fast to train."""
-
-    steps: int
-    peak_lr: float
-    final_lr: float = 0.0
-    warmup_steps: int = 100
-    betas: tuple[float, float] = (0.9, 0.98)
-    weight_decay: float = 0.01
-    clip_norm: float = 1.0
-    bf16: bool = True  # autocast; the weights stay float32
-    checkpoint_every_steps: int = 100
-    log_every_steps: int = 10
-    seed: int = 0
-    muon: bool = False  # see ``build_optimizer``
-
-
-def learning_rate(step: int, config: LoopConfig) -> float:
-    """Return the rate of update ``step``: linear warm-up, then a cosine down to ``final_lr``."""
-    if step < config.warmup_steps:
-        return config.peak_lr * (step + 1) / config.warmup_steps
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
-    return config.final_lr + (config.peak_lr - config.final_lr) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+LossOf = Callable[[Batch, int], Mapping[str, Tensor]]
+CountsOf = Callable[[Batch], Mapping[str, float]]
 
 
 def train(
     module: nn.Module,
-    loss_of: Callable[[Batch, int], dict[str, Tensor]],
+    loss_of: LossOf[Batch],
     batch_of: Callable[[int], Batch],
     config: LoopConfig,
     folder: Path,
     evaluate: Callable[[], dict[str, float]] | None = None,
     evaluate_every_steps: int = 0,
+    counts_of: CountsOf[Batch] | None = None,
 ) -> None:
     """Train ``module`` in place, resuming from ``folder`` where an earlier run stopped.
+
+    A step is one update of the weights from ``config.micro_batches`` batches, whose losses are averaged. Where a loss
+    is a mean over items, such as tokens, of which batches hold unequal numbers, ``counts_of`` makes the average that of
+    one large batch: each named mean is weighed by its count.
+
+    Under ``torchrun`` (see ``parallel.joined``), every process makes every so many of the micro-batches; the folder has
+    to be one that all of them see. At the end, the module holds shards only: load the run's checkpoint.
 
     Ctrl-C ends the running step, saves and stops; a second one stops at once and leaves the checkpoint before.
 
     Args:
         module: holds everything that is trained or that the checkpoint must keep.
-        loss_of: (batch, step) to named losses; "loss" is minimised, the others are logged.
-        batch_of: the batch of a step.
+        loss_of: (batch, step) to named losses; "loss" is minimised, the others are logged. Random draws of torch
+            follow from the seed and the number of the batch; other randomness has to do so, too.
+        batch_of: the batch of a number, counted through the run; with one micro-batch per step, that of a step. A
+            batch may have an attribute ``ids``, the names of its items, for error messages.
         config: schedule.
-        folder: receives ``checkpoint.pt``, ``log.jsonl`` and ``loop.json``. A resumed run logs the steps behind its
+        folder: receives checkpoints, ``log.jsonl`` and ``loop.json``. A resumed run logs the steps behind its
             checkpoint once more.
-        evaluate: named scores, logged every ``evaluate_every_steps`` and at the end.
+        evaluate: named scores, logged every ``evaluate_every_steps`` and at the end. Every process calls it, alike.
         evaluate_every_steps: 0 means only at the end.
+        counts_of: the number of items that a named loss of a batch is the mean of. Then the sum of the losses that it
+            names is minimised instead of "loss". A mean over no items has to be finite, such as 0.
 
     Raises:
         FloatingPointError: a loss or gradient is not finite; the checkpoint on disk is from before.
         KeyboardInterrupt: after Ctrl-C.
+        OSError: a checkpoint could not be written; the one before is kept.
+        ValueError: the configuration does not fit the module, the scores or the number of processes.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "loop.json").write_text(json.dumps(asdict(config), indent=1))
-    optimizer = build_optimizer(module, config.peak_lr, config.betas, config.weight_decay, muon=config.muon)
-    start = resume(folder, module, optimizer)
-    with _Journal(folder, config.steps, start) as journal, _held_interrupt() as interrupted:
+    if config.micro_batches % world_size():
+        raise ValueError(
+            f"{world_size()} processes cannot share {config.micro_batches} micro-batches per step evenly; "
+            f"set micro_batches to a multiple of {world_size()}"
+        )
+    if rank() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "loop.json").write_text(json.dumps(asdict(config), indent=1))
+    run = _Run(module, config, folder)
+    start = run.resume()
+    with ExitStack() as stack:
+        freeze = stack.enter_context(staged_freezing(module, config))
+        stack.enter_context(
+            economical_layers(module, checkpointed=config.checkpoint_layers, compile_backend=config.compile_backend)
+        )
+        journal = stack.enter_context(
+            Journal(folder, config.steps, start, tensorboard=config.tensorboard, active=rank() == 0)
+        )
+        interrupted = stack.enter_context(_held_interrupt())
         for step in range(start, config.steps):
             started = time.perf_counter()
-            values = _update(module, loss_of, batch_of(step), optimizer, step, config)
+            freeze(step)
+            numbers = range(config.micro_batches * step + rank(), config.micro_batches * (step + 1), world_size())
+            batches = [(number, batch_of(number)) for number in numbers]
+            values = run.update(step, loss_of, batches, counts_of)
             done = step + 1
             is_last = done == config.steps
             is_scored = is_last or (evaluate_every_steps > 0 and done % evaluate_every_steps == 0)
             if is_scored or done % config.log_every_steps == 0:
-                row = {"step": done, **{name: float(value) for name, value in values.items()}}
-                row["step_s"] = time.perf_counter() - started
+                row = {"step": done, **values, "step_s": time.perf_counter() - started}
                 if evaluate is not None and is_scored:
-                    row |= evaluate()
+                    row |= run.score(done, evaluate)
                 journal.write(row)
             journal.advance(done)
-            if interrupted.is_set() or is_last or done % config.checkpoint_every_steps == 0:
-                save(folder, module, optimizer, done)
-            if interrupted.is_set():
+            is_stopped = any(exchange(interrupted.is_set()))
+            if is_stopped or is_last or done % config.checkpoint_every_steps == 0:
+                run.save(done)
+            if is_stopped:
                 logger.warning("stopped at step %d of %d; the same command goes on from here", done, config.steps)
                 raise KeyboardInterrupt
+    run.finish()
 
 
-def _update(
-    module: nn.Module,
-    loss_of: Callable[[Batch, int], dict[str, Tensor]],
-    batch: Batch,
-    optimizer: Optimizers,
-    step: int,
-    config: LoopConfig,
-) -> dict[str, Tensor | float]:
-    """Make one update of the weights and return what can be logged about it."""
-    lr = learning_rate(step, config)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    module.train()
-    with torch.autocast(parameters[0].device.type, torch.bfloat16, enabled=config.bf16):
-        losses = loss_of(batch, step)
-    _check_finite("loss", losses["loss"], step)
-    optimizer.zero_grad(set_to_none=True)
-    losses["loss"].backward()
-    norm = nn.utils.clip_grad_norm_(module.parameters(), config.clip_norm)
-    _check_finite("gradient", norm, step)
-    optimizer.step()
-    return {"lr": lr, "grad_norm": norm, **{name: value.detach() for name, value in losses.items()}}
+class _Run(Generic[Batch]):
+    """All that changes while a module is trained."""
+
+    def __init__(self, module: nn.Module, config: LoopConfig, folder: Path):
+        self.module, self.config = module, config
+        self.device = next(module.parameters()).device
+        self.whole = Whole(module, config.sharded_layers)
+        self.optimizer = build_optimizer(
+            module, config.peak_lr, config.betas, config.weight_decay, muon=config.muon, rates=config.rates
+        )
+        self.average: WeightAverage | None = None
+        self.best: float | None = None
+        self.checkpoints = Checkpoints(folder, config.keep_last)
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # One update
+
+    def update(
+        self,
+        step: int,
+        loss_of: LossOf[Batch],
+        batches: Sequence[tuple[int, Batch]],
+        counts_of: CountsOf[Batch] | None,
+    ) -> dict[str, float]:
+        """Update the weights with this process's numbered micro-batches; return what can be logged about it."""
+        lr = learning_rate(step, self.config)
+        self.optimizer.set_rate(lr)
+        self.optimizer.zero_grad()
+        self.module.train()
+        values: dict[str, float] = {}
+        broken: list[str] = []
+        for (number, batch), shares in zip(batches, self._shares(batches, counts_of), strict=True):
+            with _seeded(self.config.seed, number, self.device):
+                named = self._backward(partial(loss_of, batch, step), shares)
+            values = _added(values, named)
+            if not math.isfinite(named["loss"]):
+                broken += _names(number, batch)
+        parts = exchange((values, broken))
+        self._stop_if("loss", step, [name for _, names in parts for name in names])
+        norm = float(whole_tensor(nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)))
+        if not math.isfinite(norm):  # in all processes
+            names = [name for numbered in batches for name in _names(*numbered)]
+            self._stop_if("gradient", step, [name for names in exchange(names) for name in names])
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update(step)
+        return {"lr": lr, "grad_norm": norm, **reduce(_added, (values for values, _ in parts))}
+
+    def _shares(
+        self, batches: Sequence[tuple[int, Batch]], counts_of: CountsOf[Batch] | None
+    ) -> list[dict[str, float]]:
+        """Return for each micro-batch how much each of its losses counts; over all processes, the shares add to 1."""
+        if counts_of is None:
+            return [{"loss": 1 / self.config.micro_batches}] * len(batches)
+        counts = [{name: float(count) for name, count in counts_of(batch).items()} for _, batch in batches]
+        totals = reduce(_added, exchange(reduce(_added, counts)))
+        return [{name: count.get(name, 0.0) / max(totals[name], 1e-9) for name in totals} for count in counts]
+
+    def _backward(self, losses_of: Callable[[], Mapping[str, Tensor]], shares: Mapping[str, float]) -> dict[str, float]:
+        """Add the gradients of one micro-batch; return its part of the losses, "loss" being what was minimised."""
+
+        def forward() -> tuple[Tensor, dict[str, float]]:
+            # A cache of cast weights would keep what checkpointing is there to forget.
+            cached = not self.config.checkpoint_layers
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16, cache_enabled=cached):
+                losses = losses_of()
+            loss = sum((losses[name] * share for name, share in shares.items() if name in losses), self.whole.touch())
+            assert isinstance(loss, Tensor), f"loss_of returns none of {', '.join(shares)}"
+            named = {
+                name: float(value.detach()) * shares.get(name, 1 / self.config.micro_batches)
+                for name, value in losses.items()
+            }
+            return loss, {**named, "loss": float(loss.detach())}
+
+        loss, named = self.whole(forward)
+        (loss * world_size()).backward()  # FSDP averages over the processes; the shares want a sum
+        return named
+
+    def _stop_if(self, name: str, step: int, broken: Sequence[str]) -> None:
+        if broken:
+            raise FloatingPointError(
+                f"the {name} of step {step} is not finite, with {', '.join(broken)}; "
+                f"{self.checkpoints.describe_newest()}; resume with a lower rate, or without what is broken"
+            )
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # What is kept
+
+    def resume(self) -> int:
+        """Go on from the newest checkpoint of the folder; return how many steps are done."""
+        state = self.checkpoints.load()
+        done = 0 if state is None else state["step"]
+        if len(set(exchange(done))) > 1:
+            raise ValueError(f"{self.checkpoints.folder} is not the same folder for all processes; use a shared one")
+        if state is not None:
+            self.module.load_state_dict(split_like(state["module"], self.module.state_dict()))
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.best = state.get("best")
+        if self.config.ema_decay is not None:
+            self.average = WeightAverage(self.module, self.config.ema_decay)
+            if state is not None and "average" in state:
+                self.average.load(split_like(state["average"], self.average.weights))
+        return done
+
+    def save(self, done: int) -> None:
+        """Write the checkpoint of ``done`` steps."""
+        state = {"step": done, "module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+        state |= {"best": self.best} | self._average_state()
+        self._write(self.checkpoints.save, state)
+        self.checkpoints.newest_step = done
+
+    def score(self, done: int, evaluate: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """Return the scores of the weights, of their average if there is one, and keep them if they are the best."""
+        with nullcontext() if self.average is None else self.average.in_use():
+            scores = exchange(self.whole(evaluate))[0]
+            self.whole.release()
+        name = self.config.best_score
+        if name is None:
+            return scores
+        if name not in scores:
+            raise ValueError(f"the evaluation has no score {name!r}; it has {', '.join(scores)}")
+        sign = -1 if self.config.best_is_highest else 1
+        if self.best is None or sign * scores[name] < sign * self.best:
+            self.best = scores[name]
+            state = {"step": done, "module": self.module.state_dict(), "best": self.best, **self._average_state()}
+            self._write(self.checkpoints.save_best, state)
+        return scores
+
+    def finish(self) -> None:
+        """Leave the average of the weights in the module, if there is one."""
+        if self.average is not None:
+            self.average.swap()
+
+    def _average_state(self) -> dict[str, Any]:
+        return {} if self.average is None else {"average": self.average.weights}
+
+    def _write(self, write: Callable[[dict[str, Any]], None], state: dict[str, Any]) -> None:
+        whole = gathered(state)
+        problem = None
+        if rank() == 0:
+            try:
+                write(whole)
+            except OSError as error:
+                problem = error
+        problem = exchange(problem)[0]
+        if problem is not None:
+            raise problem
 
 
-def _check_finite(name: str, value: Tensor, step: int) -> None:
-    if not torch.isfinite(value):
-        raise FloatingPointError(f"the {name} of step {step} is not finite; resume with a lower rate")
+@contextmanager
+def _seeded(seed: int, number: int, device: torch.device) -> Iterator[None]:
+    """Let torch's random draws follow from the seed and the number of a micro-batch, and leave no trace."""
+    mixed = np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0]
+    with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
+        torch.manual_seed(int(mixed))
+        yield
 
 
-class _Journal:
-    """Rows of numbers for ``log.jsonl``, and a progress bar that shows the last one."""
+def _added(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {name: one.get(name, 0.0) + other.get(name, 0.0) for name in {**one, **other}}
 
-    def __init__(self, folder: Path, steps: int, start: int):
-        self._log = (folder / "log.jsonl").open("a")
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-        self._progress = Progress(*columns, TextColumn("{task.fields[scores]}"), refresh_per_second=1)
-        self._bar = self._progress.add_task(folder.name, total=steps, completed=start, scores="")
 
-    def __enter__(self) -> "_Journal":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._progress.stop()
-        self._log.close()
-
-    def write(self, row: dict[str, Any]) -> None:
-        self._log.write(json.dumps(row) + "\n")
-        self._log.flush()
-        scores = " ".join(f"{name} {value:.4g}" for name, value in row.items() if name not in ("step", "lr"))
-        self._progress.update(self._bar, scores=scores)
-
-    def advance(self, done: int) -> None:
-        self._progress.update(self._bar, completed=done)
+def _names(number: int, batch: Any) -> list[str]:
+    """Return the names of the items of a micro-batch, or its number where they have none."""
+    ids = getattr(batch, "ids", None)
+    return [f"micro-batch {number}"] if ids is None else [str(name) for name in ids]
 
 
 @contextmanager
@@ -181,36 +313,3 @@ def _held_interrupt() -> Iterator[threading.Event]:
         yield pressed
     finally:
         signal.signal(signal.SIGINT, usual)
-
-
-def save(folder: Path, module: nn.Module, optimizer: Optimizers, step: int) -> None:
-    """Write the checkpoint whole: a full disk or a kill leaves the one before."""
-    partial = folder / f"{CHECKPOINT}.partial"
-    try:
-        torch.save({"step": step, "module": module.state_dict(), "optimizer": optimizer.state_dict()}, partial)
-        partial.replace(folder / CHECKPOINT)
-    finally:
-        partial.unlink(missing_ok=True)  # half a checkpoint only fills the disk
-
-
-def resume(folder: Path, module: nn.Module, optimizer: Optimizers) -> int:
-    """Load the checkpoint of ``folder`` into module and optimizer and return its step; 0 if there is none."""
-    path = folder / CHECKPOINT
-    if not path.exists():
-        return 0
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    module.load_state_dict(state["module"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["step"]
-
-
-def load_module_state(folder: Path, module: nn.Module) -> None:
-    """Load the weights of a run into its module.
-
-    Raises:
-        ValueError: the run has no checkpoint.
-    """
-    path = folder / CHECKPOINT
-    if not path.exists():
-        raise ValueError(f"{folder} holds no training run")
-    module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["module"])
