@@ -98,6 +98,7 @@ def speech_batch(waves: Sequence[Tensor], utterances: Sequence[Utterance]) -> Sp
         samples=torch.tensor([len(wave) for wave in waves]),
         labels=torch.cat(labels),
         label_lengths=torch.tensor([len(label) for label in labels]),
+        ids=tuple(utterance.id for utterance in utterances),
     )
 
 

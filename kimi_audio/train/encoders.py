@@ -19,6 +19,7 @@ from kimi_audio.train.recognition import (
     ctc_loss,
     phoneme_names,
 )
+from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_ENCODER_FRAME
 
 POSITION_SCALE = 0.25  # of the initial sinusoids: at full size they drown the sound for hundreds of steps
 
@@ -47,7 +48,11 @@ def train_acoustic(
         augment: applied to every utterance.
         start: weights to start from instead of random ones.
         short_first: go from short to long utterances in the first epoch.
+
+    Raises:
+        ValueError: an utterance cannot be learnt from.
     """
+    check_speech([*splits, *held_out], config)
     torch.manual_seed(loop.seed)
     module = AcousticRecogniser(config)
     module.encoder.init_positions(POSITION_SCALE)
@@ -99,8 +104,10 @@ def train_semantic(
         supervision: the weights of the losses; CTC through the codes alone by default.
 
     Raises:
-        ValueError: the first 20 quantised batches hold fewer tokens than there are codes.
+        ValueError: the first 20 quantised batches hold fewer tokens than there are codes, or an utterance cannot be
+            learnt from.
     """
+    check_speech([*splits, *held_out], config)
     torch.manual_seed(loop.seed)
     module = SemanticRecogniser(config, supervision)
     wanted = module.tokenizer.state_dict().keys()
@@ -127,6 +134,24 @@ def train_semantic(
 
     train(module, loss_of, batches, loop, folder, evaluate, 200)
     return module
+
+
+def check_speech(splits: Sequence[Split], config: EncoderConfig) -> None:
+    """Check, before long work, that every utterance fits the encoder's window and says something.
+
+    Raises:
+        ValueError: one does not; it is named.
+    """
+    longest_samples = config.max_frames * SAMPLES_PER_ENCODER_FRAME
+    for split in splits:
+        for utterance in split.utterances:
+            if utterance.length_samples > longest_samples:
+                raise ValueError(
+                    f"{utterance.id} lasts {utterance.duration_s:.1f} s, longer than the encoder's window of "
+                    f"{longest_samples / INPUT_RATE_HZ:g} s; cut it, or leave it out"
+                )
+            if not utterance.phonemes:
+                raise ValueError(f"{utterance.id} has no pronunciation to learn from; build its split again")
 
 
 @torch.no_grad()

@@ -114,6 +114,7 @@ def test_a_batch_is_padded_to_whole_tokens_and_knows_what_is_sound(split: Split)
     batch = speech_batch([torch.from_numpy(split.samples(utterance)) for utterance in utterances], utterances)
     assert batch.wav.shape == (3, 4 * SAMPLES_PER_TOKEN)  # 4000 samples are 3.125 tokens
     assert batch.samples.tolist() == [4000, 1000, 3000]
+    assert batch.ids == ("1", "2", "3")
     assert batch.valid_frames.tolist() == [13, 4, 10]  # of 320 samples, a begun one counting
     for number, (wav, samples) in enumerate(zip(batch.wav, batch.samples, strict=True), 1):
         assert (wav[:samples] == number / 16).all()

@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from kimi_audio.data.manifest import Split, SplitWriter
 from kimi_audio.data.phonemes import PHONEMES
 from kimi_audio.train.codebook import EMACodebook
 from kimi_audio.train.encoders import (
+    check_speech,
     code_usage,
     load_semantic_run,
     phoneme_error_rate,
@@ -234,7 +236,7 @@ def test_by_default_the_codes_are_taught_by_ctc_alone(semantic: SemanticRecognis
 
 
 @pytest.mark.parametrize("weights", [{"ctc": 0.0}, {"ctc": -1.0, "decoder": 2.0}, {"unquantised_ctc": -0.1}])
-def test_weights_that_teach_nothing_or_the_opposite_are_refused(weights: dict[str, float]):
+def test_weights_that_teach_nothing_or_the_opposite_are_refused(weights: dict[str, Any]):
     with pytest.raises(ValueError, match="must not be negative, and one of them must be above 0"):
         Supervision(**weights)
 
@@ -393,3 +395,17 @@ def test_code_usage_counts_codes_in_use(split: Split):
     assert used == 2
     expected = math.exp(-sum(share * math.log(share) for share in (2 / 3, 1 / 3)))
     assert perplexity == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"length_samples": 64 * 320 + 2}, "1 lasts 1.3 s, longer than the encoder's window of 1.28 s; cut it"),
+        ({"phonemes": ""}, "1 has no pronunciation to learn from"),
+        ({"phonemes": None}, "1 has no pronunciation to learn from"),
+    ],
+)
+def test_speech_that_cannot_be_learnt_from_is_named_before_training(split: Split, changes: dict, message: str):
+    split.utterances[1] = replace(split.utterances[1], **changes)
+    with pytest.raises(ValueError, match=message):
+        check_speech([split], CONFIG)
