@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -88,7 +89,7 @@ class Alignment:
 
     tokens: tuple[AlignedToken, ...]
 
-    @property
+    @cached_property
     def errors(self) -> Errors:
         """The counts of this row."""
         counts = Counter(token.operation for token in self.tokens)

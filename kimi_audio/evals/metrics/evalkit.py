@@ -27,13 +27,17 @@ from kimi_audio.evals.metrics.normalizers import BASIC, ENGLISH, Normalizer, lan
 class EvalkitErrorRate:
     """The Evalkit's score of a corpus."""
 
-    rows: tuple[Alignment, ...]  # of the rows that it keeps
-    dropped: int  # missing or "null"
+    rows: tuple[Alignment | None, ...]  # in the order of the input; None where it drops one, missing or "null"
+
+    @property
+    def dropped(self) -> int:
+        """Number of rows that do not count."""
+        return self.rows.count(None)
 
     @property
     def errors(self) -> Errors:
         """The counts of the rows that were kept."""
-        return sum((row.errors for row in self.rows), Errors())
+        return sum((row.errors for row in self.rows if row), Errors())
 
     @property
     def wer(self) -> float:
@@ -45,10 +49,11 @@ def evalkit_error_rate(references: Sequence[str], predictions: Sequence[str | No
     """Score a corpus like the Evalkit. Languages other than en, zh and yue pass the basic normaliser alone."""
     if len(references) != len(predictions):
         raise ValueError(f"{len(references)} references but {len(predictions)} predictions: give one for each row")
-    kept = [(left, right) for left, right in zip(references, predictions, strict=True) if right not in (None, "null")]
-    left = [evalkit_tokens(reference, language) for reference, _ in kept]
-    right = [evalkit_tokens(prediction or "", language) for _, prediction in kept]
-    return EvalkitErrorRate(align(left, right), len(references) - len(kept))
+    kept = [place for place, prediction in enumerate(predictions) if prediction not in (None, "null")]
+    left = [evalkit_tokens(references[place], language) for place in kept]
+    right = [evalkit_tokens(predictions[place] or "", language) for place in kept]
+    rows = dict(zip(kept, align(left, right), strict=True))
+    return EvalkitErrorRate(tuple(rows.get(place) for place in range(len(references))))
 
 
 def evalkit_tokens(text: str, language: str) -> list[str]:

@@ -75,7 +75,7 @@ def score_ifeval(
     """Score replies against the instructions of their prompts. None stands for a missing reply and follows nothing."""
     rows = zip(replies, instructions, arguments, strict=True)
     return IFEvalScore(
-        rows=tuple(follow(reply or "", *wanted) for reply, *wanted in rows),
+        rows=tuple(follow(reply or "", names, given) for reply, names, given in rows),
         missing=sum(reply is None for reply in replies),
     )
 

@@ -70,7 +70,8 @@ def test_an_english_run_in_chinese_is_one_word():
 
 def test_null_rows_are_dropped_and_counted():
     score = evalkit_error_rate(["a b c", "null", "d"], ["a b x", "null", None], "en")
-    assert (score.wer, score.dropped, len(score.rows)) == (33.33, 2, 1)
+    assert (score.wer, score.dropped) == (33.33, 2)
+    assert score.rows[1:] == (None, None)
 
 
 def test_equal_to_the_evalkit_means_unequal_to_a_proper_score():
@@ -80,9 +81,8 @@ def test_equal_to_the_evalkit_means_unequal_to_a_proper_score():
 
 
 def test_both_profiles_are_always_reported():
-    score = score_transcripts(
-        ["COVID-19在2008年，1,000元", "你好 world"], ["covid 十九在二零零八年一千元", None], "zh-CN"
-    )
+    references = ["COVID-19在2008年，1,000元", "你好 world"]
+    score = score_transcripts(references, ["covid 十九在二零零八年一千元", None], "zh-CN")
     assert score.primary is score.mer
     assert score.mer.errors.total == score.mer.errors.deletions == 3
     assert score.mer.answered.total == 0

@@ -58,8 +58,6 @@ def test_fingerprint_names_the_versions():
 
 
 def test_a_missing_library_is_explained():
-    with (
-        pytest.raises(ModuleNotFoundError, match=r"no_such_library is missing: install kimi-audio\[eval\]"),
-        eval_extra(),
-    ):
+    message = r"no_such_library is missing: install kimi-audio\[eval\]"
+    with pytest.raises(ModuleNotFoundError, match=message), eval_extra():
         import no_such_library  # noqa: F401  # pyright: ignore[reportMissingImports]
