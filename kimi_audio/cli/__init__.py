@@ -4,7 +4,11 @@ Results go to stdout, progress and errors to stderr. Torch and the model are imp
 ``--help`` and mistakes in the arguments answer at once.
 """
 
-from kimi_audio.cli import inference, info  # noqa: F401 - each file registers its commands, in the order of --help
+from kimi_audio.cli import (  # noqa: F401 - each file registers its commands, in the order of --help
+    evaluation,
+    inference,
+    info,
+)
 from kimi_audio.cli.command import app
 
 __all__ = ["app", "main"]

@@ -20,7 +20,7 @@ import yaml
 from kimi_audio.evals.types import Options, OutputType, Recipe, Sample, Task
 
 DEFAULT = "default"
-UNKNOWN = "unknown"  # fingerprint of predictions that were made elsewhere
+NOT_STATED = "(not stated)"  # the prompt of predictions that were made elsewhere
 
 
 def choose_recipe(task: Task, family: str, output: OutputType | None = None) -> Recipe:
@@ -36,7 +36,9 @@ def choose_recipe(task: Task, family: str, output: OutputType | None = None) -> 
 
 
 def fingerprint(recipe: Recipe) -> str:
-    """Return 12 hexadecimal digits that change with any field of the recipe."""
+    """Return 12 hexadecimal digits that change with any field of the recipe; "unknown" if it is not stated."""
+    if recipe.prompt == NOT_STATED:
+        return "unknown"
     canonical = json.dumps(asdict(recipe), sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 

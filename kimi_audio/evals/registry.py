@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from kimi_audio.evals import models, tasks
-from kimi_audio.evals.types import Model, Suite, Task
+from kimi_audio.evals.types import Dataset, Model, Suite, Task
 
 OWN_FAMILY = "kimi-audio"
 Named = TypeVar("Named", Task, Suite)
@@ -42,6 +42,16 @@ def find_tasks(names: Iterable[str]) -> list[Task]:
         if name not in known:
             raise ValueError(f"there is no task {name!r}; 'kimi-audio eval list' shows all")
     return [known[name] for name in dict.fromkeys(wanted)]
+
+
+def find_datasets(names: Iterable[str]) -> list[Dataset]:
+    """Return datasets by their name or by that of a task or suite; errors as above."""
+    known = {task.dataset.name: task.dataset for task in all_tasks().values()}
+    return [
+        dataset
+        for name in names
+        for dataset in ([known[name]] if name in known else [task.dataset for task in find_tasks([name])])
+    ]
 
 
 def all_tasks() -> dict[str, Task]:

@@ -1,0 +1,340 @@
+"""Commands that evaluate models. Exit code 0: every sample was scored; 3: some were not, and the report says which."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from kimi_audio.cli.command import app, command
+from kimi_audio.cli.options import JsonOption, check_files
+from kimi_audio.cli.report import Report, err
+
+if TYPE_CHECKING:
+    from kimi_audio.evals.engines import Engine
+    from kimi_audio.evals.runner import Advance, InferOptions
+    from kimi_audio.evals.types import Result
+
+INCOMPLETE = 3
+
+evaluation = typer.Typer(help="Evaluate models: ask, score, report.", no_args_is_help=True)
+app.add_typer(evaluation, name="eval")
+
+
+class Output(StrEnum):
+    """What a model is to answer with."""
+
+    text = "text"
+    both = "both"
+
+
+DataOption = Annotated[Path, typer.Option("--data", help="Root of the datasets; each has a folder of its name.")]
+OutOption = Annotated[Path, typer.Option("--out", help="Folder of all runs; each model has one in it.")]
+TaskNames = Annotated[list[str], typer.Argument(metavar="TASK...", help="Tasks or suites; 'eval list' shows them.")]
+DATA, OUT = Path("runs/eval-data"), Path("runs/evals")
+
+
+@dataclass(frozen=True)
+class RunChoice:
+    """Which samples are asked, how, and by how many processes."""
+
+    model: Annotated[
+        str, typer.Option("--model", help="family:name as 'eval list' shows, or nano, a model folder, a hub id.")
+    ] = "nano"
+    data: DataOption = DATA
+    out: OutOption = OUT
+    cache: Annotated[Path, typer.Option(help="Answers of all runs, by what they depend on.")] = Path("runs/eval-cache")
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write it.")] = False
+    limit: Annotated[int | None, typer.Option(help="So many samples of each subset, drawn by the seed.")] = None
+    samples: Annotated[str | None, typer.Option(help="Only these, ID,ID,...")] = None
+    seed: Annotated[int, typer.Option(help="Of the drawn samples and of the model's decoding.")] = 0
+    output: Annotated[Output | None, typer.Option(help="text, or both for text and speech; else as in the recipe.")] = (
+        None
+    )
+    recipe: Annotated[Path | None, typer.Option(help="Prompt and decoding (YAML) instead of the tasks' own.")] = None
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples that a model gets at once.")] = 1
+    devices: Annotated[str | None, typer.Option(help="One process each: cuda:0,cuda:1, or cpu,cpu.")] = None
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes, shared out among the devices.")] = None
+    timeout_s: Annotated[float | None, typer.Option(help="Of a batch; a process that takes longer is ended.")] = None
+
+    def infer_options(self) -> "InferOptions":
+        """Return the choices as the runner takes them."""
+        from kimi_audio.evals.recipes import read_recipe
+        from kimi_audio.evals.runner import InferOptions
+        from kimi_audio.evals.selection import Selection
+
+        check_files(self.recipe)
+        ids = tuple(name for name in (self.samples or "").split(",") if name)
+        return InferOptions(
+            Selection(self.limit, ids, self.seed),
+            read_recipe(self.recipe) if self.recipe else None,
+            self.output.value if self.output else None,
+            self.batch_size,
+            None if self.no_cache else self.cache,
+        )
+
+    @contextmanager
+    def engine(self) -> "Iterator[Engine]":
+        """Give the model, in this process or, if devices or workers are named, in others."""
+        from kimi_audio.evals.engines import Here, Pool
+        from kimi_audio.evals.registry import parse_model
+
+        spec = parse_model(self.model)
+        devices = [name or None for name in (self.devices or "").split(",")]
+        if self.workers is None and len(devices) == 1 and self.timeout_s is None:
+            with err.status(f"loading {self.model}"):
+                model = spec.load(devices[0])
+            yield Here(model)
+            return
+        count = self.workers or len(devices)
+        with err.status(f"loading {self.model} in {count} processes"):
+            pool = Pool(spec, [devices[place % len(devices)] for place in range(count)], self.timeout_s)
+        with pool:
+            yield pool
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Commands
+
+
+@command(evaluation)
+def nano(choice: RunChoice, as_json: JsonOption = False) -> None:
+    """Run nano's own suite, which makes its data itself; minutes on two cores."""
+    _run(["nano"], choice, Report(as_json))
+
+
+@command(evaluation)
+def run(
+    tasks: TaskNames,
+    choice: RunChoice,
+    infer_only: Annotated[bool, typer.Option("--infer-only", help="Ask, and leave the rest to 'eval score'.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask a model, score its answers and write a report. Started again, it goes on where it was stopped."""
+    _run(tasks, choice, Report(as_json), infer_only=infer_only)
+
+
+@command(evaluation)
+def score(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a run, or predictions.jsonl from elsewhere.")],
+    task: Annotated[str | None, typer.Option(help="Of predictions from elsewhere: lines with id and text.")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call their model; by default the name of the file.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Their prompt and decoding, if known (YAML).")] = None,
+    data: DataOption = DATA,
+    out: OutOption = OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Score answers that are there already; neither asks a model nor, for a run, needs the data."""
+    check_files(path, recipe)
+    report = Report(as_json)
+    if path.is_dir():
+        folder, results = path, _rescored(path)
+    elif task is None:
+        raise ValueError("name the task of these predictions with --task")
+    else:
+        from kimi_audio.evals.evaluate import folder_name
+
+        name = name or path.stem
+        folder = out / folder_name(name)
+        results = _scored_elsewhere(path, task, name, recipe, data, folder)
+    _finish(_shown(results, report), folder, report)
+
+
+@command(evaluation)
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of one run or of several.")] = OUT,
+    as_json: JsonOption = False,
+) -> None:
+    """Write all results in a folder as Markdown, JSON, CSV and one HTML page."""
+    _write_report(folder, Report(as_json))
+
+
+@command(evaluation)
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder of a run.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Folder of another run.")],
+    page: Annotated[Path, typer.Option("--out", help="Page with both runs side by side.")] = Path("comparison.html"),
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two runs on the same samples, and tell whether chance explains the difference."""
+    from kimi_audio.evals.report import comparison
+    from kimi_audio.evals.report.page import comparison_page
+    from kimi_audio.evals.report.tables import collect
+    from kimi_audio.evals.store import write_whole
+
+    check_files(a, b)
+    report = Report(as_json)
+    pairs, only_one = comparison.pair_entries(collect(a), collect(b))
+    differences = comparison.compare(pairs)
+    for row in differences:
+        text = f"{row.task} {row.subset or 'all'}, {row.metric}: {row.a:.2f} and {row.b:.2f} {row.unit}"
+        interval = f"{row.low:+.2f} to {row.high:+.2f}"
+        report.text(f"{text}; B - A {row.difference:+.2f} ({interval}), p {row.adjusted_p:.4f}: {row.verdict}")
+        report.result(asdict(row) | {"verdict": row.verdict})
+    for note in (f"{pair.a.result.task} differs in {note}" for pair in pairs for note in pair.notes):
+        report.text(note)
+    if only_one:
+        report.text(f"in one run only: {', '.join(only_one)}")
+    with _extra():
+        write_whole(page, comparison_page(pairs, differences, only_one, (str(a), str(b)), page))
+    report.text(f"page: {page}")
+
+
+@command(evaluation)
+def prepare(
+    names: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Datasets or tasks.")],
+    data: DataOption = DATA,
+) -> None:
+    """Download a dataset and check it, or explain what to place where."""
+    from kimi_audio.evals.registry import find_datasets
+
+    report = Report(as_json=False)
+    for dataset in find_datasets(names):
+        folder = data / dataset.name
+        dataset.prepare(folder)
+        report.text(f"{dataset.name}: {folder}")
+
+
+def _list(as_json: JsonOption = False) -> None:
+    """Show tasks, suites and families of models."""
+    from kimi_audio.evals.registry import all_suites, all_tasks, families
+
+    report = Report(as_json)
+    for task in all_tasks().values():
+        metrics = [metric.name for metric in task.scorer.metrics]
+        report.field(task.name, f"{task.description} [{', '.join(metrics)}]", width=32)
+        values = {"task": task.name, "version": task.version, "dataset": task.dataset.name, "metrics": metrics}
+        report.result(values | {"description": task.description, "source": task.dataset.source})
+    for suite in all_suites().values():
+        report.field(f"{suite.name} (suite)", f"{suite.description} {', '.join(suite.tasks)}".strip(), width=32)
+        report.result({"suite": suite.name, "tasks": suite.tasks, "averages": [item.name for item in suite.averages]})
+    for family, module in families().items():
+        report.field(f"{family}:... (model)", module, width=32)
+        report.result({"family": family, "module": module})
+
+
+_list.__name__ = "list"  # the function may not have the name of a type that the annotations above need
+command(evaluation)(_list)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Work
+
+
+def _run(names: list[str], choice: RunChoice, report: Report, *, infer_only: bool = False) -> None:
+    from kimi_audio.evals.evaluate import evaluate, folder_name
+    from kimi_audio.evals.registry import find_tasks
+
+    tasks = find_tasks(names)
+    options = choice.infer_options()
+    with choice.engine() as engine, _progress() as watch:
+        folder = choice.out / folder_name(engine.name)
+        results = evaluate(tasks, choice.data, engine, folder, options, watch, only_infer=infer_only)
+        results = _shown(results, report)
+    if infer_only:
+        report.text(f"answers: {folder}")
+        if results:
+            raise typer.Exit(INCOMPLETE)
+        return
+    _finish(results, folder, report)
+
+
+def _rescored(folder: Path) -> "Iterator[Result]":
+    from kimi_audio.evals.registry import find_tasks
+    from kimi_audio.evals.scoring import score
+    from kimi_audio.evals.store import TaskFolder
+
+    paths = sorted(path.parent for path in folder.rglob("run.json"))
+    if not paths:
+        raise ValueError(f"there are no answers in {folder}: no run.json")
+    with _progress() as watch:
+        for path in paths:
+            task_folder = TaskFolder(path)
+            (task,) = find_tasks([task_folder.read_run().task])
+            yield score(task, task_folder, watch(f"{task.name}: scores"))
+
+
+def _scored_elsewhere(
+    file: Path, task_name: str, name: str, recipe: Path | None, data: Path, folder: Path
+) -> "Iterator[Result]":
+    from kimi_audio.evals.evaluate import evaluate
+    from kimi_audio.evals.recipes import NOT_STATED, read_recipe
+    from kimi_audio.evals.recorded import Recorded
+    from kimi_audio.evals.registry import find_tasks
+    from kimi_audio.evals.runner import InferOptions
+    from kimi_audio.evals.store import TaskFolder
+    from kimi_audio.evals.types import Recipe
+
+    tasks = find_tasks([task_name])
+    if len(tasks) != 1:
+        raise ValueError(f"{task_name} is a suite; name the task of these predictions")
+    engine = Recorded(file, name)
+    options = InferOptions(recipe=read_recipe(recipe) if recipe else Recipe(NOT_STATED))
+    with _progress() as watch:
+        yield from evaluate(tasks, data, engine, folder, options, watch)
+    asked = TaskFolder(folder / tasks[0].name).read_asked()
+    if unused := engine.unused(item.sample.id for item in asked):
+        err.print(f"{len(unused)} predictions belong to no sample of the task, such as {unused[0]!r}", markup=False)
+
+
+def _shown(results: "Iterable[Result]", report: Report) -> "list[Result]":
+    """Print the results as they come, and return them."""
+    from kimi_audio.evals.report import tables
+
+    done = []
+    for result in results:
+        done.append(result)
+        report.result(asdict(result))
+        if result.error:
+            report.text(f"{result.task}: not run: {result.error}")
+        for row in tables.score_rows([result]):
+            score = row.score
+            text = f"{result.task} {score.subset or 'all'}, {score.metric}: {tables.number(score.value)} {score.unit}"
+            text += f" (95 %: {tables.interval_text(score)}); {tables.counts_text(row.counts)}"
+            published = tables.published_text(row.published)
+            report.text(
+                f"{text}; recipe {tables.recipe_text(result)}" + (f"; published {published}" if published else "")
+            )
+    return done
+
+
+def _finish(results: "list[Result]", folder: Path, report: Report) -> None:
+    _write_report(folder, report)
+    if not all(result.is_complete for result in results):
+        err.print("some samples were not scored; the report lists them", style="red")
+        raise typer.Exit(INCOMPLETE)
+
+
+def _write_report(folder: Path, report: Report) -> None:
+    from kimi_audio.evals.report.files import write_report
+
+    check_files(folder)
+    with _extra():
+        paths = write_report(folder)
+    report.text(f"report: {', '.join(str(path) for path in paths)}")
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Turn a missing library into an error of one line."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ValueError(str(error)) from None
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[str], Advance]]":
+    """Give what shows the progress of each step, with the time left."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=err, refresh_per_second=2, transient=True) as bars:
+
+        def watch(step: str) -> "Advance":
+            bar = bars.add_task(step, total=None)
+            return lambda done, total: bars.update(bar, completed=done, total=total)
+
+        yield watch

@@ -1,0 +1,52 @@
+"""Predictions that were made elsewhere: a JSON lines file in the place of a model.
+
+Each line has ``id`` and ``text`` and may have ``speech`` (a file, relative to the lines'), ``total_s``,
+``first_text_s``, ``first_sound_s`` and ``error``.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from kimi_audio.evals.cache import digest_of
+from kimi_audio.evals.engines import Reply
+from kimi_audio.evals.store import read_rows
+from kimi_audio.evals.types import Options, Prediction, Sample
+
+logger = logging.getLogger(__name__)
+
+
+class Recorded:
+    """The engine that looks answers up. Samples without a line, or with several that differ, have failed."""
+
+    family = "recorded"
+
+    def __init__(self, file: Path, name: str) -> None:
+        if not file.is_file():
+            raise FileNotFoundError(f"there is no file {file}")
+        self.name, self.revision = name, f"file {digest_of(file)[:12]}"
+        self._answers: dict[str, Prediction] = {}
+        for number, row in enumerate(read_rows(file), 1):
+            self._add(file, number, row)
+
+    def _add(self, file: Path, number: int, row: dict[str, Any]) -> None:
+        if "id" not in row or not isinstance(row.get("text"), str):
+            logger.warning("%s, row %d has no id or no text and does not count", file, number)
+            return
+        speech = file.parent / row["speech"] if row.get("speech") else None
+        names = ("total_s", "first_text_s", "first_sound_s", "error")
+        rest = {name: row[name] for name in names if row.get(name) is not None}
+        prediction, id_ = Prediction(row["text"], speech, **rest), str(row["id"])
+        if self._answers.setdefault(id_, prediction) != prediction:
+            self._answers[id_] = Prediction(error="the file has different predictions for it")
+
+    def answer(self, batches: Iterable[Sequence[Sample]], options: Options) -> Iterator[Reply]:
+        """Yield what the file holds for each sample."""
+        missing = Prediction(error="the file has no prediction for it")
+        for sample in (sample for batch in batches for sample in batch):
+            yield Reply(sample, self._answers.get(sample.id, missing), 1)
+
+    def unused(self, asked: Iterable[str]) -> list[str]:
+        """Return the ids of the file that are not among those that were asked for."""
+        return sorted(set(self._answers) - set(asked))

@@ -1,0 +1,25 @@
+"""The files of a report."""
+
+from pathlib import Path
+
+from kimi_audio.evals.report.page import results_page
+from kimi_audio.evals.report.tables import collect, to_csv, to_json, to_markdown
+from kimi_audio.evals.store import write_whole
+
+
+def write_report(folder: Path) -> list[Path]:
+    """Write ``report.md``, ``report.json``, ``report.csv`` and ``report.html`` about all results in a folder.
+
+    Raises:
+        ValueError: there are no results.
+        ModuleNotFoundError: the page needs the eval extra; the other files are written before.
+    """
+    entries = collect(folder)
+    results = [entry.result for entry in entries]
+    paths = []
+    for name, make in (("report.md", to_markdown), ("report.json", to_json), ("report.csv", to_csv)):
+        write_whole(folder / name, make(results))
+        paths.append(folder / name)
+    page = folder / "report.html"
+    write_whole(page, results_page(entries, page))
+    return [*paths, page]

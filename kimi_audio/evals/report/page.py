@@ -1,0 +1,203 @@
+"""Self-contained HTML pages: one for results, one for the comparison of two runs."""
+
+import base64
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from kimi_audio.evals.metrics.libraries import eval_extra
+from kimi_audio.evals.report import tables
+from kimi_audio.evals.report.comparison import Difference, Pair, changes, value_of_sample
+from kimi_audio.evals.report.plots import plot_histogram, plot_scores, plot_times
+from kimi_audio.evals.report.tables import Entry, average_rows, score_rows
+from kimi_audio.evals.store import Answered, Asked, Outcome, State
+from kimi_audio.evals.types import POLICY
+
+MAX_SAMPLES = 100  # of a task that are shown, the worst first
+MAX_FAILURES = 1000  # of a task that are listed
+MAX_CLIP_BYTES = 200_000  # larger recordings are linked
+MAX_PAGE_BYTES = 20_000_000  # of recordings inside a page; what is left is linked
+MEDIA_TYPES = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".mp3": "audio/mpeg"}
+
+
+@dataclass
+class Player:
+    """Puts recordings into a page: small ones inside, others as links that are relative to it."""
+
+    page: Path
+    left_bytes: int = MAX_PAGE_BYTES
+
+    def clip(self, path: Any) -> dict[str, str]:
+        """Return what the page shows of a recording."""
+        if not isinstance(path, Path) or not path.is_file():
+            return {"missing": str(path)}
+        size = path.stat().st_size
+        media_type = MEDIA_TYPES.get(path.suffix.lower())
+        if media_type and size <= min(MAX_CLIP_BYTES, self.left_bytes):
+            self.left_bytes -= size
+            content = base64.b64encode(path.read_bytes()).decode("ascii")
+            return {"data": f"data:{media_type};base64,{content}", "name": path.name}
+        return {"link": _link(path, self.page), "name": path.name}
+
+
+def _link(path: Path, page: Path) -> str:
+    target = path.resolve()
+    try:
+        return quote(Path(os.path.relpath(target, page.resolve().parent)).as_posix())
+    except ValueError:  # another drive
+        return target.as_uri()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A sample as the page shows it."""
+
+    asked: Asked
+    answer: Answered | None
+    outcome: Outcome
+    value: float | None  # in the metric to look at
+    clips: list[dict[str, str]]
+    speech: dict[str, str] | None
+
+    @property
+    def alignment(self) -> Sequence[Sequence[str]]:
+        """The aligned words; none if the scorer gave none."""
+        return self.outcome.details.get("alignment") or ()
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What else the scorer wants to be seen."""
+        return {name: value for name, value in self.outcome.details.items() if name != "alignment"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A result with its samples, ready for the page."""
+
+    entry: Entry
+    shown: list[Shown] = field(default_factory=list)
+    failures: list[Outcome] = field(default_factory=list)
+    total: int = 0
+    histogram: str = ""
+    times: str = ""
+
+
+def results_page(entries: Sequence[Entry], path: Path) -> str:
+    """Return the page of some results, to be written to ``path``.
+
+    Raises:
+        ModuleNotFoundError: the eval extra is not installed.
+    """
+    player = Player(path)
+    results = [entry.result for entry in entries]
+    rows = score_rows(results)
+    groups = groupby(
+        (row for row in rows if row.score.metric == row.result.scores[0].metric), lambda row: row.result.task
+    )
+    return _render(
+        "report.html",
+        rows=rows,
+        errors=[result for result in results if result.error],
+        averages=average_rows(results),
+        plots={task: plot_scores(list(group)) for task, group in groups},
+        sections=[_section(entry, player) for entry in entries if not entry.result.error],
+        sources=sorted({row.published.source for row in rows if row.published}),
+    )
+
+
+def comparison_page(
+    pairs: Sequence[Pair],
+    differences: Sequence[Difference],
+    only_one: Sequence[str],
+    names: tuple[str, str],
+    path: Path,
+) -> str:
+    """Return the page that shows two runs side by side, to be written to ``path``; errors as above."""
+    player = Player(path)
+    return _render(
+        "compare.html",
+        names=names,
+        differences=differences,
+        only_one=only_one,
+        sections=[_changed(pair, player) for pair in pairs],
+    )
+
+
+def _section(entry: Entry, player: Player) -> Section:
+    outcomes = entry.folder.read_outcomes()
+    score = entry.result.scores[0]
+    values = {outcome.sample.id: value_of_sample(outcome, score) for outcome in outcomes}
+    ranked = sorted(
+        (outcome for outcome in outcomes if outcome.state is not State.skipped),
+        key=lambda outcome: _goodness(values[outcome.sample.id], higher_is_better=score.higher_is_better),
+    )
+    answers = entry.folder.read_answers()
+    asked = {item.sample.id: item for item in entry.folder.read_asked()}
+    known = [answer for item in asked.values() if (answer := answers.get(item.key))]
+    times_s = {
+        name: [value for answer in known if (value := getattr(answer.prediction, field_name)) is not None]
+        for name, field_name in (("first sound", "first_sound_s"), ("first text", "first_text_s"), ("end", "total_s"))
+    }
+    return Section(
+        entry,
+        [_shown(asked[item.sample.id], answers, item, values[item.sample.id], player) for item in ranked[:MAX_SAMPLES]],
+        [outcome for outcome in outcomes if outcome.state is not State.scored],
+        len(outcomes),
+        plot_histogram(
+            [value for value in values.values() if value is not None], f"{score.metric} of a sample, {score.unit}"
+        ),
+        plot_times(times_s),
+    )
+
+
+def _goodness(value: float | None, *, higher_is_better: bool) -> float:
+    """Return a number that is larger for better samples, and smallest for those without a value."""
+    return float("-inf") if value is None else value if higher_is_better else -value
+
+
+def _shown(asked: Asked, answers: dict[str, Answered], outcome: Outcome, value: float | None, player: Player) -> Shown:
+    answer = answers.get(asked.key)
+    speech = answer.prediction.speech if answer else None
+    clips = [player.clip(clip) for clip in asked.sample.audio]
+    return Shown(asked, answer, outcome, value, clips, None if speech is None else player.clip(speech))
+
+
+def _changed(pair: Pair, player: Player) -> dict[str, Any]:
+    """Return the samples of a task that the two runs do not answer equally well."""
+    found = changes(pair)
+    score = pair.a.result.scores[0]
+    asked = [{item.sample.id: item for item in entry.folder.read_asked()} for entry in (pair.a, pair.b)]
+    answers = [entry.folder.read_answers() for entry in (pair.a, pair.b)]
+    rows = []
+    for change in found[:MAX_SAMPLES]:
+        sides = [
+            _shown(asked[side][outcome.sample.id], answers[side], outcome, value_of_sample(outcome, score), player)
+            for side, outcome in enumerate((change.a, change.b))
+        ]
+        rows.append({"gain": change.gain, "sides": sides, "sample": change.a.sample})
+    better = sum(change.gain > 0 for change in found)
+    return {"pair": pair, "rows": rows, "score": score, "better": better, "worse": len(found) - better}
+
+
+def _render(template: str, **values: Any) -> str:
+    with eval_extra():
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    limits = {
+        "samples": MAX_SAMPLES,
+        "failures": MAX_FAILURES,
+        "clip_kb": MAX_CLIP_BYTES // 1000,
+        "page_mb": MAX_PAGE_BYTES // 1_000_000,
+    }
+    return environment.get_template(template).render(**values, cells=tables, policy=POLICY, limits=limits)

@@ -1,0 +1,232 @@
+"""Results as rows, and rows as Markdown, CSV and JSON."""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kimi_audio.evals.published import Published, find_published
+from kimi_audio.evals.registry import all_suites
+from kimi_audio.evals.store import TaskFolder, read_result
+from kimi_audio.evals.suites import average_of, published_averages
+from kimi_audio.evals.types import POLICY, Counts, Result, Score
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A result and the folder of what it was made from."""
+
+    folder: TaskFolder
+    result: Result
+
+    @property
+    def headline(self) -> str:
+        """The metric to look at."""
+        return self.result.scores[0].metric if self.result.scores else ""
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One score with what has to stand beside it."""
+
+    result: Result
+    score: Score
+    published: Published | None
+
+    @property
+    def counts(self) -> Counts:
+        """Where the samples of the subset went."""
+        return self.result.counts[self.score.subset]
+
+
+@dataclass(frozen=True)
+class AverageRow:
+    """An average over tasks of one model, with the published ones."""
+
+    model: str
+    name: str
+    source: str
+    value: float
+    published: dict[str, float]
+
+
+def collect(folder: Path) -> list[Entry]:
+    """Return all results in a folder and below, by task and model.
+
+    Raises:
+        ValueError: there is none, or a file is damaged.
+    """
+    paths = sorted(folder.rglob("result.json"))
+    if not paths:
+        raise ValueError(f"there is no result.json in {folder} or below; 'kimi-audio eval run' makes some")
+    entries = [Entry(TaskFolder(path.parent), read_result(path)) for path in paths]
+    return sorted(entries, key=lambda entry: (entry.result.task, entry.result.model))
+
+
+def score_rows(results: Iterable[Result]) -> list[ScoreRow]:
+    """Return all scores. What was published stands beside the metric to look at."""
+    return [
+        ScoreRow(result, score, find_published(result.task, score.subset) if score.metric == headline else None)
+        for result in results
+        for headline in [result.scores[0].metric if result.scores else ""]
+        for score in result.scores
+    ]
+
+
+def average_rows(results: Sequence[Result]) -> list[AverageRow]:
+    """Return the averages of all suites that a model has all scores for."""
+    rows = []
+    for model in sorted({result.model for result in results}):
+        own = [result for result in results if result.model == model]
+        for suite in all_suites().values():
+            for average in suite.averages:
+                value = average_of(average, own).value
+                if value is not None:
+                    rows.append(AverageRow(model, average.name, average.source, value, published_averages(average)))
+    return rows
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Cells
+
+
+def number(value: float | None) -> str:
+    """Return a number with two decimals, a dash where there is none."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def interval_text(score: Score) -> str:
+    """Return the 95 % interval."""
+    return "-" if score.low is None or score.high is None else f"{score.low:.2f} to {score.high:.2f}"
+
+
+def published_text(row: Published | None) -> str:
+    """Return the published numbers, by model."""
+    return "" if row is None else ", ".join(f"{model} {value:.2f}" for model, value in row.values.items())
+
+
+def counts_text(counts: Counts) -> str:
+    """Return the counts that are not nothing."""
+    parts = [f"{counts.scored} of {counts.total} scored"]
+    parts += [
+        f"{getattr(counts, name)} {name}"
+        for name in ("failed", "unscored", "skipped", "empty")
+        if getattr(counts, name)
+    ]
+    return ", ".join(parts)
+
+
+def recipe_text(result: Result) -> str:
+    """Return the fingerprint of the recipe, and what is answered: text, or text and speech."""
+    return f"{result.fingerprint} ({'text and speech' if result.recipe.output == 'both' else 'text'})"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files
+
+
+def to_markdown(results: Sequence[Result]) -> str:
+    """Return the scores as tables, the policy, and what went wrong."""
+    head = ("task", "subset", "metric", "model", "score", "95 % interval", "samples", "answered only", "pessimistic")
+    lines = ["# Evaluation", "", _line(*head, "counts", "recipe", "published"), _line(*["---"] * (len(head) + 3))]
+    for row in score_rows(results):
+        score, result = row.score, row.result
+        cells = [result.task, score.subset or "all", score.metric, result.model]
+        cells += [f"{number(score.value)} {score.unit}", interval_text(score), str(score.samples)]
+        cells += [number(score.answered), number(score.pessimistic), counts_text(row.counts), recipe_text(result)]
+        lines.append(_line(*cells, published_text(row.published)))
+    lines += [
+        _line(result.task, "", "", result.model, "not run", "", "0", "", "", result.error, "", "")
+        for result in results
+        if result.error
+    ]
+    if averages := average_rows(results):
+        lines += ["", "## Averages", "", _line("average", "model", "score", "published", "defined by")]
+        lines.append(_line(*["---"] * 5))
+        for average in averages:
+            published = ", ".join(f"{model} {value:.2f}" for model, value in average.published.items())
+            lines.append(_line(average.name, average.model, number(average.value), published, average.source))
+    sources = {row.published.source for row in score_rows(results) if row.published}
+    lines += ["", f"**How samples are counted.** {POLICY}", ""]
+    lines += [f"Published numbers: {source}." for source in sorted(sources)]
+    lines += ["", "## What the numbers depend on", ""]
+    for result in results:
+        versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+        lines.append(
+            f"- {_cell(result.task)} version {_cell(result.task_version)}, {_cell(result.model)} revision "
+            f"{_cell(result.revision)}, recipe {result.fingerprint}, seed {result.seed}, {_cell(result.selection)}; "
+            f"{_cell(versions)}; code {result.git_hash}, {result.created}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(text: str) -> str:
+    """Return text that cannot break a table or become markup."""
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return " ".join(escaped.split())
+
+
+def to_csv(results: Sequence[Result]) -> str:
+    """Return one row per score, for spreadsheets; published numbers have a row each, too."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in score_rows(results):
+        writer.writerow(_csv_row(row))
+        if row.published:
+            for model, value in row.published.values.items():
+                known = {"task": row.result.task, "subset": row.score.subset, "metric": row.published.metric}
+                writer.writerow(known | {"model": model, "value": value, "source": row.published.source})
+    for result in results:
+        if result.error:
+            writer.writerow({"task": result.task, "model": result.model, "source": f"not run: {result.error}"})
+    return buffer.getvalue()
+
+
+_FIXED = ("task", "subset", "metric", "model", "value", "low", "high", "unit", "samples", "answered", "pessimistic")
+_COUNTS = ("total", "scored", "failed", "unscored", "skipped", "empty")
+_COLUMNS: tuple[str, ...] = (
+    *_FIXED,
+    *_COUNTS,
+    "output",
+    "recipe",
+    "seed",
+    "selection",
+    "revision",
+    "versions",
+    "git_hash",
+    "source",
+)
+
+
+def _csv_row(row: ScoreRow) -> dict[str, Any]:
+    result, score = row.result, row.score
+    values = {name: getattr(score, name) for name in _FIXED if hasattr(score, name)}
+    values |= {name: getattr(row.counts, name) for name in _COUNTS}
+    values |= {name: getattr(result, name) for name in ("task", "model", "seed", "selection", "revision", "git_hash")}
+    versions = json.dumps(dict(result.versions), ensure_ascii=False)
+    return values | {
+        "output": result.recipe.output,
+        "recipe": result.fingerprint,
+        "versions": versions,
+        "source": "measured",
+    }
+
+
+def to_json(results: Sequence[Result]) -> str:
+    """Return everything that the results hold, the averages, and the published numbers beside them."""
+    rows = [asdict(row.published) for row in score_rows(results) if row.published]
+    published = list({json.dumps(row, sort_keys=True): row for row in rows}.values())
+    document = {
+        "results": [asdict(result) for result in results],
+        "averages": [asdict(row) for row in average_rows(results)],
+        "published": published,
+    }
+    return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"

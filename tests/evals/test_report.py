@@ -1,0 +1,251 @@
+"""Reports: what they show, and that nothing of a model or dataset becomes markup."""
+
+import base64
+import csv
+import io
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from evaluation_fakes import FakeModel, Words, tiny_task, write_dataset
+
+from kimi_audio.evals.engines import Here
+from kimi_audio.evals.evaluate import evaluate
+from kimi_audio.evals.report import page, tables
+from kimi_audio.evals.report.comparison import compare, pair_entries
+from kimi_audio.evals.report.files import write_report
+from kimi_audio.evals.runner import InferOptions
+from kimi_audio.evals.types import Average, Counts, Result, Suite
+
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+
+EVIL = '<script>alert("1")</script><img src=x onerror=alert(1)>'
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Tags, text and addresses of a page; fails if tags are not closed in order."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(content)
+        self.close()
+        assert self._open == [], self._open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        for name, value in attrs:
+            assert not name.startswith("on"), f"{name} in {tag}"
+            if name in ("src", "href", "xlink:href", "action", "data"):
+                self.addresses.append(value or "")
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self._open.pop()
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def make_run(root: Path, name: str, rows: list[dict], **recipe) -> Path:
+    write_dataset(root / "data" / "tiny", rows)
+    run = root / name
+    list(evaluate([tiny_task(**recipe)], root / "data", Here(FakeModel(name=name)), run, InferOptions()))
+    return run
+
+
+ROWS = [
+    {"id": "a", "say": "one two three", "subset": "x"},
+    {"id": "b", "say": "one too", "subset": "x", "question": "What & why?"},
+    {"id": "c", "say": "", "subset": "y", "behave": "error"},
+    {"id": EVIL, "say": EVIL, "subset": "y", "reference": "a | b"},
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return make_run(tmp_path, "m<b>odel", ROWS, prompt="Say: {text}", output="both")
+
+
+@pytest.fixture
+def shown(run: Path) -> Page:
+    write_report(run)
+    return Page((run / "report.html").read_text("utf-8"))
+
+
+def test_page_is_self_contained_and_holds_no_foreign_markup(shown):
+    assert "script" not in shown.tags
+    assert "link" not in shown.tags
+    assert "img" not in shown.tags
+    assert all(address.startswith(("data:audio/", "#")) for address in shown.addresses), shown.addresses
+    assert EVIL in shown.text
+    assert "m<b>odel" in shown.text
+
+
+def test_page_shows_scores_failures_recipe_and_plots(shown):
+    assert "3 of 4 scored, 1 failed" in shown.text
+    assert "the endpoint gave up" in shown.text
+    assert "counts as the worst answer" in shown.text
+    assert "Say: {text}" in shown.text
+    assert "text and speech" in shown.text
+    assert "Say: What & why?" in shown.text
+    assert shown.tags.count("svg") == 3
+    assert {"ins", "del", "audio"} <= set(shown.tags)
+
+
+def test_small_recordings_are_inside_and_large_ones_are_links(run, tmp_path, monkeypatch):
+    write_report(run)
+    inside = Page((run / "report.html").read_text("utf-8")).addresses
+    sounds = {base64.b64decode(address.split(",")[1]) for address in inside if address.startswith("data:")}
+    assert (tmp_path / "data" / "tiny" / "0.wav").read_bytes() in sounds
+    monkeypatch.setattr(page, "MAX_CLIP_BYTES", 100)
+    write_report(run)
+    linked = Page((run / "report.html").read_text("utf-8")).addresses
+    links = [address for address in linked if not address.startswith("#")]
+    assert len(links) == len([address for address in inside if not address.startswith("#")])
+    assert "../data/tiny/0.wav" in links
+    assert all((run / address).is_file() for address in links)
+
+
+def test_page_budget(run, monkeypatch):
+    size = max(path.stat().st_size for path in run.rglob("*.wav"))
+    monkeypatch.setattr(page, "MAX_PAGE_BYTES", size)
+    player = page.Player(run / "report.html", size)
+    clips = [player.clip(path) for path in sorted(run.rglob("*.wav"))]
+    assert ["data" in clip for clip in clips] == [True] + [False] * (len(clips) - 1)
+    assert player.clip(run / "gone.wav") == {"missing": str(run / "gone.wav")}
+
+
+def test_samples_are_shown_worst_first(run):
+    (entry,) = tables.collect(run)
+    section = page._section(entry, page.Player(run / "report.html"))
+    values = [item.value for item in section.shown]
+    assert values == sorted(values, reverse=True)
+    assert section.shown[-1].outcome.sample.id == "a"
+
+
+def test_markdown_csv_and_json(run):
+    write_report(run)
+    markdown = (run / "report.md").read_text("utf-8")
+    assert "<script>" not in markdown
+    table = [line for line in markdown.splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in table}) == 1
+    rows = list(csv.DictReader(io.StringIO((run / "report.csv").read_text("utf-8"))))
+    overall = next(row for row in rows if row["metric"] == "wer" and not row["subset"])
+    assert (overall["total"], overall["scored"], overall["failed"]) == ("4", "3", "1")
+    assert overall["recipe"] in markdown
+    document = json.loads((run / "report.json").read_text("utf-8"))
+    (result,) = document["results"]
+    assert result["counts"][""]["failed"] == 1
+    assert float(overall["value"]) == next(s["value"] for s in result["scores"] if not s["subset"])
+
+
+def test_published_numbers_and_averages_stand_beside_ours(run, monkeypatch):
+    def renamed(result: Result) -> Result:
+        """The result as if it were one of a published test set."""
+        scores = tuple(replace(item, subset="test-clean") if item.subset == "x" else item for item in result.scores)
+        return replace(result, task="librispeech", scores=scores, counts={**result.counts, "test-clean": Counts()})
+
+    results = [renamed(entry.result) for entry in tables.collect(run)]
+    average = Average("mean", {"librispeech/test-clean": 0.5, "librispeech//right": 0.5}, "us")
+    monkeypatch.setattr(tables, "all_suites", lambda: {"s": Suite("s", ("librispeech",), (average,))})
+    markdown = tables.to_markdown(results)
+    assert "Kimi-Audio 1.28" in markdown
+    assert "Kimi-Audio technical report, Table 4" in markdown
+    (row,) = tables.average_rows(results)
+    scores = {(score.subset, score.metric): score.value for score in results[0].scores}
+    assert row.value == pytest.approx((scores["test-clean", "wer"] + scores["", "right"]) / 2)
+
+
+def test_a_task_that_could_not_run_is_in_the_report(tmp_path):
+    list(evaluate([tiny_task()], tmp_path / "none", Here(FakeModel()), tmp_path / "run", InferOptions()))
+    paths = write_report(tmp_path / "run")
+    assert len(paths) == 4
+    for path in paths:
+        assert "run 'kimi-audio eval prepare tiny'" in path.read_text("utf-8").replace("&#39;", "'"), path
+
+
+def test_nothing_to_report(tmp_path):
+    with pytest.raises(ValueError, match=r"no result\.json"):
+        write_report(tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Two runs
+
+
+def both(tmp_path: Path, first: list[dict], second: list[dict], **recipe) -> tuple[list, list[str]]:
+    a = make_run(tmp_path, "a", first)
+    b = make_run(tmp_path, "b", second, **recipe)
+    return pair_entries(tables.collect(a), tables.collect(b))
+
+
+def test_a_clear_difference_is_significant(tmp_path):
+    bad = [{"id": str(n), "say": "one" if n % 3 else "one two three"} for n in range(40)]
+    good = [{"id": str(n), "say": "one two three"} for n in range(40)]
+    pairs, only_one = both(tmp_path, bad, good)
+    assert only_one == []
+    wer, right = compare(pairs)
+    assert (wer.metric, wer.verdict, right.verdict) == ("wer", "B is better", "B is better")
+    assert wer.b == 0
+    assert wer.difference == -wer.a
+    assert wer.high < 0
+    assert wer.samples == 40
+    assert wer.adjusted_p >= wer.p_value
+    swapped, _ = pair_entries([pairs[0].b], [pairs[0].a])
+    assert compare(swapped)[0].verdict == "A is better"
+
+
+def test_equal_runs_do_not_differ(tmp_path):
+    rows = [{"id": str(n), "say": "one two"} for n in range(10)]
+    pairs, _ = both(tmp_path, rows, rows)
+    for row in compare(pairs):
+        assert (row.difference, row.p_value, row.verdict) == (0, 1, "no significant difference")
+    assert pairs[0].notes == []
+
+
+def test_failed_samples_count_in_a_comparison(tmp_path):
+    good = [{"id": str(n), "say": "one two three"} for n in range(4)]
+    failing = [{**row, "behave": "error"} for row in good]
+    pairs, _ = both(tmp_path, good, failing)
+    assert (compare(pairs)[0].a, compare(pairs)[0].b) == (0, 100)
+
+
+def test_comparison_page(tmp_path):
+    first = [{"id": "1", "say": EVIL, "question": "Why?"}, {"id": "2", "say": "one two three"}]
+    second = [{"id": "1", "say": "one two three", "question": "Why?"}, {"id": "2", "say": "one two three"}]
+    pairs, only_one = both(tmp_path, first, second, prompt="Now: {text}")
+    assert [note.split(":")[0] for note in pairs[0].notes] == ["recipe"]
+    path = tmp_path / "comparison.html"
+    shown = Page(page.comparison_page(pairs, compare(pairs), only_one, ("run <A>", "run B"), path))
+    assert EVIL in shown.text
+    assert "run <A>" in shown.text
+    assert "B is better in 1 samples and worse in 0" in shown.text
+    assert "Differs, too: recipe" in shown.text
+    assert not any(address.startswith("http") for address in shown.addresses)
+
+
+def test_runs_without_a_common_task(tmp_path):
+    a = make_run(tmp_path, "a", ROWS[:1])
+    with pytest.raises(ValueError, match="no task in common"):
+        pair_entries(tables.collect(a), [])
+
+
+def test_another_version_of_the_scorer_is_noted(tmp_path):
+    a = make_run(tmp_path, "a", ROWS[:2])
+    list(evaluate([tiny_task(Words("2"))], tmp_path / "data", Here(FakeModel()), tmp_path / "b", InferOptions()))
+    pairs, _ = pair_entries(tables.collect(a), tables.collect(tmp_path / "b"))
+    assert pairs[0].notes == ["versions: {'rules': '1'} and {'rules': '2'}"]
