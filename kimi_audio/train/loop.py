@@ -121,7 +121,8 @@ def train(
             if is_stopped or is_last or done % config.checkpoint_every_steps == 0:
                 run.save(done)
             if is_stopped:
-                logger.warning("stopped at step %d of %d; the same command goes on from here", done, config.steps)
+                if rank() == 0:
+                    logger.warning("stopped at step %d of %d; the same command goes on from here", done, config.steps)
                 raise KeyboardInterrupt
     run.finish()
 
