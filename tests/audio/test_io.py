@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio.audio import io as audio_io
-from kimi_audio.audio.io import Samples, decode_audio, load_audio, save_audio
+from kimi_audio.audio.io import Samples, decode_audio, inspect_audio, load_audio, resampled_samples, save_audio
 
 
 def tone(rate_hz: int, duration_s: float = 0.5, frequency_hz: float = 440.0) -> Tensor:
@@ -205,3 +205,28 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatc
     with pytest.raises(OSError, match="no space"):
         save_audio(tmp_path / "a.wav", torch.zeros(3), 16_000)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.wav", b"old")]
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 11025, 22050, 44100, 96000])
+def test_the_length_after_resampling_is_known_before(tmp_path: Path, rate_hz: int):
+    for length in (1, 99, 4001, 7777):
+        soundfile.write(tmp_path / "x.wav", np.zeros((length, 2)), rate_hz)
+        assert inspect_audio(tmp_path / "x.wav") == (length, rate_hz)
+        expected = resampled_samples(length, rate_hz, 16_000)
+        if expected:
+            assert len(load_audio(tmp_path / "x.wav", 16_000)) == expected
+        else:
+            with pytest.raises(ValueError, match="too short"):
+                load_audio(tmp_path / "x.wav", 16_000)
+
+
+def test_what_has_no_header_cannot_be_inspected(tmp_path: Path):
+    for content, reason in ((b"", "is empty"), (b"noise" * 99, "is not audio")):
+        (tmp_path / "x.wav").write_bytes(content)
+        with pytest.raises(ValueError, match=reason):
+            inspect_audio(tmp_path / "x.wav")
+    soundfile.write(tmp_path / "x.wav", np.zeros(0), 8000)
+    with pytest.raises(ValueError, match="holds no samples"):
+        inspect_audio(tmp_path / "x.wav")
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        inspect_audio(tmp_path / "gone.wav")
