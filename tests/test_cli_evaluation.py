@@ -82,8 +82,10 @@ def test_prepare():
 
 
 def test_some_samples_and_both_outputs():
+    run("run", "tiny", "--model", "fake:first")
     run("run", "tiny", "--model", "fake:first", "--samples", "a,c", "--output", "both")
-    rows = [json.loads(line) for line in Path("runs/evals/first/tiny/predictions.jsonl").read_text().splitlines()]
+    assert Path("runs/evals/first/tiny/result.json").exists()
+    rows = [json.loads(line) for line in Path("runs/evals/first-both/tiny/predictions.jsonl").read_text().splitlines()]
     assert sorted(row["id"] for row in rows) == ["a", "c"]
     assert all(row["speech"] for row in rows)
 

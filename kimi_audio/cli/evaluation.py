@@ -232,7 +232,7 @@ def _run(names: list[str], choice: RunChoice, report: Report, *, infer_only: boo
     tasks = find_tasks(names)
     options = choice.infer_options()
     with choice.engine() as engine, _progress() as watch:
-        folder = choice.out / folder_name(engine.name)
+        folder = choice.out / folder_name(f"{engine.name}-{choice.output}" if choice.output else engine.name)
         results = evaluate(tasks, choice.data, engine, folder, options, watch, only_infer=infer_only)
         results = _shown(results, report)
     if infer_only:

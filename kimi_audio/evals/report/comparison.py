@@ -77,14 +77,8 @@ def pair_entries(a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[Pair], li
 
 
 def compare(pairs: Sequence[Pair]) -> list[Difference]:
-    """Compare all metrics that are ratios, over each task and subset.
-
-    Raises:
-        ValueError: no metric can be compared.
-    """
+    """Compare over each task and subset all metrics that are ratios; others do not add up over samples."""
     raw = [found for pair in pairs for score in pair.a.result.scores if (found := _compare_score(pair, score))]
-    if not raw:
-        raise ValueError("the two runs have no metric in common that adds up over samples")
     adjusted = holm([values["p_value"] for values in raw])
     return [Difference(**values, adjusted_p=p_value) for values, p_value in zip(raw, adjusted, strict=True)]
 
