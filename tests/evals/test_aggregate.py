@@ -1,0 +1,73 @@
+"""From statistics of samples to scores."""
+
+import math
+
+import pytest
+from evaluation_fakes import Words
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kimi_audio.evals.aggregate import count, interval, make_score, subsets_of, value_of
+from kimi_audio.evals.store import Outcome, State
+from kimi_audio.evals.types import Metric, Sample, Scorer, ratio
+
+WER = Words.metrics[0]
+states = st.sampled_from(list(State))
+
+
+@st.composite
+def outcomes(draw) -> list[Outcome]:
+    found = []
+    for number in range(draw(st.integers(1, 12))):
+        words = draw(st.integers(1, 5))
+        sample = Sample(str(number), reference=" ".join("w" * words), subset=draw(st.sampled_from("xy")))
+        state = draw(states)
+        errors = words if state is State.failed else draw(st.integers(0, words))
+        values = {"wer": (errors, words)} if state in (State.scored, State.failed) else {}
+        found.append(Outcome(sample, state, values))
+    return found
+
+
+@given(outcomes())
+def test_counts_add_up_and_the_worst_case_is_no_better(items):
+    scorer: Scorer = Words()
+    counts = count(items)
+    assert counts.total == counts.scored + counts.failed + counts.unscored + counts.skipped == len(items)
+    groups = subsets_of(items)
+    assert sum(len(group) for subset, group in groups.items() if subset) == len(groups[""])
+    score = make_score(WER, "", items, scorer)
+    assert score.samples == counts.scored + counts.failed
+    assert score.pessimistic is not None
+    if score.value is not None:
+        assert 0 <= score.value <= 100
+        assert score.pessimistic >= score.value - 1e-9
+    if score.answered is not None:
+        assert score.value >= score.answered - 1e-9
+    if score.low is not None:
+        assert score.low <= score.value + 1e-9
+        assert score.value - 1e-9 <= score.high
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 5)), min_size=1), st.randoms())
+def test_order_does_not_matter(statistics, random):
+    shuffled = list(statistics)
+    random.shuffle(shuffled)
+    assert value_of(WER, shuffled) == pytest.approx(value_of(WER, statistics))
+
+
+def test_ratio_without_weight_is_no_number():
+    assert math.isnan(ratio([(1, 0)]))
+    assert value_of(WER, [(1, 0)]) is None
+    assert value_of(WER, []) is None
+    assert interval(WER, [(1, 0), (1, 0)]) == (None, None)
+    assert interval(WER, [(1, 2)]) == (None, None)
+
+
+def test_a_metric_may_combine_in_its_own_way():
+    largest = Metric("largest", unit="", scale=2, combine=max)
+    assert value_of(largest, [1, 5, 3]) == 10
+    low, high = interval(largest, [1, 5, 3])
+    assert (low, high) == (2, 10)
+    sample = Sample("a")
+    score = make_score(largest, "", [Outcome(sample, State.scored, {"largest": 4})], Words())
+    assert (score.value, score.scale) == (8, None)
