@@ -66,7 +66,8 @@ class Mixture:
     """The batch of every step.
 
     All ranks make the same plan, whatever their number, and each builds its own rows: ``rows`` of them make up the
-    batch of a step on any number of processes.
+    batch of a step on any number of processes. A loop that deals out whole numbered batches to its processes, as
+    ``train.loop`` does, needs no ranks here.
 
     Args:
         sources: at least one.
