@@ -15,6 +15,7 @@ and on the hub.
 
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from kimi_audio.weights import (
     INDEX,
     PICKLE,
     WEIGHTS,
+    holds_int8,
     read_json,
     read_shards,
     read_weights,
@@ -362,6 +364,42 @@ def save_model(
     save_weights(folder / SEMANTIC / WEIGHTS, semantic.state_dict(), int8=int8)
     write_json(folder / SEMANTIC / "config.json", semantic.config.to_dict())
 
+    _save_detokenizer(folder, dit, flow_config, vocoder, int8=int8)
+
+    marks = {
+        "kimia_media_begin": text_tokenizer.special.media_begin,
+        "kimia_media_end": text_tokenizer.special.media_end,
+    }
+    write_json(folder / "config.json", lm.config.to_dict() | marks)
+
+
+def save_with_detokenizer(folder: Path, base: Path, *, dit: DiT, flow_config: FlowConfig, vocoder: BigVGAN) -> None:
+    """Write a model folder that is ``base`` with another detokenizer; everything else is copied as it is.
+
+    The detokenizer is stored as that of ``base`` is: exactly, or small. ``config.json`` comes last, as in
+    ``save_model``, and the semantic tokenizer comes along.
+
+    Raises:
+        ValueError: both folders are the same, the folder holds another model in shards, or tensors are not finite.
+    """
+    if folder.resolve() == base.resolve():
+        raise ValueError(f"{folder} is the base model itself; write to another folder")
+    if (folder / INDEX).exists() and not (base / INDEX).exists():
+        raise ValueError(f"{folder} holds a model in shards; save to another folder")
+    config = folder / "config.json"
+    config.unlink(missing_ok=True)
+    semantic = find_semantic_tokenizer(base)
+    copied = {path: folder / path.relative_to(base) for pattern in _FILES for path in base.glob(pattern)}
+    copied |= {semantic / name: folder / SEMANTIC / name for name in ("config.json", WEIGHTS)}
+    for source, target in copied.items():
+        if target != config:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+    _save_detokenizer(folder, dit, flow_config, vocoder, int8=holds_int8(base / FLOW / WEIGHTS))
+    shutil.copyfile(base / "config.json", config)
+
+
+def _save_detokenizer(folder: Path, dit: DiT, flow_config: FlowConfig, vocoder: BigVGAN, *, int8: bool) -> None:
     flow = {SPEECH_MODEL + name: tensor for name, tensor in dit.state_dict().items()}
     save_weights(folder / FLOW / WEIGHTS, flow, int8=int8)
     write_yaml(folder / FLOW / "config.yaml", flow_config.to_dict())
@@ -372,9 +410,3 @@ def save_model(
     }
     save_weights(folder / VOCODER / WEIGHTS, generator)
     write_json(folder / VOCODER / "config.json", vocoder.config.to_dict())
-
-    marks = {
-        "kimia_media_begin": text_tokenizer.special.media_begin,
-        "kimia_media_end": text_tokenizer.special.media_end,
-    }
-    write_json(folder / "config.json", lm.config.to_dict() | marks)

@@ -127,6 +127,14 @@ def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
         raise ValueError(f"{path} is damaged: {error}") from None
 
 
+def holds_int8(path: Path) -> bool:
+    """Tell whether a safetensors file, if there is one, was written with ``int8``."""
+    if not path.exists():
+        return False
+    with safe_open(path, framework="pt") as tensors:
+        return any(name.endswith(SCALE_SUFFIX) for name in tensors.keys())  # noqa: SIM118 (no mapping)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Writing
 
