@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio import checkpoint
+from kimi_audio.adapters import load_adapter
 from kimi_audio.audio.io import AudioSource, decode_audio, load_audio
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.chat import ChatTemplate, Message, OutputType
@@ -79,6 +80,7 @@ class KimiAudio:
         device: by default CUDA where there is one, else the CPU.
         dtype: by default bfloat16 on CUDA and float32 on the CPU. The semantic tokenizer is always float32.
         semantic_tokenizer: folder of the semantic tokenizer, if it is neither in nor beside the model's folder.
+        adapter: folder of a LoRA adapter for the LLM, which is added to its weights.
 
     Raises:
         ValueError: there is no such model, or its files are incomplete or damaged.
@@ -95,6 +97,7 @@ class KimiAudio:
         device: str | torch.device | None = None,
         dtype: torch.dtype | None = None,
         semantic_tokenizer: str | os.PathLike[str] | None = None,
+        adapter: str | os.PathLike[str] | None = None,
     ) -> None:
         self.device = find_device(device)
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
@@ -108,6 +111,8 @@ class KimiAudio:
         self.semantic: SemanticTokenizer = checkpoint.load_semantic(semantic_folder, self.device)
         self.acoustic: AcousticEncoder = checkpoint.load_acoustic(folder, self.device, self.dtype)
         self.lm: AudioLM = checkpoint.load_lm(folder, self.device, self.dtype)
+        if adapter is not None:
+            self.lm = load_adapter(self.lm, adapter)
         self.template = ChatTemplate.of(self.lm.config, self.text_tokenizer, self.encode_audio)
         self.detokenizer = self._load_detokenizer() if load_detokenizer else None
 

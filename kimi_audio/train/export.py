@@ -1,0 +1,87 @@
+"""From a training run of the audio LLM to a model folder in the released layout, or to an adapter of peft."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kimi_audio.adapters import merged
+from kimi_audio.checkpoint import FLOW, SEMANTIC, VOCODER, WHISPER, find_model, find_semantic_tokenizer, load_lm
+from kimi_audio.lm.model import AudioLM
+from kimi_audio.train.loop import load_module_state
+from kimi_audio.train.lora import LoraOptions, add_lora, only_trained
+from kimi_audio.train.sft import RUN
+from kimi_audio.weights import INDEX, WEIGHTS, read_json, read_shards, save_weights
+
+_SETTINGS = ("*.json", "*.py", "tiktoken.model")  # beside the weights of the LLM; model cards tell about the base
+_NETWORKS = (WHISPER, FLOW, VOCODER, SEMANTIC)
+
+
+def export_model(run: Path, folder: Path, *, best: bool = False, int8: bool = False) -> None:
+    """Write the model of a run: its LLM, adapters merged, and copies of the other components of its base.
+
+    The weights are their average where the run has one. They keep the dtype of the base; small ones (int8) become
+    float32, unless ``int8`` is set.
+
+    Args:
+        run: folder of the run.
+        folder: to be made; ``config.json`` comes last, so a folder that was not finished is not taken for a model.
+        best: the weights with the best score instead of the newest ones.
+        int8: store matrices at 8 bits, for small models.
+
+    Raises:
+        ValueError: there is no such run or checkpoint, its base is gone, or ``folder`` is not empty.
+    """
+    facts, base = _facts(run, folder)
+    lm, wrapped = _trained(run, facts, base, best=best)
+    if wrapped is not None:
+        lm = merged(wrapped)
+    dtype = next(read_shards(base))[1].dtype
+    _copy(base, folder)
+    save_weights(folder / WEIGHTS, {name: t.to(dtype) for name, t in lm.state_dict().items()}, int8=int8)
+    shutil.copyfile(base / "config.json", folder / "config.json")
+
+
+def export_adapter(run: Path, folder: Path, *, best: bool = False) -> None:
+    """Write the adapter of a run in the format of peft; arguments and errors as for ``export_model``."""
+    facts, base = _facts(run, folder)
+    _, wrapped = _trained(run, facts, base, best=best)
+    if wrapped is None:
+        raise ValueError(f"{run} trained the weights themselves and has no adapter; export the model")
+    # Told not to look: whether embeddings were resized is a question to the hub.
+    wrapped.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def _facts(run: Path, folder: Path) -> tuple[dict[str, Any], Path]:
+    if not (run / RUN).exists():
+        raise ValueError(f"{run} holds no training run of the audio LLM: it has no {RUN}")
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty; give another folder")
+    facts = read_json(run / RUN)
+    return facts, find_model(facts["base"])
+
+
+def _trained(run: Path, facts: dict[str, Any], base: Path, *, best: bool) -> tuple[AudioLM, Any]:
+    """Return the LLM of a run and, if it has adapters, peft's view of it."""
+    lm = load_lm(base, dtype=torch.float32).requires_grad_(True)
+    if facts["lora"] is None:
+        load_module_state(run, lm, best=best)
+        return lm, None
+    # Adapters that were trained beside 4 bits are merged into the full weights.
+    wrapped = add_lora(lm, LoraOptions(**facts["lora"] | {"four_bit": False}))
+    with only_trained(lm):
+        load_module_state(run, lm, best=best)
+    return lm, wrapped
+
+
+def _copy(base: Path, folder: Path) -> None:
+    """Copy everything but the LLM and its config."""
+    semantic = find_semantic_tokenizer(base)
+    copied = {path: folder / path.name for pattern in _SETTINGS for path in base.glob(pattern)}
+    copied |= {path: folder / name / path.name for name in _NETWORKS for path in (base / name).glob("*")}
+    copied |= {path: folder / SEMANTIC / path.name for path in semantic.glob("*")}
+    for source, target in copied.items():
+        if source.is_file() and target.name != INDEX and target != folder / "config.json":
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)

@@ -1,0 +1,123 @@
+"""Fine-tuning of the audio LLM, from conversations to a model folder, on the miniature checkpoint."""
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from kimi_audio import KimiAudio
+from kimi_audio.checkpoint import load_lm
+from kimi_audio.data.conversations import ConversationFile
+from kimi_audio.lm.generate import GenerationOptions
+from kimi_audio.train.export import export_adapter, export_model
+from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.losses import lm_loss
+from kimi_audio.train.sft import FinetuneConfig, finetune
+from tests.train.conversations import write_conversations
+
+LOOP = LoopConfig(steps=3, peak_lr=1e-2, warmup_steps=1, bf16=False, checkpoint_every_steps=2, log_every_steps=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_conversations(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def config(reference: Path) -> FinetuneConfig:
+    return FinetuneConfig(
+        loop=replace(LOOP, best_score="dev_loss"),
+        base=str(reference / "checkpoint"),
+        row_positions=64,
+        held_out=0.5,
+        transcribed_samples=1,
+        evaluate_every_steps=2,
+    )
+
+
+def rows(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_run_learns_is_scored_and_becomes_a_model(config, data, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("kimi_audio.train.scores.MAX_TRANSCRIPT_TOKENS", 4)
+    run, model = tmp_path / "run", tmp_path / "model"
+    with caplog.at_level(logging.INFO):
+        finetune(config, [data], run)
+    assert "3 samples" in caplog.text
+    log = rows(run)
+    assert {"text", "audio", "loss", "lr"} <= set(log[0])
+    scored = log[-1]
+    tasks = {name.removeprefix("dev_") for name in scored if name.startswith("dev_")}
+    assert "loss" in tasks
+    assert any(name.endswith("_text") for name in tasks)
+    assert any(name.endswith("_audio") for name in tasks)
+
+    export_model(run, model)
+    trained, before = load_lm(model), load_lm(Path(config.base))
+    assert not torch.equal(trained.mimo_output.weight, before.mimo_output.weight)
+    assistant = KimiAudio.from_pretrained(model, device="cpu")
+    chat = ConversationFile(data)[2]
+    options = GenerationOptions(output_type="both", max_new_tokens=9)
+    answer = assistant.answer(chat.messages[:-1], options, seed=0)
+    assert answer.finish_reason in ("stop", "length")
+    untouched = Path("whisper-large-v3") / "model.safetensors"
+    assert (model / untouched).read_bytes() == (Path(config.base) / untouched).read_bytes()
+
+    best = tmp_path / "best"
+    export_model(run, best, best=True, int8=True)
+    load_lm(best)
+    with pytest.raises(ValueError, match="is not empty"):
+        export_model(run, model)
+    with pytest.raises(ValueError, match="has no adapter"):
+        export_adapter(run, tmp_path / "adapter")
+
+
+def test_training_lowers_the_loss(config, data, tmp_path):
+    config = replace(config, held_out=0, loop=replace(LOOP, steps=12, peak_lr=3e-3))
+    finetune(config, [data], tmp_path / "run")
+    log = rows(tmp_path / "run")
+    assert log[-1]["text"] + log[-1]["audio"] < 0.8 * (log[0]["text"] + log[0]["audio"])
+
+
+def test_a_killed_run_resumes_to_the_same_weights(config, data, tmp_path, monkeypatch):
+    config = replace(config, held_out=0, loop=LOOP)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finetune(config, [data], whole)
+    steps_left = iter(range(2))
+
+    def fails_in_the_third_step(*arguments):
+        if next(steps_left, None) is None:
+            raise MemoryError("killed")
+        return lm_loss(*arguments)
+
+    monkeypatch.setattr("kimi_audio.train.sft.lm_loss", fails_in_the_third_step)
+    with pytest.raises(MemoryError):
+        finetune(config, [data], killed)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="go on with --resume"):
+        finetune(config, [data], killed)
+    with pytest.raises(ValueError, match="begun with another loss"):
+        finetune(replace(config, loss="last"), [data], killed, resume=True)
+    finetune(config, [data], killed, resume=True)
+    states = [torch.load(run / "checkpoint.pt", weights_only=True)["module"] for run in (whole, killed)]
+    assert [row["step"] for row in rows(killed)] == [1, 2, 3]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+
+
+def test_from_scratch_starts_at_chance(config, data, tmp_path):
+    finetune(replace(config, from_scratch=True, held_out=0, loop=replace(LOOP, steps=1)), [data], tmp_path / "run")
+    (row,) = rows(tmp_path / "run")
+    assert row["text"] == pytest.approx(torch.tensor(969.0).log().item(), rel=0.05)  # of the vocabulary
+
+
+def test_nothing_is_left_behind_by_bad_data(config, tmp_path):
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"conversation": []}\n')
+    with pytest.raises(ValueError, match="no sample that can be learned"):
+        finetune(config, [bad], tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
