@@ -115,13 +115,14 @@ class Whole(nn.Module):
             self.reshard()  # pyright: ignore[reportCallIssue]
 
 
-def _want_gradient(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Let the inputs of a trained layer have gradients in every process.
+def _want_gradient(_layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Let the inputs of a layer have gradients in every process.
 
-    Whether they do can depend on the micro-batch, when what makes them is frozen but for the part that hears. A layer
-    shares its gradients as soon as its inputs have theirs, and processes have to share in the same order.
+    Whether they do can depend on the micro-batch, when what makes them is frozen but for the part that hears. In the
+    backward pass, processes have to gather and share in the same order: all of them go through all layers, frozen ones
+    as well.
     """
-    if not torch.is_grad_enabled() or not any(p.requires_grad for p in layer.parameters()):
+    if not torch.is_grad_enabled():
         return inputs
     return tuple(
         x.detach().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() and not x.requires_grad else x
