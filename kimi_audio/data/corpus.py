@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from rich.progress import Progress
@@ -24,6 +25,8 @@ SHARD = 3000  # utterances of one training split
 CHUNK = 64  # utterances per job: long enough that festival's start does not matter
 Speak = Callable[[Sequence[tuple[str, Delivery]]], list[tuple[np.ndarray, int]]]
 Pronounce = Callable[[str], str]
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -175,16 +178,20 @@ def _spoken(
     lines: list[Line], workers: int, speak: Speak, pronounce: Pronounce
 ) -> Iterator[tuple[Line, str, tuple[np.ndarray, int]]]:
     """Speak in chunks, ``workers`` of them at a time; the engines are processes, so threads are enough."""
-    chunks = [lines[start : start + CHUNK] for start in range(0, len(lines), CHUNK)]
 
-    def speak_chunk(chunk: list[Line]) -> list[tuple[Line, str, tuple[np.ndarray, int]]]:
+    def speak_chunk(chunk: Sequence[Line]) -> list[tuple[Line, str, tuple[np.ndarray, int]]]:
         spoken = speak([(line.text, line.delivery) for line in chunk])
         return [(line, pronounce(line.text), sound) for line, sound in zip(chunk, spoken, strict=True)]
 
-    waiting: deque[Future[list[tuple[Line, str, tuple[np.ndarray, int]]]]] = deque()
+    yield from in_order(lines, speak_chunk, workers)
+
+
+def in_order(items: Sequence[Given], job: Callable[[Sequence[Given]], list[Made]], workers: int) -> Iterator[Made]:
+    """Yield what ``job`` makes of the items, in their order, with ``workers`` chunks of them in work."""
+    waiting: deque[Future[list[Made]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for chunk in chunks:
-            waiting.append(pool.submit(speak_chunk, chunk))
+        for start in range(0, len(items), CHUNK):
+            waiting.append(pool.submit(job, items[start : start + CHUNK]))
             if len(waiting) > workers:  # no more ahead: all at once would hold the whole corpus in memory
                 yield from waiting.popleft().result()
         while waiting:

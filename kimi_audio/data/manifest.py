@@ -38,6 +38,8 @@ class Utterance:
     answer: str | None = None  # the reply, where the text is a question
     key: str | None = None  # of the question, see QAItem
     essential: str | None = None
+    language: str | None = None  # None is English
+    style: str | None = None  # None is neutral
 
     @property
     def duration_s(self) -> float:

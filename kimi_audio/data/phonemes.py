@@ -6,11 +6,23 @@ the sounds of every training text instead. Its names of phonemes are documented 
 
 import subprocess
 
+from kimi_audio.data.pinyin import TONES, pronounce_mandarin
+from kimi_audio.data.sounds import EVENTS
+from kimi_audio.data.soundscape import SCENES
+from kimi_audio.data.voices import Language
+
 CONSONANTS = ("b", "d", "D", "dZ", "f", "g", "h", "j", "k", "l", "m", "n", "N", "p", "r", "s", "S", "t", "T", "tS")
 CONSONANTS += ("v", "w", "z", "Z")
 VOWELS = ("0", "3", "3:", "@", "@L", "A:", "A@", "a", "aI", "aI@", "aU", "E", "e@", "eI", "I", "i", "i:", "i@", "O:")
 VOWELS += ("O@", "OI", "oU", "U", "U@", "u:", "V")
 PHONEMES = CONSONANTS + VOWELS
+# What Mandarin adds: its own consonants and vowels, and the tone behind every syllable.
+MANDARIN = ("S;", "s.", "tS;", "tS;h", "ts", "tsh", "ts.", "ts.h", "z.", "i.", "o-", "y", *TONES)
+# What else there is to hear. Encoders that learn phonemes alone would have no reason to keep these apart.
+SOUND_MARK = "#"
+SOUNDS = tuple(SOUND_MARK + name for name in (*EVENTS, *SCENES))
+STYLES = tuple(SOUND_MARK + name for name in ("happy", "sad", "angry", "fast", "slow"))
+HEARD = PHONEMES + MANDARIN + SOUNDS + STYLES
 # espeak-ng tells apart how a vowel came about and how a consonant joins its neighbours; other engines do neither.
 MERGED = {"@2": "@", "@-": "@", "a#": "@", "aa": "a", "I2": "I", "I#": "I", "O2": "O:", "o@": "O@", "i@3": "i@"}
 MERGED |= {"aI3": "aI@", "t2": "t", "t#": "t", "n-": "n", "r-": "r"}
@@ -35,3 +47,8 @@ def pronounce(text: str) -> str:
     if unknown:
         raise ValueError(f"espeak-ng speaks {text!r} with {' '.join(unknown)}, which PHONEMES lacks")
     return " ".join(merged)
+
+
+def pronounce_in(language: Language, text: str) -> str:
+    """Return the phonemes of a text in its language, separated by spaces."""
+    return pronounce_mandarin(text) if language == "cmn" else pronounce(text)

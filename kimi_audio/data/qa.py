@@ -2,9 +2,10 @@
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol, TypeVar
 
 from kimi_audio.data.facts import (
     CAPITALS,
@@ -21,6 +22,7 @@ from kimi_audio.data.facts import (
     SOUNDS,
     SPELLED,
 )
+from kimi_audio.data.scoring import mentions, names_only
 from kimi_audio.data.splits import is_reserved
 from kimi_audio.data.text import normalise, number_words
 
@@ -333,16 +335,29 @@ def find_item(key: str) -> QAItem:
 
 
 def take_questions(count: int, generator: random.Random, reserved: bool) -> list[QAItem]:
-    """Draw ``count`` questions of one side, every kind equally often where it has enough; then shuffled.
+    """Draw ``count`` questions of one side, see ``deal``."""
+    return deal(side(reserved), count, generator)
 
-    A question comes again (for another voice) only after all of its kind had their turn.
+
+class _OfKind(Protocol):
+    @property
+    def kind(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=_OfKind)
+
+
+def deal(items: Sequence[Item], count: int, generator: random.Random) -> list[Item]:
+    """Draw ``count`` items, every kind equally often where it has enough; then shuffled.
+
+    An item comes again (for another voice) only after all of its kind had their turn.
     """
-    by_kind: dict[str, list[QAItem]] = {}
-    for item in side(reserved):
+    by_kind: dict[str, list[Item]] = {}
+    for item in items:
         by_kind.setdefault(item.kind, []).append(item)
     # The square root keeps the few small kinds from being repeated too often and the large ones from ruling.
-    weights = [len(items) ** 0.5 for items in by_kind.values()]
-    decks: dict[str, list[QAItem]] = {kind: [] for kind in by_kind}
+    weights = [len(group) ** 0.5 for group in by_kind.values()]
+    decks: dict[str, list[Item]] = {kind: [] for kind in by_kind}
     taken = []
     for kind in generator.choices(list(by_kind), weights, k=count):
         if not decks[kind]:
@@ -361,12 +376,12 @@ def is_right(item: QAItem, reply_text: str) -> bool:
     if item.kind == "spell":
         return " ".join(word for word in reply if len(word) == 1) == item.essential
     if item.kind == "count":
-        return " ".join(_mentions(reply, _NUMBERS)) == item.essential
+        return " ".join(mentions(reply, _NUMBERS)) == item.essential
     if item.kind == "small-talk":
-        return item.essential in _mentions(reply, _candidates(item.kind))
-    mentioned = _mentions(reply, _candidates(item.kind))
-    asked = set(_mentions(normalise(item.question).split(), _candidates(item.kind)))
-    return bool(mentioned) and mentioned[-1] == item.essential and set(mentioned) <= asked | {item.essential}
+        return item.essential in mentions(reply, _candidates(item.kind))
+    mentioned = mentions(reply, _candidates(item.kind))
+    asked = set(mentions(normalise(item.question).split(), _candidates(item.kind)))
+    return names_only(mentioned, item.essential, asked)
 
 
 _NUMBERS = frozenset(number_words(n) for n in range(401))
@@ -376,24 +391,3 @@ _NUMBERS = frozenset(number_words(n) for n in range(401))
 def _candidates(kind: str) -> frozenset[str]:
     answers = frozenset(item.essential for item in all_items() if item.kind == kind)
     return answers | _NUMBERS if answers & _NUMBERS else answers
-
-
-def _mentions(words: list[str], candidates: frozenset[str]) -> list[str]:
-    """Find the candidates in order, the longest first where one begins another (``twenty``, ``twenty one``)."""
-    longest = _longest(candidates)
-    found, start = [], 0
-    while start < len(words):
-        for length in range(longest, 0, -1):
-            phrase = " ".join(words[start : start + length])
-            if phrase in candidates:
-                found.append(phrase)
-                start += length
-                break
-        else:
-            start += 1
-    return found
-
-
-@cache
-def _longest(candidates: frozenset[str]) -> int:
-    return max(len(candidate.split()) for candidate in candidates)

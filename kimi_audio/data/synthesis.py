@@ -4,15 +4,20 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 import soundfile
 import soxr
 
+from kimi_audio.data.colours import colour
+from kimi_audio.data.pinyin import to_engine
 from kimi_audio.data.voices import Delivery, Voice
 
 ESPEAK_WORDS_PER_MINUTE = 165
 ESPEAK_PITCH = 50  # of 0 to 99
+FLITE_PITCH_STD_HZ = 18.0
+FESTIVAL_PITCH_STD_HZ = 14.0
 LEVEL_DB = -23.0  # root mean square of the whole utterance, relative to full scale
 PEAK = 0.95
 SILENCE_DB = -40.0  # below the loudest frame
@@ -43,13 +48,17 @@ def synthesise_all(requests: Sequence[tuple[str, Delivery]]) -> list[tuple[np.nd
             elif delivery.voice.engine == "flite":
                 _run(_flite_command(text, delivery, path))
             else:
-                _run(_espeak_command(delivery, path), text)
+                _run(_espeak_command(delivery, path), _espeak_text(text, delivery))
         if script:
             _run(["festival", "--pipe"], "\n".join(script))
         return [
-            (finish(_read(path, request), request[1].voice.rate_hz), request[1].voice.rate_hz)
+            (_finished(_read(path, request), request[1]), request[1].voice.rate_hz)
             for path, request in zip(paths, requests, strict=True)
         ]
+
+
+def _finished(samples: np.ndarray, delivery: Delivery) -> np.ndarray:
+    return colour(finish(samples, delivery.voice.rate_hz), delivery.voice.rate_hz, delivery.colour)
 
 
 def _run(command: list[str], text: str = "") -> None:
@@ -79,13 +88,36 @@ def _flite_command(text: str, delivery: Delivery, path: Path) -> list[str]:
         command += ["--setf", f"duration_stretch={1 / delivery.rate:.3f}"]
     if delivery.pitch != 1:
         command += ["--setf", f"int_f0_target_mean={delivery.voice.natural_pitch_hz * delivery.pitch:.1f}"]
+    if delivery.variation != 1:
+        command += ["--setf", f"int_f0_target_stddev={FLITE_PITCH_STD_HZ * delivery.variation:.1f}"]
     return [*command, "-t", text, "-o", str(path)]
 
 
 def _espeak_command(delivery: Delivery, path: Path) -> list[str]:
     rate = round(ESPEAK_WORDS_PER_MINUTE * delivery.rate)
     pitch = min(99, round(ESPEAK_PITCH * delivery.pitch))
-    return ["espeak-ng", "-v", delivery.voice.argument, "-s", str(rate), "-p", str(pitch), "-w", str(path), "--stdin"]
+    command = [
+        "espeak-ng",
+        "-v",
+        delivery.voice.argument,
+        "-s",
+        str(rate),
+        "-p",
+        str(pitch),
+        "-w",
+        str(path),
+        "--stdin",
+    ]
+    return command if delivery.variation == 1 else [*command, "-m"]
+
+
+def _espeak_text(text: str, delivery: Delivery) -> str:
+    if delivery.voice.language == "cmn":
+        text = to_engine(text)
+    if delivery.variation == 1:
+        return text
+    # Only markup can change how much the pitch moves.
+    return f'<prosody range="{round(100 * delivery.variation)}%">{escape(text)}</prosody>'
 
 
 def _festival_command(text: str, delivery: Delivery, path: Path) -> str:
@@ -97,7 +129,7 @@ def _festival_command(text: str, delivery: Delivery, path: Path) -> str:
         prosody = (
             f"(Parameter.set 'Duration_Stretch {1 / delivery.rate:.3f}) "
             f"(set! int_lr_params '((target_f0_mean {voice.natural_pitch_hz * delivery.pitch:.1f}) "
-            f"(target_f0_std 14) (model_f0_mean 170) (model_f0_std 34)))"
+            f"(target_f0_std {FESTIVAL_PITCH_STD_HZ * delivery.variation:g}) (model_f0_mean 170) (model_f0_std 34)))"
         )
     return f'(voice_{voice.argument}) {prosody} (utt.save.wave (utt.synth (Utterance Text "{quoted}")) "{path}" \'riff)'
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Engine = Literal["flite", "festival", "espeak-ng"]
+Language = Literal["en", "cmn"]
+Colour = Literal["plain", "bright", "soft", "strained", "whispered"]  # see colours.py
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,18 @@ class Voice:
     rates: tuple[float, float] = (0.8, 1.25)
     pitches: tuple[float, float] = (0.85, 1.18)
     reserved: bool = False  # for evaluation only
+    language: Language = "en"
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A voice with the rate and pitch of one utterance."""
+    """A voice with the rate and pitch of one utterance, how much its pitch moves, and what is done to its sound."""
 
     voice: Voice
     rate: float = 1.0
     pitch: float = 1.0
+    variation: float = 1.0
+    colour: Colour = "plain"
 
 
 FIXED_PITCH = (1.0, 1.0)  # the voice ignores the engine's pitch setting
@@ -73,9 +78,30 @@ VOICES: tuple[Voice, ...] = (
     _espeak("en+m6", reserved=True),
     _espeak("en-us+klatt4", reserved=True),
 )
+# The plain "cmn" voice of espeak-ng 1.51 falls back to English letters; this one reads pinyin with tone digits.
+_MANDARIN_SEEN = "m1 m2 m3 m5 m7 f1 f2 f3 f5 Andrea Alex Annie steph linda edward travis david norbert belinda Alicia"
+_MANDARIN_RESERVED = "f4 m6 Michael"
+
+
+def _mandarin(variant: str, reserved: bool = False) -> Voice:
+    return Voice(
+        f"mandarin-{variant}",
+        "espeak-ng",
+        f"cmn-latn-pinyin+{variant}",
+        22_050,
+        rates=(1.0, 1.5),  # espeak-ng speaks single syllables slowly
+        pitches=(0.7, 1.35),
+        reserved=reserved,
+        language="cmn",
+    )
+
+
+MANDARIN_SEEN = tuple(_mandarin(variant) for variant in _MANDARIN_SEEN.split())
+MANDARIN_RESERVED = tuple(_mandarin(variant, reserved=True) for variant in _MANDARIN_RESERVED.split())
 SEEN = tuple(voice for voice in VOICES if not voice.reserved)
 RESERVED = tuple(voice for voice in VOICES if voice.reserved)
 ASSISTANT = Delivery(VOICES[0])  # the voice of the spoken replies: the clearest recorded speaker
+MANDARIN_ASSISTANT = Delivery(MANDARIN_SEEN[6], 1.15)  # its replies in Mandarin
 
 ENGINE_SHARES: dict[str, float] = {"espeak-ng": 0.6, "flite": 0.3, "festival": 0.1}
 
