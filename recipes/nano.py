@@ -120,9 +120,9 @@ GENTLE = Augmentation(
 VOCODER_LOOP = LoopConfig(
     steps=1000, peak_lr=1.5e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, checkpoint_every_steps=100
 )
-LM_LOOP = LoopConfig(steps=3400, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=100, muon=True)
+LM_LOOP = LoopConfig(steps=2800, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=100, muon=True)
 FLOW_LOOP = LoopConfig(
-    steps=3000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, weight_decay=0.0, checkpoint_every_steps=100, muon=True
+    steps=2800, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, weight_decay=0.0, checkpoint_every_steps=100, muon=True
 )
 SEMANTIC_LOOP = LoopConfig(
     steps=1700, peak_lr=1.2e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=100, muon=True
