@@ -39,7 +39,7 @@ def command(group: typer.Typer = app) -> Callable[[Function], Function]:
             except KeyboardInterrupt:
                 err.print("\ninterrupted")
                 raise typer.Exit(130) from None
-            except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
                 print_error(error)
                 raise typer.Exit(1) from None
 
