@@ -37,7 +37,7 @@ from kimi_audio.train.budget import Budget, training_budget
 from kimi_audio.train.loop import LoopConfig, train
 from kimi_audio.train.lora import FOUR_BIT_BYTES, LoraOptions, add_lora, only_trained
 from kimi_audio.train.losses import lm_loss
-from kimi_audio.train.parallel import joined, rank, world_size
+from kimi_audio.train.parallel import exchange, joined, rank, world_size
 from kimi_audio.train.scores import HeldOutScores
 from kimi_audio.weights import read_json, write_json
 
@@ -124,6 +124,7 @@ def finetune(
             loss = lm_loss(lm, batch)
             return {"text": loss.text.mean, "audio": loss.audio.mean}
 
+        exchange(None)  # every process has looked into the folder before one writes
         if rank() == 0:
             write_json(folder / RUN, facts)
         loop = config.loop if scores is not None else replace(config.loop, best_score=None)
