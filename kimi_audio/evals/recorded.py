@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kimi_audio.evals.cache import digest_of
-from kimi_audio.evals.engines import Reply
+from kimi_audio.evals.engines import Reply, one_line
 from kimi_audio.evals.store import read_rows
 from kimi_audio.evals.types import Options, Prediction, Sample
 
@@ -31,13 +31,11 @@ class Recorded:
             self._add(file, number, row)
 
     def _add(self, file: Path, number: int, row: dict[str, Any]) -> None:
-        if "id" not in row or not isinstance(row.get("text"), str):
-            logger.warning("%s, row %d has no id or no text and does not count", file, number)
+        try:
+            id_, prediction = str(row["id"]), _prediction(file, row)
+        except (KeyError, TypeError, ValueError) as error:
+            logger.warning("%s, row %d does not count: %s", file, number, one_line(error))
             return
-        speech = file.parent / row["speech"] if row.get("speech") else None
-        names = ("total_s", "first_text_s", "first_sound_s", "error")
-        rest = {name: row[name] for name in names if row.get(name) is not None}
-        prediction, id_ = Prediction(row["text"], speech, **rest), str(row["id"])
         if self._answers.setdefault(id_, prediction) != prediction:
             self._answers[id_] = Prediction(error="the file has different predictions for it")
 
@@ -50,3 +48,14 @@ class Recorded:
     def unused(self, asked: Iterable[str]) -> list[str]:
         """Return the ids of the file that are not among those that were asked for."""
         return sorted(set(self._answers) - set(asked))
+
+
+def _prediction(file: Path, row: dict[str, Any]) -> Prediction:
+    """Return the prediction of a row; KeyError, TypeError or ValueError if it holds none."""
+    if not isinstance(row["text"], str):
+        raise TypeError("its text is no string")
+    speech = file.parent / row["speech"] if row.get("speech") else None
+    times_s = {
+        name: float(row[name]) for name in ("total_s", "first_text_s", "first_sound_s") if row.get(name) is not None
+    }
+    return Prediction(row["text"], speech, **times_s, error=str(row.get("error") or ""))

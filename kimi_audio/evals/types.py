@@ -176,7 +176,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Data in its public format, in a folder of its name below the root of all data."""
+    """Data in its public format, in a folder of its name below the root of all data.
+
+    ``load`` is best at naming files: all samples of a task are held in memory.
+    """
 
     name: str
     load: Callable[[Path], Iterable[Sample]]  # from its folder; ValueError or OSError: it is missing, and what to do

@@ -163,11 +163,23 @@ def test_published_numbers_and_averages_stand_beside_ours(run, monkeypatch):
     average = Average("mean", {"librispeech/test-clean": 0.5, "librispeech//right": 0.5}, "us")
     monkeypatch.setattr(tables, "all_suites", lambda: {"s": Suite("s", ("librispeech",), (average,))})
     markdown = tables.to_markdown(results)
-    assert "Kimi-Audio 1.28" in markdown
+    (beside,) = [line for line in markdown.splitlines() if "Kimi-Audio 1.28" in line]
+    assert "| test-clean | wer |" in beside  # the metric to look at
     assert "Kimi-Audio technical report, Table 4" in markdown
     (row,) = tables.average_rows(results)
     scores = {(score.subset, score.metric): score.value for score in results[0].scores}
     assert row.value == pytest.approx((scores["test-clean", "wer"] + scores["", "right"]) / 2)
+
+
+def test_published_numbers_stand_beside_the_metric_they_were_measured_in(run):
+    (entry,) = tables.collect(run)
+    scores = tuple(
+        replace(score, subset="test-clean", metric="evalkit-wer" if score.metric == "right" else score.metric)
+        for score in entry.result.scores
+        if score.subset == "x"
+    )
+    rows = tables.score_rows([replace(entry.result, task="librispeech", scores=scores)])
+    assert [(row.score.metric, row.published is not None) for row in rows] == [("wer", False), ("evalkit-wer", True)]
 
 
 def test_a_task_that_could_not_run_is_in_the_report(tmp_path):

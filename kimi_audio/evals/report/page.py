@@ -4,7 +4,6 @@ import base64
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +12,7 @@ from kimi_audio.evals.metrics.libraries import eval_extra
 from kimi_audio.evals.report import tables
 from kimi_audio.evals.report.comparison import Difference, Pair, changes, value_of_sample
 from kimi_audio.evals.report.plots import plot_histogram, plot_scores, plot_times
-from kimi_audio.evals.report.tables import Entry, average_rows, score_rows
+from kimi_audio.evals.report.tables import Entry, ScoreRow, average_rows, score_rows
 from kimi_audio.evals.store import Answered, Asked, Outcome, State
 from kimi_audio.evals.types import POLICY
 
@@ -95,15 +94,16 @@ def results_page(entries: Sequence[Entry], path: Path) -> str:
     player = Player(path)
     results = [entry.result for entry in entries]
     rows = score_rows(results)
-    groups = groupby(
-        (row for row in rows if row.score.metric == row.result.scores[0].metric), lambda row: row.result.task
-    )
+    plotted: dict[str, list[ScoreRow]] = {}
+    for row in rows:
+        if row.published or row.score.metric == row.result.scores[0].metric:
+            plotted.setdefault(f"{row.result.task}: {row.score.metric}", []).append(row)
     return _render(
         "report.html",
         rows=rows,
         errors=[result for result in results if result.error],
         averages=average_rows(results),
-        plots={task: plot_scores(list(group)) for task, group in groups},
+        plots={title: plot_scores(group) for title, group in plotted.items()},
         sections=[_section(entry, player) for entry in entries if not entry.result.error],
         sources=sorted({row.published.source for row in rows if row.published}),
     )

@@ -17,23 +17,25 @@ STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "kimi-audio", "
 
 def plot_scores(rows: Sequence[ScoreRow]) -> str:
     """Return measured scores with their intervals and published ones, one line per subset and model."""
-    points: list[tuple[str, float, float, float, str]] = []
-    for row in rows:
-        score = row.score
-        if score.value is None:
-            continue
-        subset = score.subset or "all"
-        low, high = (score.value if end is None else end for end in (score.low, score.high))
-        points.append((f"{subset}: {row.result.model}", score.value, low, high, BLUE))
-        for model, value in (row.published.values if row.published else {}).items():
-            points.append((f"{subset}: {model}, published", value, value, value, GREY))
+    points: dict[str, tuple[float, float, float, str]] = {}
+    for subset in dict.fromkeys(row.score.subset for row in rows):
+        fitting = [row for row in rows if row.score.subset == subset]
+        for row in fitting:
+            value, low, high = row.score.value, row.score.low, row.score.high
+            if value is not None:
+                speech = ", with speech" if row.result.recipe.output == "both" else ""
+                ends = (value if low is None else low, value if high is None else high)
+                points[f"{subset or 'all'}: {row.result.model}{speech}"] = (value, *ends, BLUE)
+        for row in fitting:
+            for model, value in (row.published.values if row.published else {}).items():
+                points[f"{subset or 'all'}: {model}, published"] = (value, value, value, GREY)
     if not points:
         return ""
     with _axes(6.4, 0.6 + 0.24 * len(points)) as (axes, finish):
-        for place, (_, value, low, high, colour) in enumerate(points):
+        for place, (value, low, high, colour) in enumerate(points.values()):
             axes.plot([low, high], [place, place], color=colour, linewidth=2, alpha=0.5)
             axes.plot([value], [place], "o", color=colour, markersize=5)
-        axes.set_yticks(range(len(points)), [label for label, *_ in points])
+        axes.set_yticks(range(len(points)), list(points))
         axes.invert_yaxis()
         axes.set_xlabel(f"{rows[0].score.metric}, {rows[0].score.unit}")
         axes.grid(axis="x", alpha=0.3)

@@ -67,13 +67,17 @@ def collect(folder: Path) -> list[Entry]:
 
 
 def score_rows(results: Iterable[Result]) -> list[ScoreRow]:
-    """Return all scores. What was published stands beside the metric to look at."""
-    return [
-        ScoreRow(result, score, find_published(result.task, score.subset) if score.metric == headline else None)
-        for result in results
-        for headline in [result.scores[0].metric if result.scores else ""]
-        for score in result.scores
-    ]
+    """Return all scores, with what was published beside the metric that it was measured in."""
+    return [ScoreRow(result, score, _published(result, score)) for result in results for score in result.scores]
+
+
+def _published(result: Result, score: Score) -> Published | None:
+    """Return the published numbers of a metric; of the one to look at, if there is none of the published name."""
+    row = find_published(result.task, score.subset)
+    if row is None:
+        return None
+    names = [item.metric for item in result.scores]
+    return row if score.metric == (row.metric if row.metric in names else names[0]) else None
 
 
 def average_rows(results: Sequence[Result]) -> list[AverageRow]:
