@@ -1,0 +1,195 @@
+"""The commands that prepare, train and export, on the miniature checkpoint: the example of docs/FINETUNING.md."""
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from kimi_audio import GenerationOptions, KimiAudio, Message, cli
+from kimi_audio.cli.recipes import find_recipe, with_changes
+from kimi_audio.train.sft import FinetuneConfig
+from tests.train.conversations import write_conversations
+
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "FINETUNING.md").read_text("utf-8")
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def result_of(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def assert_one_line_error(result: Result, text: str) -> None:
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert text in line
+
+
+@pytest.fixture
+def base(reference: Path) -> Path:
+    return reference / "checkpoint"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The example of the document
+
+
+def test_the_lines_of_the_document_are_valid(base, tmp_path):
+    write_conversations(tmp_path)
+    (lines,) = re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL)
+    file = tmp_path / "document.jsonl"
+    file.write_text(lines)
+    checked = result_of(run("prepare", "validate", file, "--model", base, "--json"))
+    assert checked["valid"] == checked["lines"] == 3
+    assert checked["learned_audio_tokens"] > 0
+
+
+def test_the_commands_of_the_document_exist():
+    commands = re.findall(r"^kimi-audio (.*)$", DOCUMENT, re.MULTILINE)
+    assert len(commands) >= 6
+    for command in commands:
+        words = command.split()
+        name = words[:2] if words[0] == "prepare" else words[:1]
+        shown = run(*name, "--help")
+        assert shown.exit_code == 0, command
+        for option in (word for word in words if word.startswith("--")):
+            assert option in shown.stdout, command
+    for recipe in re.findall(r"`(\w+)`(?=[,|\w` ]*\|)", DOCUMENT[DOCUMENT.index("| recipe") :]):
+        assert isinstance(find_recipe(recipe)(), FinetuneConfig)
+
+
+def test_from_conversations_to_a_model_that_speaks(base, tmp_path):
+    data, folder, model = write_conversations(tmp_path / "data"), tmp_path / "run", tmp_path / "model"
+    assert result_of(run("prepare", "validate", data, "--model", base, "--json"))["skipped"] == 0
+    encoded = result_of(run("prepare", "tokens", data, "--model", base, "--json"))
+    assert encoded["encoded"] == 5
+    assert Path(encoded["tokens"]) == tmp_path / "data" / "talk.tokens"
+    command = ["train", "speech_to_speech", "--data", data, "--out", folder]
+    for change in (f"base={base}", "loop.steps=2", "loop.bf16=false", "row_positions=64", "held_out=0.3"):
+        command += ["--set", change]
+    needed = result_of(run(*command, "--dry-run", "--json"))
+    assert needed["tokens_per_step"] == 64
+    assert not folder.exists()
+    done = run(*command)
+    assert done.exit_code == 0, done.output
+    assert_one_line_error(run(*command), "go on with --resume")
+    assert result_of(run("export", folder, "--out", model, "--best", "--json"))["model"] == str(model)
+
+    assistant = KimiAudio.from_pretrained(model, device="cpu")
+    history = [
+        Message("user", "audio", tmp_path / "data" / "heard-1.wav"),
+        Message("assistant", "audio-text", (tmp_path / "data" / "reply-0.wav", "hello")),
+        Message("user", "audio", tmp_path / "data" / "heard-2.wav"),
+    ]
+    answer = assistant.answer(history, GenerationOptions(output_type="both", max_new_tokens=12), seed=0)
+    assert answer.audio is not None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Errors
+
+
+def test_bad_lines_are_shown_with_their_reasons(base, tmp_path):
+    data = write_conversations(tmp_path)
+    data.write_text('{"conversation": []}\nno json\n' + data.read_text())
+    shown = run("prepare", "validate", data, "--model", base)
+    assert shown.exit_code == 1
+    assert "line 1: there is no assistant turn to learn" in shown.stdout
+    assert "line 2: the line is not JSON" in shown.stdout
+    assert "6 of 8 lines can be learned" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepare", "validate", "missing.jsonl"], "there is no file missing.jsonl"),
+        (["prepare", "tokens", "missing.jsonl"], "there is no file missing.jsonl"),
+        (["train", "sft", "--data", "missing.jsonl", "--out", "run"], "there is no file missing.jsonl"),
+        (["train", "sfd", "--data", __file__, "--out", "run"], "there is no recipe 'sfd'; there are sft, lora"),
+        (["train", "a.py:sft", "--data", __file__, "--out", "run"], "there is no file a.py"),
+        (["train", "sft", "--data", __file__, "--out", "run", "--set", "loop.step=1"], "there is no field loop.step"),
+        (["export", "missing", "--out", "model"], "missing holds no training run"),
+    ],
+)
+def test_errors_that_need_no_model(arguments, message):
+    assert_one_line_error(run(*arguments), message)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Recipes and changes
+
+
+@dataclass(frozen=True)
+class Part:
+    size: int = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    part: Part = Part()
+    extra: Part | None = None
+    rate: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.98)
+    names: tuple[str, ...] = ()
+    choice: Literal["all", "last"] = "all"
+    limit: int | None = 3
+    shares: dict[str, float] = field(default_factory=dict)
+    switch: bool = False
+    title: str = ""
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "value"),
+    [
+        ("rate=1", "rate", 1.0),
+        ("rate=2e-5", "rate", 2e-5),
+        ("part.size=4", "part", Part(4)),
+        ("extra.size=4", "extra", Part(4)),
+        ("extra=null", "extra", None),
+        ("betas=[0.5, 1]", "betas", (0.5, 1.0)),
+        ('names=["a", "b"]', "names", ("a", "b")),
+        ("choice=last", "choice", "last"),
+        ("limit=none", "limit", ValueError),
+        ("limit=None", "limit", None),
+        ("switch=true", "switch", True),
+        ("switch=1", "switch", ValueError),
+        ("title=17", "title", "17"),
+        ("title=a=b", "title", "a=b"),
+        ("part.size=1.5", "part", ValueError),
+        ("choice=first", "choice", ValueError),
+        ("betas=[1]", "betas", ValueError),
+        ("rate.x=1", "rate", ValueError),
+        ("rates=1", "rate", ValueError),
+        ("rate", "rate", ValueError),
+    ],
+)
+def test_changes_of_fields(change, name, value):
+    if value is ValueError:
+        with pytest.raises(ValueError, match=r"must be|there is no field|no fields of its own|write it as name=value"):
+            with_changes(Settings(), [change])
+    else:
+        assert getattr(with_changes(Settings(), [change]), name) == value
+
+
+def test_values_of_mappings():
+    assert dict(with_changes(find_recipe("sft")(), ['loop.frozen={"model.": 1}']).loop.frozen) == {"model.": 1.0}
+    with pytest.raises(ValueError, match=r"loop\.frozen must be"):
+        with_changes(find_recipe("sft")(), ['loop.frozen={"model.": "long"}'])
+
+
+def test_a_recipe_of_a_file(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import recipes.finetune\n\ndef quiet():\n    return recipes.finetune.tts()\n")
+    assert find_recipe(f"{file}:quiet")() == find_recipe("tts")()
+    with pytest.raises(ValueError, match=r"there is no recipe .*; there are quiet"):
+        find_recipe(f"{file}:loud")
