@@ -55,7 +55,8 @@ def _prediction(file: Path, row: dict[str, Any]) -> Prediction:
     if not isinstance(row["text"], str):
         raise TypeError("its text is no string")
     speech = file.parent / row["speech"] if row.get("speech") else None
-    times_s = {
-        name: float(row[name]) for name in ("total_s", "first_text_s", "first_sound_s") if row.get(name) is not None
-    }
-    return Prediction(row["text"], speech, **times_s, error=str(row.get("error") or ""))
+    total_s, first_text_s, first_sound_s = (
+        None if row.get(name) is None else float(row[name]) for name in ("total_s", "first_text_s", "first_sound_s")
+    )
+    error = str(row.get("error") or "")
+    return Prediction(row["text"], speech, total_s, first_text_s, first_sound_s, error=error)
