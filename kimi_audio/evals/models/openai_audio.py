@@ -1,0 +1,355 @@
+"""Endpoints of the OpenAI type that take sound: GPT-4o-audio, any other, and the server of this package.
+
+    openai:gpt-4o-audio                         a preset; PRESETS has all
+    openai:kimi-audio@http://localhost:8000/v1  a preset, or the name of a model, at another address; no key is sent
+    openai:endpoint.yaml                        a file with the fields of ``Endpoint``
+
+The protocol is chat completions with ``input_audio``, streamed where the endpoint can, so that the first text and the
+first sound are timed. The key is read from a named environment variable when a request is made and kept nowhere.
+"""
+
+import base64
+import binascii
+import io
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields, replace
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import yaml
+
+from kimi_audio.audio.io import Samples, decode_audio
+from kimi_audio.evals.engines import one_line
+from kimi_audio.evals.models.common import check_decoding
+from kimi_audio.evals.types import Clip, Options, Prediction, Sample
+
+FAMILY = "openai-audio"
+PCM_RATE_HZ = 24000  # of streamed sound
+DECODING = {
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "presence_penalty",
+    "frequency_penalty",
+    "stop",
+}
+PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # may be different next time
+MAX_WAIT_S = 60.0
+MAX_REASON = 300  # characters of an endpoint's complaint that are kept
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where and how to ask."""
+
+    model: str
+    url: str = "https://api.openai.com/v1"  # up to /chat/completions
+    family: str = FAMILY  # whose recipes it takes
+    revision: str = "not stated"  # of the weights behind it; if they change and this does not, old answers are reused
+    key_variable: str = ""  # environment variable with the key; "" sends none
+    voice: str = "alloy"
+    decoding: Sequence[str] = ()  # options that it takes besides the usual ones
+    stream: bool = True
+    parallel: int = 4  # requests of a batch at the same time
+    timeout_s: float = 120.0  # of one attempt
+    attempts: int = 5
+    backoff_s: float = 1.0  # before the second attempt; doubles after each, unless the endpoint says how long to wait
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("https://", "http://")):
+            raise ValueError(f"{self.url!r} is not the address of an endpoint: it starts with https:// or http://")
+        if self.parallel < 1 or self.attempts < 1 or self.timeout_s <= 0 or self.backoff_s < 0:
+            raise ValueError("parallel and attempts must be at least 1, timeout_s positive, backoff_s not negative")
+
+
+def _gpt(model: str, revision: str) -> Endpoint:
+    return Endpoint(f"{model}-{revision}", revision=revision, key_variable="OPENAI_API_KEY")
+
+
+PRESETS = {
+    "gpt-4o-audio": _gpt("gpt-4o-audio-preview", "2024-12-17"),
+    "gpt-4o-mini-audio": _gpt("gpt-4o-mini-audio-preview", "2024-12-17"),
+    "kimi-audio": Endpoint(
+        "kimi-audio",
+        url="http://localhost:8000/v1",
+        family="kimi-audio",
+        decoding=(
+            *(
+                f"{row}_{name}"
+                for row in ("text", "audio")
+                for name in ("temperature", "top_k", "repetition_penalty", "repetition_window_size")
+            ),
+            "max_new_tokens",
+        ),
+    ),
+}
+
+
+def load(name: str, device: str | None) -> "OpenAIAudio":
+    """Return the adapter of a preset, of MODEL@URL or of an endpoint file; nothing is sent yet.
+
+    Raises:
+        ValueError: the name is none of these, or the file has unknown fields.
+    """
+    del device  # the endpoint knows its own
+    preset, at, url = name.partition("@")
+    if name.endswith((".yaml", ".yml")):
+        return OpenAIAudio(Path(name).stem, read_endpoint(Path(name)))
+    if at:  # the key of one host is not for another
+        return OpenAIAudio(preset, replace(PRESETS.get(preset, Endpoint(preset)), url=url, key_variable=""))
+    if preset in PRESETS:
+        return OpenAIAudio(preset, PRESETS[preset])
+    raise ValueError(f"{name!r} is none of {', '.join(PRESETS)}; give MODEL@URL or a file that describes an endpoint")
+
+
+def read_endpoint(path: Path) -> Endpoint:
+    """Read an endpoint file, YAML with the fields of ``Endpoint``.
+
+    Raises:
+        ValueError: it cannot be read, is no YAML, or has wrong fields.
+    """
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} cannot be read: {one_line(error)}") from None
+    known = {item.name for item in fields(Endpoint)}
+    if not isinstance(values, dict) or "model" not in values:
+        raise ValueError(f"{path} does not describe an endpoint: it needs 'model: NAME'")
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{path}: unknown field {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    return Endpoint(**values)
+
+
+class EndpointError(RuntimeError):
+    """The endpoint refused, or its answer makes no sense; asking again would not help."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect would take key and question to another host."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+@dataclass
+class OpenAIAudio:
+    """An endpoint under the contract of evaluations."""
+
+    name: str
+    endpoint: Endpoint
+    sleep: Callable[[float], None] = time.sleep
+
+    def __post_init__(self) -> None:
+        self.family = self.endpoint.family
+        self.revision = f"{self.endpoint.model} {self.endpoint.revision}"
+
+    def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
+        """Answer a batch, some samples of it at the same time; what befalls a sample is in its prediction."""
+        check_decoding(self.name, options, DECODING.union(self.endpoint.decoding))
+        pool = ThreadPoolExecutor(self.endpoint.parallel)
+        try:
+            return list(pool.map(lambda sample: self._answer(sample, options), samples))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C, no request is begun
+
+    def _answer(self, sample: Sample, options: Options) -> Prediction:
+        key = ""
+        try:
+            key = self._key()
+            return self._ask(request_body(self.endpoint, sample, options), key)
+        except (EndpointError, ValueError, OSError) as error:
+            reason = one_line(error)  # some endpoints repeat the key
+            return Prediction(error=(reason.replace(key, "***") if key else reason)[:MAX_REASON])
+
+    def _key(self) -> str:
+        variable = self.endpoint.key_variable
+        if not variable:
+            return ""
+        key = os.environ.get(variable, "").strip()
+        if not key or not key.isascii() or not key.isprintable():
+            raise ValueError(f"the environment variable {variable} holds no key for {self.endpoint.url}; set it")
+        return key
+
+    def _ask(self, body: Mapping[str, Any], key: str) -> Prediction:
+        """Ask until there is an answer; EndpointError when it is refused or attempts are used up."""
+        reason, asked_to_wait_s = "", None
+        for attempt in range(self.endpoint.attempts):
+            if attempt:
+                backoff_s = self.endpoint.backoff_s * 2 ** (attempt - 1)
+                self.sleep(min(MAX_WAIT_S, backoff_s if asked_to_wait_s is None else asked_to_wait_s))
+            try:
+                return self._ask_once(body, key)
+            except urllib.error.HTTPError as error:
+                with error:
+                    reason = f"HTTP {error.code}: {_complaint(error)}"
+                if error.code not in PASSING:
+                    raise EndpointError(reason) from None
+                asked_to_wait_s = _seconds(error.headers.get("Retry-After"))
+            except (OSError, HTTPException) as error:  # no connection, time-out, broken off
+                reason, asked_to_wait_s = one_line(error), None
+        raise EndpointError(f"gave up after {self.endpoint.attempts} attempts: {reason}")
+
+    def _ask_once(self, body: Mapping[str, Any], key: str) -> Prediction:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        url = self.endpoint.url.rstrip("/") + "/chat/completions"
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")  # noqa: S310 - checked
+        answer = _Answer(started_s=time.perf_counter())
+        opener = urllib.request.build_opener(_NoRedirects)
+        with opener.open(request, timeout=self.endpoint.timeout_s) as response:
+            is_stream = response.headers.get_content_type() == "text/event-stream"
+            if is_stream:
+                answer.read_stream(response, self.endpoint.timeout_s)
+            else:
+                answer.take(_json(response.read()), "message")
+        return answer.prediction(is_timed=is_stream)
+
+
+def request_body(endpoint: Endpoint, sample: Sample, options: Options) -> dict[str, Any]:
+    """Return the JSON of a request: the text before the sound; ValueError if the sound cannot be read."""
+    parts: list[dict[str, Any]] = [{"type": "text", "text": sample.text}] if sample.text.strip() else []
+    for clip in sample.audio:
+        data = base64.b64encode(wav_bytes(clip)).decode()
+        parts.append({"type": "input_audio", "input_audio": {"data": data, "format": "wav"}})
+    system = [{"role": "system", "content": options.system}] if options.system else []
+    body: dict[str, Any] = {
+        "model": endpoint.model,
+        "messages": [*system, {"role": "user", "content": parts}],
+        "modalities": ["text"],
+        "seed": options.seed_of(sample),
+        **options.decoding,
+    }
+    if options.output == "both":
+        body["modalities"] = ["text", "audio"]
+        body["audio"] = {"voice": endpoint.voice, "format": "pcm16" if endpoint.stream else "wav"}
+    if endpoint.stream:
+        body["stream"] = True
+    return body
+
+
+def wav_bytes(clip: Clip) -> bytes:
+    """Return a recording as 16-bit WAV, mono, at its own rate: what every endpoint reads."""
+    samples = decode_audio(clip)
+    array = np.asarray(samples.array)
+    file = io.BytesIO()
+    soundfile.write(file, array if array.ndim == 1 else array.mean(axis=1), samples.rate_hz, "PCM_16", format="WAV")
+    return file.getvalue()
+
+
+@dataclass
+class _Answer:
+    """An answer while it arrives."""
+
+    started_s: float
+    text: list[str] = field(default_factory=list)
+    sound: list[bytes] = field(default_factory=list)
+    first_text_s: float | None = None
+    first_sound_s: float | None = None
+    finish_reason: str = ""
+
+    def read_stream(self, response: HTTPResponse, timeout_s: float) -> None:
+        """Take all events; ConnectionError if the stream ends before the answer does."""
+        for line in response:
+            if time.perf_counter() - self.started_s > timeout_s:
+                raise TimeoutError(f"no end of the answer within {timeout_s:g} s")
+            if not line.startswith(b"data:"):
+                continue
+            data = line.removeprefix(b"data:").strip()
+            if data == b"[DONE]":
+                return
+            self.take(_json(data), "delta")
+        if not self.finish_reason:
+            raise ConnectionError("the answer broke off")
+
+    def take(self, values: Mapping[str, Any], kind: str) -> None:
+        """Take a whole answer (kind "message") or a part of it ("delta")."""
+        if complaint := values.get("error"):
+            raise EndpointError(_message(complaint))
+        choices = values.get("choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if choice is None and kind == "delta":
+            return  # such as the usage at the end
+        message = choice.get(kind) if isinstance(choice, dict) else None
+        if not isinstance(message, dict):
+            raise EndpointError(f"the endpoint sent no {kind}: {json.dumps(values)}")
+        audio = message.get("audio")
+        audio = audio if isinstance(audio, dict) else {}
+        now_s = time.perf_counter() - self.started_s
+        if text := message.get("content") or audio.get("transcript"):
+            self.text.append(str(text))
+            self.first_text_s = now_s if self.first_text_s is None else self.first_text_s
+        if data := audio.get("data"):
+            self.sound.append(_decoded(data))
+            self.first_sound_s = now_s if self.first_sound_s is None else self.first_sound_s
+        self.finish_reason = str(choice.get("finish_reason") or self.finish_reason)
+
+    def prediction(self, *, is_timed: bool) -> Prediction:
+        """Return what has arrived; first times only if it was streamed."""
+        sound = b"".join(self.sound)
+        return Prediction(
+            "".join(self.text),
+            _samples(sound) if sound else None,
+            total_s=time.perf_counter() - self.started_s,
+            first_text_s=self.first_text_s if is_timed else None,
+            first_sound_s=self.first_sound_s if is_timed else None,
+            finish_reason=self.finish_reason,
+        )
+
+
+def _samples(sound: bytes) -> Samples:
+    if sound.startswith(b"RIFF"):
+        return decode_audio(sound)
+    whole = len(sound) // 2 * 2
+    return Samples(np.frombuffer(sound[:whole], "<i2").astype(np.float32) / 32768, PCM_RATE_HZ)
+
+
+def _decoded(data: Any) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, TypeError, ValueError):
+        raise EndpointError("the endpoint sent sound that is not base64") from None
+
+
+def _json(data: bytes) -> Mapping[str, Any]:
+    try:
+        values = json.loads(data)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise EndpointError(f"the endpoint sent no JSON: {data.decode(errors='replace')}")
+    return values
+
+
+def _complaint(error: urllib.error.HTTPError) -> str:
+    """Return what the endpoint says about an error, in one line."""
+    try:
+        body = error.read(64 * 1024)
+    except (OSError, HTTPException):
+        return error.reason
+    try:
+        values = json.loads(body)
+    except ValueError:
+        return " ".join(body.decode(errors="replace").split()) or str(error.reason)
+    return _message(values.get("error", values) if isinstance(values, dict) else values)
+
+
+def _message(complaint: Any) -> str:
+    message = complaint.get("message", complaint) if isinstance(complaint, dict) else complaint
+    return " ".join(str(message).split())
+
+
+def _seconds(header: str | None) -> float | None:
+    """Return the seconds of a Retry-After; None if it is missing or a date."""
+    try:
+        return max(0.0, float(header)) if header else None
+    except ValueError:
+        return None
