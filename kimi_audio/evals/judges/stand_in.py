@@ -1,0 +1,38 @@
+"""Rules in the place of a judge, for tests and for trying things out offline. Its scores mean nothing."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
+from kimi_audio.evals.judges.types import Verdict
+from kimi_audio.evals.metrics.qa import answer_tokens, contains
+from kimi_audio.evals.types import Clip
+
+ALTERNATIVES = " | "  # between several references
+ENOUGH_TOKENS = 20  # an answer of so many different words gets the highest rating
+
+
+class StandIn:
+    """Looks for the reference in the answer; where there is none, counts the different words of the answer."""
+
+    name = "stand-in (rules, not a judge)"
+    concurrency = 1
+
+    @cached_property
+    def prompts(self) -> Mapping[str, JudgePrompt]:
+        """Our own prompts."""
+        return read_prompts()
+
+    def version(self, prompt: JudgePrompt) -> str:
+        """Return name and prompt."""
+        return f"{self.name}, {prompt.fingerprint}"
+
+    def rate(self, prompt: JudgePrompt, fields: Mapping[str, str], clips: Sequence[Clip] = ()) -> Verdict:
+        """Return a verdict that is always the same for the same answer."""
+        scale = prompt.labels.values() or (prompt.low, prompt.high)
+        low, high = min(scale), max(scale)
+        if reference := fields.get("reference"):
+            share = float(contains(fields["answer"], reference.split(ALTERNATIVES)))
+        else:
+            share = min(1.0, len(set(answer_tokens(fields["answer"]))) / ENOUGH_TOKENS)
+        return Verdict(low + share * (high - low), (f"{self.name}: {share:.2f}",))
