@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -234,16 +234,20 @@ class KimiAudio:
         chats: Iterable[Chat],
         options: GenerationOptions | None = None,
         *,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
         voice: AudioSource | None = None,
     ) -> list[Answer]:
-        """Reply to several conversations at once, to each as if it were alone; arguments as for ``answer``."""
+        """Reply to several conversations at once, to each as if it were alone.
+
+        Arguments as for ``answer``; ``seed`` may hold one for each conversation.
+        """
         options = options or self.default_options("text")
         self._check_output(options.output_type)
         prompts = [self.template.prompt(messages, options.output_type) for messages in chats]
-        generators = [_generator(seed, self.device) for _ in prompts]
+        seeds = list(seed) if isinstance(seed, Sequence) else [seed] * len(prompts)
+        generators = [_generator(one, self.device) for _, one in zip(prompts, seeds, strict=True)]
         replies = generate(self.lm, prompts, self.text_tokenizer.special, options, generators=generators)
-        return [self._answer(reply, options, seed, voice) for reply in replies]
+        return [self._answer(reply, options, one, voice) for reply, one in zip(replies, seeds, strict=True)]
 
     def _answer(self, reply: Reply, options: GenerationOptions, seed: int | None, voice: AudioSource | None) -> Answer:
         audio = self.synthesise(reply.codes, seed=seed, voice=voice) if options.output_type == "both" else None

@@ -1,3 +1,23 @@
-"""Tasks, one readable file per dataset. Each module named below holds ``TASKS`` and may hold ``SUITES``."""
+"""Tasks, one readable file per dataset. Each module named below holds ``TASKS`` and may hold ``SUITES``.
 
-MODULES: tuple[str, ...] = ()
+Shared by them: ``asking`` (prompts and decoding), ``scorers``, and ``kimi_audio.evals.datasets`` (files).
+"""
+
+MODULES: tuple[str, ...] = (
+    "librispeech",
+    "fleurs",
+    "aishell",
+    "wenetspeech",
+    "common_voice",
+    "kespeech",
+    "manifest",
+    "mmau",
+    "clothoaqa",
+    "vocalsound",
+    "nonspeech7k",
+    "meld",
+    "tut2017",
+    "cochlscene",
+    "nano",
+    "suites",
+)

@@ -1,0 +1,272 @@
+"""What datasets share: their files are found, checked and, where there is a network, fetched.
+
+Data stays as its publishers pack it. What defines a dataset (transcripts, lists, labels) is its index; the checksums of
+the index are noted in ``checksums.json`` when it is read first, and a later difference is an error.
+"""
+
+import csv
+import hashlib
+import json
+import logging
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from rich.progress import Progress
+
+from kimi_audio.evals.store import to_json, write_whole
+from kimi_audio.evals.types import Dataset, Sample
+
+logger = logging.getLogger(__name__)
+
+CHECKSUMS = "checksums.json"
+HUB = "hub://"  # hub://owner/name/path/in/the/dataset
+ARCHIVES = (".zip", ".tar.gz", ".tgz")
+BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file of a publisher. An archive is unpacked where it lands, and removed."""
+
+    url: str  # https, or hub://owner/name/path for a dataset of the hub
+    file: str  # below the folder of the dataset
+    limit_bytes: int  # more is not what was expected, and is refused
+    checksum: str = ""  # "sha256:..." or "md5:..."; empty where none is known, then it is noted on first use
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the folder of a dataset looks, and how it comes about."""
+
+    # Patterns of the files that define it, one for each part that may be missing. Where there is no list, the folder of
+    # the recordings is one: their names and sizes then count.
+    index: tuple[str, ...]
+    by_hand: str  # what to place where, one or two sentences
+    downloads: tuple[Download, ...] = ()
+    convert: Callable[[Path], None] = lambda folder: None  # what is left to do behind the downloads; may be repeated
+
+
+def make_dataset(name: str, source: str, layout: Layout, read: Callable[[Path], Iterable[Sample]]) -> Dataset:
+    """Return a dataset that explains what it lacks.
+
+    Args:
+        name: of the dataset and its folder.
+        source: address and licence.
+        layout: its files.
+        read: gives the samples of a folder whose index is there.
+    """
+
+    def load(folder: Path) -> Iterable[Sample]:
+        missing = missing_patterns(folder, layout)
+        if len(missing) == len(layout.index):
+            raise ValueError(f"{name} is not in {folder}; run 'kimi-audio eval prepare {name}', or: {layout.by_hand}")
+        for pattern in missing:
+            logger.warning("%s: nothing matches %s in %s; that part is left out", name, pattern, folder)
+        check_index(folder, layout)
+        return read(folder)
+
+    def prepare(folder: Path) -> None:
+        if missing_patterns(folder, layout) and layout.downloads:
+            fetch_all(layout, folder)
+        layout.convert(folder)
+        check_recordings(load(folder), name)
+
+    return Dataset(name, load, prepare, source)
+
+
+def index_files(folder: Path, layout: Layout) -> list[Path]:
+    """Return the files (or folders) of the index that are there."""
+    return sorted({path for pattern in layout.index for path in folder.glob(pattern)})
+
+
+def missing_patterns(folder: Path, layout: Layout) -> list[str]:
+    """Return the patterns of the index that no file fits."""
+    return [pattern for pattern in layout.index if next(folder.glob(pattern), None) is None]
+
+
+def check_recordings(samples: Iterable[Sample], name: str) -> None:
+    """Raise ValueError if recordings are missing; whether they can be read is seen when they are asked about."""
+    paths = [clip for sample in samples for clip in sample.audio if isinstance(clip, Path)]
+    if gone := [path for path in paths if not path.is_file()]:
+        raise ValueError(f"{name}: {len(gone)} of {len(paths)} recordings are missing, such as {gone[0]}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checksums
+
+
+def check_index(folder: Path, layout: Layout) -> None:
+    """Compare the index with what was noted, and note what is new.
+
+    Raises:
+        ValueError: a file has changed.
+    """
+    path = folder / CHECKSUMS
+    known: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    found = {str(file.relative_to(folder)): checksum_of(file, "sha256") for file in index_files(folder, layout)}
+    if changed := sorted(name for name, value in found.items() if known.get(name, value) != value):
+        raise ValueError(
+            f"{folder / changed[0]} is not what it was when it was first used, so scores would not be comparable; "
+            f"put the old file back, or remove {path} to accept the new one"
+        )
+    if set(found) - set(known):
+        try:
+            write_whole(path, to_json(known | found))
+        except OSError as error:  # a shared folder may be read-only
+            logger.warning("the checksums of %s cannot be noted: %s", folder, error)
+
+
+def checksum_of(path: Path, algorithm: str) -> str:
+    """Return "algorithm:hexadecimal digits" of a file; of a folder, those of the names and sizes of its files."""
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        listed = "".join(f"{file.relative_to(path).as_posix()} {file.stat().st_size}\n" for file in files)
+        return f"{algorithm}:{hashlib.new(algorithm, listed.encode()).hexdigest()}"
+    with path.open("rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Fetching
+
+
+def fetch_all(layout: Layout, folder: Path) -> None:
+    """Download and unpack what is not there yet.
+
+    Raises:
+        ValueError: a file cannot be had, or is not what its publisher made; the message says what to do by hand.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for download in layout.downloads:
+        try:
+            fetch(download, folder)
+        except (OSError, HTTPException) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{download.url} cannot be downloaded ({reason}); {layout.by_hand}") from None
+
+
+def fetch(download: Download, folder: Path) -> None:
+    """Download one file, check it, and unpack it if it is an archive; nothing if that was done before."""
+    target = folder / download.file
+    done = target.with_name(target.name + ".unpacked")
+    if done.exists():
+        return
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(target.name + ".partial")
+        _fetch_to(partial, download)
+        _check_download(partial, download)
+        partial.replace(target)
+    else:
+        _check_download(target, download)
+    if target.name.endswith(ARCHIVES):
+        unpack(target, target.parent)
+        done.touch()
+        target.unlink()
+
+
+def _check_download(path: Path, download: Download) -> None:
+    if not download.checksum:
+        return
+    found = checksum_of(path, download.checksum.partition(":")[0])
+    if found != download.checksum:
+        raise ValueError(
+            f"{path} from {download.url} is damaged, or was changed by its publisher: its checksum is {found}, not "
+            f"{download.checksum}; remove it and try again"
+        )
+
+
+def _fetch_to(path: Path, download: Download) -> None:
+    if download.url.startswith(HUB):
+        _fetch_from_hub(path, download.url.removeprefix(HUB))
+    else:
+        _fetch_by_https(path, download)
+
+
+def _fetch_from_hub(path: Path, name: str) -> None:
+    from huggingface_hub import hf_hub_download  # imported late, as it takes long
+    from huggingface_hub.errors import HfHubHTTPError
+
+    owner, repository, file = name.split("/", 2)
+    try:
+        shutil.copyfile(hf_hub_download(f"{owner}/{repository}", file, repo_type="dataset"), path)
+    except HfHubHTTPError as error:
+        raise OSError(str(error)) from error
+
+
+class _OnlyHttps(HTTPRedirectHandler):
+    def redirect_request(self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Request | None:
+        if not newurl.startswith("https://"):
+            raise OSError(f"it leads to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _fetch_by_https(path: Path, download: Download) -> None:
+    if not download.url.startswith("https://"):
+        raise ValueError(f"{download.url} is not https")
+    with build_opener(_OnlyHttps).open(download.url, timeout=60) as response, path.open("wb") as file:
+        total = int(response.headers.get("Content-Length") or 0)
+        if total > download.limit_bytes:
+            raise OSError(f"it has {total} bytes, more than the {download.limit_bytes} that were expected")
+        with Progress(transient=True) as progress:
+            bar = progress.add_task(path.name.removesuffix(".partial"), total=total or None)
+            while block := response.read(BLOCK_BYTES):
+                file.write(block)
+                progress.advance(bar, len(block))
+                if file.tell() > download.limit_bytes:
+                    raise OSError(f"it has more than the {download.limit_bytes} bytes that were expected")
+        if total and file.tell() != total:
+            raise OSError(f"the connection broke off after {file.tell()} of {total} bytes")
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a .zip or .tar.gz; ValueError if it is damaged or wants to write outside the folder."""
+    try:
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as file:
+                file.extractall(folder)  # noqa: S202 - zipfile drops absolute paths and ".."
+        else:
+            with tarfile.open(archive) as file:
+                file.extractall(folder, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise ValueError(f"{archive} cannot be unpacked: {error}; remove it and try again") from None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def read_pairs(path: Path) -> dict[str, str]:
+    """Read a file of the Kaldi kind: a key, white space, and the rest of the line."""
+    lines = (line.split(maxsplit=1) for line in path.read_text("utf-8-sig").splitlines() if line.strip())
+    return {parts[0]: parts[1].strip() if len(parts) > 1 else "" for parts in lines}
+
+
+def read_csv(path: Path, columns: Iterable[str], delimiter: str = ",") -> Iterator[Mapping[str, str]]:
+    """Yield the rows of a table with a head.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE  # tables with tabs hold bare quotes
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        rows = csv.DictReader(file, delimiter=delimiter, quoting=quoting)
+        for column in columns:
+            if column not in (rows.fieldnames or ()):
+                raise ValueError(f"{path} has no column {column!r}; it has {', '.join(rows.fieldnames or ())}")
+        yield from rows
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; ValueError if it is none."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None

@@ -1,0 +1,139 @@
+"""Kimi-Audio in this process: nano, a model folder (official or fine-tuned), or a hub id."""
+
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kimi_audio import checkpoint
+from kimi_audio.assistant import TRANSCRIBED_AT_ONCE, Answer, KimiAudio
+from kimi_audio.audio.io import Samples, load_audio
+from kimi_audio.audio.segments import cut_at_pauses
+from kimi_audio.chat import Message
+from kimi_audio.evals.types import Clip, Options, Prediction, Sample
+from kimi_audio.lm.generate import GenerationOptions
+from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
+
+FAMILY = "kimi-audio"
+FIELDS = {"temperature": "temperature", "top_k": "top_k", "repetition_penalty": "repetition_penalty"} | {
+    "repetition_window_size": "repetition_window"
+}  # of SamplingOptions, by the name that follows text_ or audio_ in the official call
+CUT = "cut_at_pauses"  # an option of ours: recordings longer than a segment of the model are heard in pieces
+KNOWN = (*(f"{row}_{name}" for row in ("text", "audio") for name in FIELDS), "max_new_tokens", CUT)
+HASHED = {".json", ".yaml", ".safetensors", ".pt", ".model"}  # weights and configs
+
+
+def load(name: str, device: str | None) -> "InProcess":
+    """Load a model by its name; raises what ``KimiAudio`` raises."""
+    model = KimiAudio.from_pretrained(name, device=device)
+    folders = (model.folder, checkpoint.find_semantic_tokenizer(model.folder))
+    precision = str(model.dtype).removeprefix("torch.")
+    return InProcess(name, f"{hash_of(folders)}-{precision}", model)
+
+
+def hash_of(folders: Iterable[Path]) -> str:
+    """Return 12 hexadecimal digits that change with any weight or config in the folders."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in HASHED and path.is_file()):
+            digest.update(f"{path.relative_to(folder).as_posix()} {_digest_of(path)}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def _digest_of(path: Path) -> str:
+    stored = path.resolve().name
+    if re.fullmatch(r"[0-9a-f]{64}", stored):  # the hub's cache names large files by their hash: no need to read 20 GB
+        return stored
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass
+class InProcess:
+    """A loaded model under the contract of evaluations."""
+
+    name: str
+    revision: str
+    model: KimiAudio
+    family: str = FAMILY
+
+    def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
+        """Answer a batch; a sample alone is streamed, so that its first text and sound are timed."""
+        how = self._generation(options)
+        if options.decoding.get(CUT):
+            if options.output != "text":
+                raise ValueError(f"{CUT} goes with answers in text alone")
+            return self._in_pieces(samples, options, how)
+        if len(samples) == 1:
+            return [self._streamed(samples[0], options, how)]
+        started = time.perf_counter()
+        chats = [_chat(sample.audio, sample.text, options.system) for sample in samples]
+        answers = self.model.answer_all(chats, how, seed=[options.seed_of(sample) for sample in samples])
+        taken_s = time.perf_counter() - started
+        return [_prediction(answer, taken_s) for answer in answers]
+
+    def _generation(self, options: Options) -> GenerationOptions:
+        """Return the model's own decoding with what the recipe sets; ValueError if a name is not known."""
+        if unknown := sorted(set(options.decoding) - set(KNOWN)):
+            raise ValueError(f"{FAMILY} has no decoding option {unknown[0]!r}; it has {', '.join(KNOWN)}")
+        found = self.model.default_options(options.output)
+        for row in ("text", "audio"):
+            names = {field: f"{row}_{name}" for name, field in FIELDS.items()}
+            given = {field: options.decoding[name] for field, name in names.items() if name in options.decoding}
+            found = replace(found, **{row: replace(getattr(found, row), **given)})
+        limit: Any = options.decoding.get("max_new_tokens", -1)
+        return replace(found, max_new_tokens=None if limit == -1 else limit)
+
+    def _streamed(self, sample: Sample, options: Options, how: GenerationOptions) -> Prediction:
+        started = time.perf_counter()
+        first_text_s = first_sound_s = None
+        chunks = []
+        chat = _chat(sample.audio, sample.text, options.system)
+        for chunk in self.model.stream(chat, options.output, options=how, seed=options.seed_of(sample)):
+            now_s = time.perf_counter() - started
+            first_text_s = now_s if first_text_s is None and chunk.text else first_text_s
+            first_sound_s = now_s if first_sound_s is None and len(chunk.audio) else first_sound_s
+            chunks.append(chunk)
+        answer = _prediction(Answer.of(chunks), time.perf_counter() - started)
+        return replace(answer, first_text_s=first_text_s, first_sound_s=first_sound_s)
+
+    def _in_pieces(self, samples: Sequence[Sample], options: Options, how: GenerationOptions) -> list[Prediction]:
+        """Answer each piece of the recordings and join the texts, as ``KimiAudio.transcribe`` does."""
+        started = time.perf_counter()
+        pieces = [(place, piece) for place, sample in enumerate(samples) for piece in self._pieces_of(sample)]
+        answers: list[list[Answer]] = [[] for _ in samples]
+        for start in range(0, len(pieces), TRANSCRIBED_AT_ONCE):
+            some = pieces[start : start + TRANSCRIBED_AT_ONCE]
+            chats = [_chat((piece,), samples[place].text, options.system) for place, piece in some]
+            seeds = [options.seed_of(samples[place]) for place, _ in some]
+            for (place, _), answer in zip(some, self.model.answer_all(chats, how, seed=seeds), strict=True):
+                answers[place].append(answer)
+        taken_s = time.perf_counter() - started
+        return [
+            Prediction(
+                " ".join(answer.text for answer in parts if answer.text),
+                total_s=taken_s,
+                finish_reason=next((part.finish_reason for part in parts if part.finish_reason != "stop"), "stop"),
+            )
+            for parts in answers
+        ]
+
+    def _pieces_of(self, sample: Sample) -> list[Samples]:
+        (clip,) = sample.audio
+        wav = load_audio(clip, INPUT_RATE_HZ)
+        return [Samples(piece, INPUT_RATE_HZ) for piece in cut_at_pauses(wav, self.model.settings.segment_s)]
+
+
+def _chat(audio: Iterable[Clip], text: str, system: str) -> list[Message]:
+    """Return the messages of a question: the text before the sound, as the model was trained."""
+    first = [Message("system", "text", system)] if system else []
+    first += [Message("user", "text", text)] if text.strip() else []
+    return first + [Message("user", "audio", clip) for clip in audio]
+
+
+def _prediction(answer: Answer, taken_s: float) -> Prediction:
+    speech = None if answer.audio is None or not len(answer.audio) else Samples(answer.audio, OUTPUT_RATE_HZ)
+    return Prediction(answer.text, speech, taken_s, finish_reason=answer.finish_reason)
