@@ -1,8 +1,13 @@
 """What the adapters share."""
 
+import io
 from collections.abc import Iterable
 
-from kimi_audio.evals.types import Options
+import numpy as np
+import soundfile
+
+from kimi_audio.audio.io import decode_audio
+from kimi_audio.evals.types import Clip, Options
 
 
 def check_decoding(family: str, options: Options, known: Iterable[str]) -> None:
@@ -10,3 +15,12 @@ def check_decoding(family: str, options: Options, known: Iterable[str]) -> None:
     names = sorted(known)
     if unknown := sorted(set(options.decoding) - set(names)):
         raise ValueError(f"{family} has no decoding option {unknown[0]!r}; it has {', '.join(names) or 'none'}")
+
+
+def wav_bytes(clip: Clip) -> bytes:
+    """Return a recording as 16-bit WAV, mono, at its own rate: what everybody reads."""
+    samples = decode_audio(clip)
+    array = np.asarray(samples.array)
+    file = io.BytesIO()
+    soundfile.write(file, array if array.ndim == 1 else array.mean(axis=1), samples.rate_hz, "PCM_16", format="WAV")
+    return file.getvalue()

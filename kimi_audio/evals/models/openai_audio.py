@@ -10,7 +10,6 @@ first sound are timed. The key is read from a named environment variable when a 
 
 import base64
 import binascii
-import io
 import json
 import os
 import time
@@ -24,13 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import yaml
 
 from kimi_audio.audio.io import Samples, decode_audio
 from kimi_audio.evals.engines import one_line
-from kimi_audio.evals.models.common import check_decoding
-from kimi_audio.evals.types import Clip, Options, Prediction, Sample
+from kimi_audio.evals.models.common import check_decoding, wav_bytes
+from kimi_audio.evals.types import Options, Prediction, Sample
 
 FAMILY = "openai-audio"
 PCM_RATE_HZ = 24000  # of streamed sound
@@ -234,15 +232,6 @@ def request_body(endpoint: Endpoint, sample: Sample, options: Options) -> dict[s
     if endpoint.stream:
         body["stream"] = True
     return body
-
-
-def wav_bytes(clip: Clip) -> bytes:
-    """Return a recording as 16-bit WAV, mono, at its own rate: what every endpoint reads."""
-    samples = decode_audio(clip)
-    array = np.asarray(samples.array)
-    file = io.BytesIO()
-    soundfile.write(file, array if array.ndim == 1 else array.mean(axis=1), samples.rate_hz, "PCM_16", format="WAV")
-    return file.getvalue()
 
 
 @dataclass

@@ -34,8 +34,9 @@ from pathlib import Path
 from threading import Event, Timer
 from typing import IO, Any
 
-from kimi_audio.audio.io import Samples, load_audio, save_audio
+from kimi_audio.audio.io import Samples
 from kimi_audio.evals.engines import MAX_DEATHS, one_line
+from kimi_audio.evals.models.common import wav_bytes
 from kimi_audio.evals.models.worker import PROTOCOL
 from kimi_audio.evals.types import Clip, Options, Prediction, Sample
 
@@ -276,7 +277,7 @@ def _request(sample: Sample, options: Options, folder: Path) -> dict[str, Any]:
 def _as_file(clip: Clip, path: Path) -> Path:
     if not isinstance(clip, Samples):
         return clip.resolve()
-    save_audio(path, load_audio(clip, clip.rate_hz), clip.rate_hz)
+    path.write_bytes(wav_bytes(clip))
     return path
 
 
