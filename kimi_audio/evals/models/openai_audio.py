@@ -264,8 +264,8 @@ class _Answer:
         if complaint := values.get("error"):
             raise EndpointError(_message(complaint))
         choices = values.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        if choice is None and kind == "delta":
+        choice = choices[0] if isinstance(choices, list) and choices else {}
+        if not choice and kind == "delta":
             return  # such as the usage at the end
         message = choice.get(kind) if isinstance(choice, dict) else None
         if not isinstance(message, dict):

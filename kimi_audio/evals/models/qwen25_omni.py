@@ -21,6 +21,7 @@ from kimi_audio.evals.models.transformers_model import (
     drawing,
     find_checkpoint,
     moved,
+    ready,
     transformers_extra,
 )
 from kimi_audio.evals.types import Options, Prediction, Sample
@@ -43,7 +44,7 @@ def load(name: str, device: str | None) -> "Qwen25Omni":
         found = find_checkpoint(name, device)
         parts = QwenParts.load(found.folder)
     model = Qwen2_5OmniForConditionalGeneration.from_pretrained(str(found.folder), dtype=found.dtype)
-    return Qwen25Omni(found.name, found.revision, model.to(found.device).eval(), parts)
+    return Qwen25Omni(found.name, found.revision, ready(model, found), parts)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from kimi_audio.evals.models.transformers_model import (
     drawing,
     find_checkpoint,
     moved,
+    ready,
     transformers_extra,
 )
 from kimi_audio.evals.types import Options, Prediction, Sample
@@ -42,9 +43,7 @@ def load(name: str, device: str | None) -> "Qwen2Audio":
         found = find_checkpoint(name.removeprefix(BASE_PREFIX), device)
         parts = QwenParts.load(found.folder)
     model = Qwen2AudioForConditionalGeneration.from_pretrained(str(found.folder), dtype=found.dtype)
-    return Qwen2Audio(
-        found.name, found.revision, BASE_FAMILY if is_base else FAMILY, model.to(found.device).eval(), parts
-    )
+    return Qwen2Audio(found.name, found.revision, BASE_FAMILY if is_base else FAMILY, ready(model, found), parts)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,11 @@ def find_checkpoint(name: str, device: str | None) -> Checkpoint:
     return Checkpoint(folder, Path(hub_id).name, revision, found, dtype)
 
 
+def ready(model: Any, checkpoint: Checkpoint) -> Any:
+    """Return a loaded model on its device, for inference."""
+    return model.to(checkpoint.device).eval()
+
+
 def _downloaded(hub_id: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download  # late: slow to import
 

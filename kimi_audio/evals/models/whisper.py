@@ -17,6 +17,7 @@ from kimi_audio.evals.models.transformers_model import (
     drawing,
     find_checkpoint,
     moved,
+    ready,
     transformers_extra,
 )
 from kimi_audio.evals.types import Options, Prediction, Sample
@@ -39,7 +40,7 @@ def load(name: str, device: str | None) -> "Whisper":
         found = find_checkpoint(name, device)
         processor = WhisperProcessor.from_pretrained(found.folder)
     model = WhisperForConditionalGeneration.from_pretrained(str(found.folder), dtype=found.dtype)
-    return Whisper(found.name, found.revision, model.to(found.device).eval(), processor)
+    return Whisper(found.name, found.revision, ready(model, found), processor)
 
 
 @dataclass(frozen=True)
