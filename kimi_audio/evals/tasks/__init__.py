@@ -18,6 +18,10 @@ MODULES: tuple[str, ...] = (
     "meld",
     "tut2017",
     "cochlscene",
+    "open_audio_bench",
+    "voice_bench",
+    "conversation",
+    "tts",
     "nano",
     "suites",
 )

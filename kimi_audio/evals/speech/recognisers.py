@@ -1,0 +1,74 @@
+"""Recognisers by option: any of the models that can be evaluated, or pocketsphinx (small, English, offline)."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from kimi_audio.audio.io import load_audio
+from kimi_audio.evals.recipes import choose_recipe, options_of, render_prompt
+from kimi_audio.evals.registry import all_tasks, parse_model
+from kimi_audio.evals.speech.types import Recogniser
+from kimi_audio.evals.types import Clip, Model, Sample
+from kimi_audio.units import INPUT_RATE_HZ
+
+if TYPE_CHECKING:
+    from pocketsphinx import Decoder
+
+POCKETSPHINX = "pocketsphinx"
+RECOGNITION_TASKS = {"zh": "aishell-1", "en": "librispeech"}  # whose recipe the model is asked with
+
+
+class ModelRecogniser:
+    """A model that is asked with its recipe for recognition."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.name = f"{model.family}:{model.name} {model.revision}"
+
+    def transcribe(self, clip: Clip, language: str) -> str:
+        """Return what the model wrote; ValueError if it gave up."""
+        task = all_tasks()[RECOGNITION_TASKS.get(language, RECOGNITION_TASKS["en"])]
+        recipe = choose_recipe(task, self.model.family, "text")
+        sample = Sample("speech", (clip,), meta={"language": language})
+        asked = Sample("speech", (clip,), render_prompt(recipe, sample), meta=sample.meta)
+        (answer,) = self.model.generate([asked], options_of(recipe, 0))
+        if answer.error:
+            raise ValueError(f"{self.name} could not write the speech down: {answer.error}")
+        return answer.text
+
+
+class PocketSphinx:
+    """CMU's small recogniser with its US English model. Its own errors are many: only good for comparing."""
+
+    @cached_property
+    def name(self) -> str:
+        """Name and version of the library."""
+        from kimi_audio.evals.metrics.libraries import versions
+
+        return f"pocketsphinx {versions(('pocketsphinx',))['pocketsphinx']}, en-us"
+
+    @cached_property
+    def _decoder(self) -> "Decoder":
+        try:
+            from pocketsphinx import Decoder
+        except ModuleNotFoundError:
+            raise ValueError("pocketsphinx is missing: pip install pocketsphinx") from None
+        return Decoder(samprate=float(INPUT_RATE_HZ), loglevel="FATAL")
+
+    def transcribe(self, clip: Clip, language: str) -> str:
+        """Return the words; ValueError for languages other than English."""
+        if language != "en":
+            raise ValueError(f"pocketsphinx knows English alone, not {language}; choose another --recogniser")
+        wav = load_audio(clip, INPUT_RATE_HZ)
+        decoder = self._decoder
+        decoder.start_utt()
+        decoder.process_raw((wav.clamp(-1, 1) * 32767).short().numpy().tobytes(), full_utt=True)
+        decoder.end_utt()
+        found = decoder.hyp()
+        return found.hypstr if found else ""
+
+
+def choose_recogniser(name: str, device: str | None = None) -> Recogniser:
+    """Return ``pocketsphinx``, or a model as ``--model`` names them: whisper:..., nano, a folder; raises as they do."""
+    if name == POCKETSPHINX:
+        return PocketSphinx()
+    return ModelRecogniser(parse_model(name).load(device))
