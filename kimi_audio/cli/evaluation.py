@@ -16,6 +16,7 @@ from kimi_audio.cli.report import Report, err
 
 if TYPE_CHECKING:
     from kimi_audio.evals.engines import Engine
+    from kimi_audio.evals.instruments import Instruments
     from kimi_audio.evals.runner import Advance, InferOptions
     from kimi_audio.evals.types import Result
 
@@ -36,6 +37,41 @@ DataOption = Annotated[Path, typer.Option("--data", help="Root of the datasets; 
 OutOption = Annotated[Path, typer.Option("--out", help="Folder of all runs; each model has one in it.")]
 TaskNames = Annotated[list[str], typer.Argument(metavar="TASK...", help="Tasks or suites; 'eval list' shows them.")]
 DATA, OUT = Path("runs/eval-data"), Path("runs/evals")
+
+
+@dataclass(frozen=True)
+class InstrumentChoice:
+    """What answers are measured with, where rules are not enough."""
+
+    judge: Annotated[str | None, typer.Option(help="YAML file with url and model of a judge, or stand-in.")] = None
+    ratings: Annotated[list[Path] | None, typer.Option(help="Filled forms of listeners (CSV).")] = None
+    recogniser: Annotated[str | None, typer.Option(help="Writes speech down: pocketsphinx, or as --model.")] = None
+    speaker: Annotated[str | None, typer.Option(help="Compares voices: spectrum, or an x-vector model.")] = None
+    mos: Annotated[str | None, typer.Option(help="Predicts ratings of the sound: dnsmos or nisqa.")] = None
+
+    def load(self) -> "Instruments":
+        """Return the chosen instruments."""
+        from kimi_audio.evals.instruments import Instruments
+
+        check_files(*(self.ratings or ()))
+        judge = recogniser = speaker = mos = None
+        if self.judge:
+            from kimi_audio.evals.judges.choose import choose_judge
+
+            judge = choose_judge(self.judge)
+        if self.recogniser:
+            from kimi_audio.evals.speech.recognisers import choose_recogniser
+
+            recogniser = choose_recogniser(self.recogniser)
+        if self.speaker:
+            from kimi_audio.evals.speech.speakers import choose_speaker_encoder
+
+            speaker = choose_speaker_encoder(self.speaker)
+        if self.mos:
+            from kimi_audio.evals.speech.mos import choose_mos
+
+            mos = choose_mos(self.mos)
+        return Instruments(judge, tuple(self.ratings or ()), recogniser, speaker, mos)
 
 
 @dataclass(frozen=True)
@@ -104,23 +140,25 @@ class RunChoice:
 @command(evaluation)
 def nano(choice: RunChoice, as_json: JsonOption = False) -> None:
     """Run nano's own suite, which makes its data itself; minutes on two cores."""
-    _run(["nano"], choice, Report(as_json))
+    _run(["nano"], choice, Report(as_json), InstrumentChoice())
 
 
 @command(evaluation)
 def run(
     tasks: TaskNames,
     choice: RunChoice,
+    measure: InstrumentChoice,
     infer_only: Annotated[bool, typer.Option("--infer-only", help="Ask, and leave the rest to 'eval score'.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Ask a model, score its answers and write a report. Started again, it goes on where it was stopped."""
-    _run(tasks, choice, Report(as_json), infer_only=infer_only)
+    _run(tasks, choice, Report(as_json), measure, infer_only=infer_only)
 
 
 @command(evaluation)
 def score(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a run, or predictions.jsonl from elsewhere.")],
+    measure: InstrumentChoice,
     task: Annotated[str | None, typer.Option(help="Of predictions from elsewhere: lines with id and text.")] = None,
     name: Annotated[str | None, typer.Option(help="What to call their model; by default the name of the file.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="Their prompt and decoding, if known (YAML).")] = None,
@@ -132,7 +170,7 @@ def score(
     check_files(path, recipe)
     report = Report(as_json)
     if path.is_dir():
-        folder, results = path, _rescored(path)
+        folder, results = path, _rescored(path, measure.load())
     elif task is None:
         raise ValueError("name the task of these predictions with --task")
     else:
@@ -140,7 +178,7 @@ def score(
 
         name = name or path.stem
         folder = out / folder_name(name)
-        results = _scored_elsewhere(path, task, name, recipe, data, folder)
+        results = _scored_elsewhere(path, task, name, recipe, data, folder, measure.load())
     _finish(_shown(results, report), folder, report)
 
 
@@ -151,6 +189,20 @@ def report(
 ) -> None:
     """Write all results in a folder as Markdown, JSON, CSV and one HTML page."""
     _write_report(folder, Report(as_json))
+
+
+@command(evaluation)
+def form(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of runs with spoken replies.")],
+    page: Annotated[Path, typer.Option("--out", help="Page to rate on; it saves ratings.csv.")] = Path("form.html"),
+    seed: Annotated[int, typer.Option(help="Of the order of the replies.")] = 0,
+) -> None:
+    """Write a form on which listeners rate spoken replies, without names; then 'eval score DIR --ratings FILE'."""
+    from kimi_audio.evals.tasks.conversation_form import write_form
+
+    check_files(*folders)
+    runs = [path.parent for folder in folders for path in sorted(folder.rglob("speech-conversation/run.json"))]
+    Report(as_json=False).text(f"{write_form(runs, page, seed)} replies to rate: {page}")
 
 
 @command(evaluation)
@@ -225,11 +277,14 @@ command(evaluation)(_list)
 # Work
 
 
-def _run(names: list[str], choice: RunChoice, report: Report, *, infer_only: bool = False) -> None:
+def _run(
+    names: list[str], choice: RunChoice, report: Report, measure: InstrumentChoice, *, infer_only: bool = False
+) -> None:
     from kimi_audio.evals.evaluate import evaluate, folder_name
+    from kimi_audio.evals.instruments import equip
     from kimi_audio.evals.registry import find_tasks
 
-    tasks = find_tasks(names)
+    tasks = equip(find_tasks(names), measure.load())
     options = choice.infer_options()
     with choice.engine() as engine, _progress() as watch:
         folder = choice.out / folder_name(f"{engine.name}-{choice.output}" if choice.output else engine.name)
@@ -243,7 +298,8 @@ def _run(names: list[str], choice: RunChoice, report: Report, *, infer_only: boo
     _finish(results, folder, report)
 
 
-def _rescored(folder: Path) -> "Iterator[Result]":
+def _rescored(folder: Path, instruments: "Instruments") -> "Iterator[Result]":
+    from kimi_audio.evals.instruments import equip
     from kimi_audio.evals.registry import find_tasks
     from kimi_audio.evals.scoring import score
     from kimi_audio.evals.store import TaskFolder
@@ -254,14 +310,21 @@ def _rescored(folder: Path) -> "Iterator[Result]":
     with _progress() as watch:
         for path in paths:
             task_folder = TaskFolder(path)
-            (task,) = find_tasks([task_folder.read_run().task])
+            (task,) = equip(find_tasks([task_folder.read_run().task]), instruments)
             yield score(task, task_folder, watch(f"{task.name}: scores"))
 
 
 def _scored_elsewhere(
-    file: Path, task_name: str, name: str, recipe: Path | None, data: Path, folder: Path
+    file: Path,
+    task_name: str,
+    name: str,
+    recipe: Path | None,
+    data: Path,
+    folder: Path,
+    instruments: "Instruments",
 ) -> "Iterator[Result]":
     from kimi_audio.evals.evaluate import evaluate
+    from kimi_audio.evals.instruments import equip
     from kimi_audio.evals.recipes import NOT_STATED, read_recipe
     from kimi_audio.evals.recorded import Recorded
     from kimi_audio.evals.registry import find_tasks
@@ -269,7 +332,7 @@ def _scored_elsewhere(
     from kimi_audio.evals.store import TaskFolder
     from kimi_audio.evals.types import Recipe
 
-    tasks = find_tasks([task_name])
+    tasks = equip(find_tasks([task_name]), instruments)
     if len(tasks) != 1:
         raise ValueError(f"{task_name} is a suite; name the task of these predictions")
     engine = Recorded(file, name)
