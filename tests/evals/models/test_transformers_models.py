@@ -214,6 +214,18 @@ def test_whisper_transcribes_a_batch_as_it_does_single_samples(whisper_folder):
     assert (model.family, len(together)) == ("whisper", 2)
 
 
+def test_whisper_goes_on_beyond_its_window(whisper_folder, monkeypatch):
+    model = whisper.load(str(whisper_folder), "cpu")
+    model.model.generation_config.no_timestamps_token_id = 257  # released checkpoints state it
+    calls, generate = [], model.model.generate
+    monkeypatch.setattr(model.model, "generate", lambda **given: calls.append(given) or generate(**given))
+    samples = [sample("a", 2.5 * CHUNK_S), sample("bb")]
+    together = texts(model, samples)
+    assert together == [texts(model, [one])[0] for one in samples]
+    assert calls[0]["input_features"].shape[-1] == 250 * CHUNK_S  # all of the sound, at 100 frames a second
+    assert together[0]
+
+
 def test_whisper_refuses_what_it_cannot_do(whisper_folder):
     model = whisper.load(str(whisper_folder), "cpu")
     with pytest.raises(ValueError, match="text only"):
