@@ -137,8 +137,15 @@ class SampleScore:
 class Scorer(Protocol):
     """Turns answers into statistics; see ``PerSample`` in ``scoring.py`` for those that look at one sample alone."""
 
-    metrics: tuple[Metric, ...]  # the first is the one to look at
-    versions: Mapping[str, str]  # what the numbers depend on: rules, normaliser, libraries, judge and its prompt
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """The first is the one to look at."""
+        ...
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """What the numbers depend on: rules, normaliser, libraries, judge and its prompt."""
+        ...
 
     def score(self, pairs: Sequence[tuple[Sample, Prediction]]) -> Iterator[SampleScore]:
         """Yield the scores of answered samples as they become known, in any order. Failed samples are not among them.

@@ -2,6 +2,7 @@
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -32,5 +33,5 @@ def choose_judge(name: str) -> Judge:
         raise ValueError(f"{path} describes no judge: it needs url and model")
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{path}: unknown field {unknown[0]!r}; a judge has {', '.join(sorted(known))}")
-    paths = {key: Path(values[key]) for key in ("prompts", "cache") if values.get(key)}
+    paths: dict[str, Any] = {key: Path(values[key]) for key in ("prompts", "cache") if values.get(key)}
     return Endpoint(EndpointSettings(**values | paths))

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import soundfile
 
 from kimi_audio.audio.io import decode_audio
@@ -157,6 +158,6 @@ class Endpoint:
 
 def _sound_part(clip: Clip) -> dict[str, Any]:
     sound, file = decode_audio(clip), io.BytesIO()
-    soundfile.write(file, sound.array, sound.rate_hz, format="WAV", subtype="PCM_16")
+    soundfile.write(file, np.asarray(sound.array), sound.rate_hz, format="WAV", subtype="PCM_16")
     data = base64.b64encode(file.getvalue()).decode()
     return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}

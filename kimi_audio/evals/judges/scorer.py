@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Self
 
 from kimi_audio.evals.engines import one_line
@@ -33,17 +32,17 @@ class Judged:
         """Return the scorer with the chosen judge."""
         return replace(self, judge=instruments.judge or self.judge)
 
-    @cached_property
+    @property
     def metrics(self) -> tuple[Metric, ...]:
         """The judge's, unless there are only rules, and those of the rules."""
         rules = self.rules.metrics if self.rules else ()
         return (self.metric, *rules) if self.judge or not rules else rules
 
-    @cached_property
+    @property
     def versions(self) -> Mapping[str, str]:
         """What the numbers depend on."""
         judge = self.judge.version(self._told(self.judge)) if self.judge else "none"
-        return (self.rules.versions if self.rules else {}) | {"judge": judge}
+        return {**(self.rules.versions if self.rules else {}), "judge": judge}
 
     def worst(self, sample: Sample) -> Mapping[str, Any]:
         """Return the lowest value of the judge, and the worst of the rules."""

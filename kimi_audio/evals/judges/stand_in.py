@@ -1,7 +1,6 @@
 """Rules in the place of a judge, for tests and for trying things out offline. Its scores mean nothing."""
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 
 from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
 from kimi_audio.evals.judges.types import Verdict
@@ -18,10 +17,8 @@ class StandIn:
     name = "stand-in (rules, not a judge)"
     concurrency = 1
 
-    @cached_property
-    def prompts(self) -> Mapping[str, JudgePrompt]:
-        """Our own prompts."""
-        return read_prompts()
+    def __init__(self) -> None:
+        self.prompts = read_prompts()
 
     def version(self, prompt: JudgePrompt) -> str:
         """Return name and prompt."""

@@ -25,8 +25,16 @@ class Judge(Protocol):
     """Rates answers. Several threads may ask at once."""
 
     name: str  # the model
-    prompts: Mapping[str, JudgePrompt]
-    concurrency: int  # answers that are rated at once
+
+    @property
+    def prompts(self) -> Mapping[str, JudgePrompt]:
+        """What it can be told, by name."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """Return how many answers are rated at once."""
+        ...
 
     def version(self, prompt: JudgePrompt) -> str:
         """Return what a verdict depends on: model, prompt, votes, decoding."""

@@ -23,8 +23,12 @@ class TorchmetricsMos:
     def rate(self, clip: Clip) -> float:
         """Return the overall score; ValueError if library or weights are missing."""
         try:
-            from torchmetrics.functional.audio.dnsmos import deep_noise_suppression_mean_opinion_score
-            from torchmetrics.functional.audio.nisqa import non_intrusive_speech_quality_assessment
+            from torchmetrics.functional.audio.dnsmos import (  # pyright: ignore[reportMissingImports]
+                deep_noise_suppression_mean_opinion_score,
+            )
+            from torchmetrics.functional.audio.nisqa import (  # pyright: ignore[reportMissingImports]
+                non_intrusive_speech_quality_assessment,
+            )
         except ModuleNotFoundError as error:
             raise ValueError(f"{error.name} is missing: pip install torchmetrics[audio]") from None
         wav = load_audio(clip, INPUT_RATE_HZ)

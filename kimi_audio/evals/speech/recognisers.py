@@ -4,6 +4,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kimi_audio.audio.io import load_audio
+from kimi_audio.evals.metrics.libraries import versions
 from kimi_audio.evals.recipes import choose_recipe, options_of, render_prompt
 from kimi_audio.evals.registry import all_tasks, parse_model
 from kimi_audio.evals.speech.types import Recogniser
@@ -11,7 +12,7 @@ from kimi_audio.evals.types import Clip, Model, Sample
 from kimi_audio.units import INPUT_RATE_HZ
 
 if TYPE_CHECKING:
-    from pocketsphinx import Decoder
+    from pocketsphinx import Decoder  # pyright: ignore[reportMissingImports]
 
 POCKETSPHINX = "pocketsphinx"
 RECOGNITION_TASKS = {"zh": "aishell-1", "en": "librispeech"}  # whose recipe the model is asked with
@@ -39,17 +40,13 @@ class ModelRecogniser:
 class PocketSphinx:
     """CMU's small recogniser with its US English model. Its own errors are many: only good for comparing."""
 
-    @cached_property
-    def name(self) -> str:
-        """Name and version of the library."""
-        from kimi_audio.evals.metrics.libraries import versions
-
-        return f"pocketsphinx {versions(('pocketsphinx',))['pocketsphinx']}, en-us"
+    def __init__(self) -> None:
+        self.name = f"pocketsphinx {versions(('pocketsphinx',))['pocketsphinx']}, en-us"
 
     @cached_property
     def _decoder(self) -> "Decoder":
         try:
-            from pocketsphinx import Decoder
+            from pocketsphinx import Decoder  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError:
             raise ValueError("pocketsphinx is missing: pip install pocketsphinx") from None
         return Decoder(samprate=float(INPUT_RATE_HZ), loglevel="FATAL")

@@ -52,7 +52,7 @@ class Ratings(PerSample):
         rules = people if instruments.ratings else None
         return Judged("spoken-reply", Metric("judged-rating", "of 5", 1.0), rules, instruments.judge)
 
-    @cached_property
+    @property
     def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The forms and the number of listeners."""
         raters = {rater for given in self.given.values() for rater in given}

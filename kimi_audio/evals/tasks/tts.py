@@ -41,14 +41,14 @@ class Speech(PerSample):
     def _texts(self) -> Transcripts:
         return Transcripts("en", "zh")
 
-    @cached_property
+    @property
     def metrics(self) -> tuple[Metric, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Those that there are instruments for."""
         voice = (Metric("speaker-similarity", "of 1", 1.0),) if self.has_voice else ()
         quality = (Metric("predicted-mos", "of 5", 1.0),) if self.instruments.mos else ()
         return (*self._texts.metrics, *voice, *quality)
 
-    @cached_property
+    @property
     def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Recogniser, normaliser, and who else listened."""
         named = {"recogniser": self.instruments.recogniser, "mos": self.instruments.mos}

@@ -115,7 +115,7 @@ def _with_details(sample: Sample, row: Mapping[str, Any]) -> Sample:
         return Sample(sample.id, sample.audio, meta=meta)
     if sample.id.startswith(("mmsu/", "openbookqa/")):
         choices = options_of(meta["question"])
-        letter = sample.reference[:1]
+        letter = str(row.get("answer") or "")[:1]
         if letter not in ascii_uppercase[: len(choices)] or not letter:
             return Sample(sample.id, sample.audio, meta=meta, fault=f"{sample.reference!r} is not one of the options")
         return Sample(sample.id, sample.audio, "", choices[ord(letter) - ord("A")], meta=meta | {"choices": choices})

@@ -13,6 +13,7 @@ from kimi_audio.evals.engines import Here
 from kimi_audio.evals.instruments import Instruments, equip
 from kimi_audio.evals.judges.stand_in import StandIn
 from kimi_audio.evals.published import find_published
+from kimi_audio.evals.registry import find_tasks
 from kimi_audio.evals.runner import InferOptions, infer
 from kimi_audio.evals.scoring import score
 from kimi_audio.evals.speech.mos import choose_mos
@@ -107,6 +108,14 @@ def test_choices_are_scored_without_a_judge_and_then_not_called_judged(tmp_path)
     found = values(run(tmp_path, TASKS["voicebench-mmsu"], Instruments()))
     assert found["accuracy"] == 100
     assert "judged-accuracy" not in found
+
+
+def test_answers_that_rules_score_are_judged_as_well():
+    (mmau, clotho, asr) = equip(find_tasks(["mmau", "clothoaqa", "librispeech"]), JUDGED)
+    assert [metric.name for metric in mmau.scorer.metrics][:2] == ["judged-accuracy", "accuracy"]
+    assert "multiple-choice/" in mmau.scorer.versions["judge"]
+    assert "short-answer/" in clotho.scorer.versions["judge"]
+    assert "judge" not in asr.scorer.versions
 
 
 def test_ratings_without_a_judge_are_unscored(tmp_path):
