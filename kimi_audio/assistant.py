@@ -125,7 +125,7 @@ class KimiAudio:
         dit, flow_config = checkpoint.load_flow(self.folder, self.device, self.dtype)
         # The vocoder stays in float32: in bfloat16 its 8-bit significand is heard as noise.
         vocoder, vocoder_config = checkpoint.load_vocoder(self.folder, self.device)
-        plan = ChunkPlan(ode_steps=self.settings.ode_steps)
+        plan = ChunkPlan(ode_steps=self.settings.ode_steps, guidance_scale=self.settings.guidance_scale)
         return Detokenizer(dit, vocoder, flow_config, vocoder_config, plan)
 
     def to(self, device: str | torch.device) -> Self:

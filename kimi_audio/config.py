@@ -238,5 +238,6 @@ class Settings(Config):
 
     segment_s: float = key("kimi_audio_segment_s", default=30.0)  # longer recordings are transcribed in pieces
     ode_steps: int = key("kimi_audio_ode_steps", default=30)  # grid points of the flow's solver
+    guidance_scale: float = key("kimi_audio_guidance_scale", default=1.0)  # of the flow, see ``ChunkPlan``
     audio_temperature: float = key("kimi_audio_temperature", default=0.8)  # of the codes, as the release advises
     audio_top_k: int = key("kimi_audio_top_k", default=10)

@@ -127,6 +127,8 @@ FLOW_LOOP = LoopConfig(
 SEMANTIC_LOOP = LoopConfig(
     steps=1700, peak_lr=1.2e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=100, muon=True
 )
+# Guidance makes the speech clearer at twice the cost (docs/LOG.md).
+SETTINGS = Settings(segment_s=5.0, ode_steps=12, guidance_scale=2.5, audio_temperature=0.0, audio_top_k=0)
 
 
 def speech(corpus: Path, _out: Path) -> None:
@@ -267,7 +269,7 @@ def export(corpus: Path, out: Path) -> None:
         dit=dit,
         flow_config=config,
         vocoder=vocoder_run.vocoder,
-        settings=Settings(segment_s=5.0, ode_steps=12, audio_temperature=0.0, audio_top_k=0),
+        settings=SETTINGS,
         int8=True,
     )
 

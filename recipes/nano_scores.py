@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the scores as JSON")
     parser.add_argument("--split", action="append", choices=SPLITS, help="only this one; may be repeated")
     parser.add_argument("--limit", type=int, default=200, help="recordings per split")
-    parser.add_argument("--spoken", type=int, default=50, help="questions per split whose spoken answer is heard")
+    parser.add_argument("--spoken", type=int, default=100, help="questions per split whose spoken answer is heard")
     parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     if arguments.threads:

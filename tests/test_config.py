@@ -107,6 +107,7 @@ def test_mel_without_normalisation(reference: Path):
 
 
 def test_settings():
-    assert Settings.from_dict({}) == Settings(segment_s=30.0, ode_steps=30, audio_temperature=0.8, audio_top_k=10)
+    release = Settings(segment_s=30.0, ode_steps=30, guidance_scale=1.0, audio_temperature=0.8, audio_top_k=10)
+    assert Settings.from_dict({}) == release
     settings = Settings(segment_s=10.0, ode_steps=8)
     assert Settings.from_dict(settings.to_dict()) == settings

@@ -108,8 +108,8 @@ def decoding_of(family: str, options: Options, known: set[str]) -> dict[str, Any
 @contextmanager
 def drawing(seed: int, device: torch.device) -> Iterator[None]:
     """Seed the global generators, from which the library draws, inside the block only; no gradients."""
-    devices = [device] if device.type == "cuda" else []
-    with torch.inference_mode(), torch.random.fork_rng(devices):
+    devices = [] if device.type == "cpu" else [device]
+    with torch.inference_mode(), torch.random.fork_rng(devices, device_type=device.type):
         torch.manual_seed(seed)
         yield
 
