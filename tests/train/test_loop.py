@@ -5,7 +5,7 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -472,6 +472,15 @@ def test_a_finished_run_is_left_alone(tmp_path: Path):
     assert_same(run(tmp_path, batch_of=never), whole)
 
 
+@pytest.fixture
+def usual_ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal; who runs the tests in the background may have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_ctrl_c")
 @pytest.mark.parametrize("press_at", [0, 4, CONFIG.steps - 1])
 def test_ctrl_c_ends_the_running_step_then_saves_and_stops(tmp_path: Path, press_at: int):
     whole = run(tmp_path / "whole")
@@ -493,6 +502,7 @@ def test_ctrl_c_ends_the_running_step_then_saves_and_stops(tmp_path: Path, press
     assert_same(run(tmp_path / "stopped"), whole)
 
 
+@pytest.mark.usefixtures("usual_ctrl_c")
 def test_a_second_ctrl_c_stops_at_once_and_leaves_the_checkpoint_before(tmp_path: Path):
     module = Regression()
     after = []

@@ -180,10 +180,11 @@ class _Process:
     def __init__(self, command: Sequence[str]) -> None:
         self.hello: dict[str, Any] = {}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log}
         try:
             # A session of its own: it can be ended with its children, and Ctrl-C reaches us first.
-            self._process = subprocess.Popen(command, **pipes, start_new_session=True)  # noqa: S603 - named by the user
+            self._process = subprocess.Popen(  # noqa: S603 - named by the user
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True
+            )
         except OSError as error:
             raise ProcessError(f"{command[0]} cannot be started: {error.strerror}") from None
         self.end = weakref.finalize(self, _end, self._process)  # at the latest when this program ends
