@@ -6,7 +6,10 @@ Prompts and decoding are those of the official Evalkit, because scores can be co
 from collections.abc import Sequence
 from pathlib import Path
 from string import ascii_uppercase
+from types import MappingProxyType
 
+from kimi_audio.evals.models import prompts
+from kimi_audio.evals.models.prompts import Recipes
 from kimi_audio.evals.recipes import DEFAULT
 from kimi_audio.evals.types import Recipe, Sample
 
@@ -21,31 +24,18 @@ KIMI_AUDIO = {
     "text_repetition_window_size": 16,
     "max_new_tokens": -1,
 }
-# Models that were trained with instructions of their own get these for recognition, by language.
-RECOGNITION = {
-    "qwen2-audio": {
-        "en": "Detect the language and recognize the speech: <|en|>",
-        "zh": "Detect the language and recognize the speech: <|zh|>",
-    },
-    "qwen2.5-omni": {
-        "en": "Transcribe the English audio into text without any punctuation marks.",
-        "zh": "请将这段中文语音转换为纯文本，去掉标点符号。",
-    },
-    "baichuan-audio": {"en": "将语音转录为文本:", "zh": "将语音转录为文本:"},
-    "step-audio": {"en": "请记录下你所听到的语音内容。", "zh": "请记录下你所听到的语音内容。"},
-}
+NO_OTHERS: Recipes = MappingProxyType({})
 BY_LETTER = "Answer with the option's letter from the given choices directly and only give the best option."
 
 
-def plain_recipes(prompt: str = "{text}") -> dict[str, Recipe]:
-    """Return the recipes of a task that puts the same question to all models."""
-    return {"kimi-audio": Recipe(prompt, decoding=KIMI_AUDIO), DEFAULT: Recipe(prompt)}
+def plain_recipes(prompt: str = "{text}", others: Recipes = NO_OTHERS) -> dict[str, Recipe]:
+    """Return the recipes of a task that puts one question to all models but ``others``, who have their own."""
+    return {**others, "kimi-audio": Recipe(prompt, decoding=KIMI_AUDIO), DEFAULT: Recipe(prompt)}
 
 
 def recognition_recipes(prompt: str, language: str) -> dict[str, Recipe]:
     """Return the recipes of a recognition task in one language."""
-    own = {family: Recipe(prompts[language]) for family, prompts in RECOGNITION.items()}
-    return own | plain_recipes(prompt)
+    return plain_recipes(prompt, prompts.recognition(language, prompt))
 
 
 def lettered(question: str, options: Sequence[str]) -> str:

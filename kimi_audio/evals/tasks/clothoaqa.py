@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_csv
+from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import plain_recipes
 from kimi_audio.evals.tasks.scorers import ShortAnswers
 from kimi_audio.evals.types import Sample, Task
@@ -46,7 +47,7 @@ TASKS = (
         "1",
         make_dataset("clothoaqa", "https://zenodo.org/records/6473207, MIT", LAYOUT, read),
         ShortAnswers(),
-        plain_recipes(),
+        plain_recipes(others=prompts.sound_question()),
         "short answers to questions about sounds; published scores are a judge's",
     ),
 )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kimi_audio.evals.datasets import Layout, make_dataset
+from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
 from kimi_audio.evals.tasks.scorers import Choices
 from kimi_audio.evals.types import Sample, Task
@@ -37,7 +38,7 @@ TASKS = (
         "1",
         make_dataset("cochlscene", "https://zenodo.org/records/7080122, CC BY-SA 3.0", LAYOUT, read),
         Choices(),
-        plain_recipes(),
+        plain_recipes(others=prompts.sound_question()),
         "choice of one of 13 places",
     ),
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.progress import track
 
 from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_csv, unpack
+from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
 from kimi_audio.evals.tasks.scorers import Choices
 from kimi_audio.evals.types import Sample, Task
@@ -86,7 +87,7 @@ TASKS = (
         "1",
         make_dataset("meld", "https://github.com/declare-lab/MELD, GPL 3.0", LAYOUT, read),
         Choices(),
-        plain_recipes(),
+        plain_recipes(others=prompts.speech_question()),
         "choice of one of seven emotions of a speaker",
     ),
 )

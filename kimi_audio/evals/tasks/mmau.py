@@ -5,6 +5,7 @@ from pathlib import Path
 from string import ascii_uppercase
 
 from kimi_audio.evals.datasets import Layout, make_dataset, read_json
+from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, plain_recipes
 from kimi_audio.evals.tasks.scorers import Choices
 from kimi_audio.evals.types import Sample, Task
@@ -33,7 +34,7 @@ TASKS = (
         "1",
         make_dataset("mmau", "https://github.com/Sakshi113/MMAU, Apache 2.0", LAYOUT, read),
         Choices(),
-        plain_recipes(),
+        plain_recipes(others=prompts.speech_question()),
         "multiple choice about music, sound and speech",
     ),
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kimi_audio.evals.datasets import Layout, make_dataset, read_csv
 from kimi_audio.evals.judges.scorer import Judged
+from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import plain_recipes
 from kimi_audio.evals.tasks.scorers import ShortAnswers
 from kimi_audio.evals.types import Metric, Sample, Suite, Task
@@ -67,7 +68,7 @@ def _task(part: Part) -> Task:
         "1",
         make_dataset(name, SOURCE, Layout((f"{part.name}.csv",), by_hand), partial(read, part)),
         Judged(part.prompt, Metric("score", "points", part.points), ShortAnswers() if part.is_short else None),
-        plain_recipes(),
+        plain_recipes(others=prompts.spoken_question()),
         "spoken questions; published scores are a judge's",
     )
 

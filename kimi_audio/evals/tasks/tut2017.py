@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kimi_audio.evals.datasets import Download, Layout, make_dataset
+from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
 from kimi_audio.evals.tasks.scorers import Choices
 from kimi_audio.evals.types import Sample, Task
@@ -47,7 +48,7 @@ TASKS = (
         "1",
         make_dataset("tut2017", f"{RECORD}, for research", LAYOUT, read),
         Choices(),
-        plain_recipes(),
+        plain_recipes(others=prompts.sound_question()),
         "choice of one of 15 places",
     ),
 )

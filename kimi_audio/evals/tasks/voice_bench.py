@@ -17,6 +17,7 @@ from kimi_audio.evals.datasets import Layout, make_dataset
 from kimi_audio.evals.judges.scorer import Judged
 from kimi_audio.evals.metrics import ifeval, refusal
 from kimi_audio.evals.metrics.libraries import versions
+from kimi_audio.evals.models import prompts
 from kimi_audio.evals.scoring import PerSample
 from kimi_audio.evals.store import read_rows
 from kimi_audio.evals.tasks.asking import plain_recipes
@@ -137,7 +138,7 @@ def _task(name: str, file: str, scorer: Scorer, description: str) -> Task:
         "Kimi-Audio-Evalkit writes them"
     )
     dataset = make_dataset(name, SOURCE, Layout((f"{file}.jsonl",), by_hand), partial(read, file))
-    return Task(name, "1", dataset, scorer, plain_recipes(), description)
+    return Task(name, "1", dataset, scorer, plain_recipes(others=prompts.spoken_question()), description)
 
 
 RATING = Metric("rating", "of 5", 1.0)

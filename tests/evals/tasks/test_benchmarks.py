@@ -277,3 +277,14 @@ def test_a_judge_stands_beside_the_rules(tmp_path):
     assert "neither yes nor no" in unclear.error
     with pytest.raises(ValueError, match="takes no judge"):
         with_judge(replace(TASKS["librispeech"]), _Lenient())
+
+
+def test_rivals_are_asked_in_their_own_words():
+    tasks = all_tasks()
+    rivals = {"qwen2-audio", "qwen2-audio-base", "qwen2.5-omni", "baichuan-audio", "glm-4-voice", "step-audio"}
+    for name in ("librispeech", "aishell-1", "tut2017", "clothoaqa", "mmau", "meld", "voicebench-sd-qa"):
+        assert rivals < set(tasks[name].recipes), name
+        asked = {tasks[name].recipes[rival].prompt for rival in rivals}
+        assert len(asked) > 1, name
+        assert tasks[name].recipes["kimi-audio"].decoding["text_repetition_penalty"] == 1.1
+    assert tasks["librispeech"].recipes["whisper"].decoding["language"] == "en"
