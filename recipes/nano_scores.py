@@ -4,7 +4,7 @@ The speech is generated from fixed seeds (it needs ``make speech-tools``), from 
 voices that training never meets. What is measured:
 
 * ASR: word error rate of transcripts of reserved sentences.
-* Questions: share of spoken reserved questions whose written answer is right.
+* Questions: share of spoken reserved questions whose written answer is right, by output mode.
 * Spoken replies: share of the words of the written answers that the model's own ASR hears in the spoken ones.
 """
 
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from kimi_audio.assistant import KimiAudio
-from kimi_audio.chat import Message
+from kimi_audio.chat import Message, OutputType
 from kimi_audio.data.corpus import Recipe, build
 from kimi_audio.data.manifest import Split
 from kimi_audio.data.qa import find_item, is_right
@@ -63,19 +63,28 @@ def recognition_score(model: KimiAudio, split: Split) -> Score:
 
 
 def question_scores(model: KimiAudio, split: Split, spoken: int) -> list[Score]:
-    """Return the share of right answers, and of words that survive being spoken in the first ``spoken`` answers."""
-    right, words = [], []
+    """Return the share of right answers by output mode, and of words that survive being spoken.
+
+    The first ``spoken`` questions are answered in text and speech, the others in text alone. The two shares are kept
+    apart, because nano answers better in the mode in which most questions were trained.
+    """
+    right: dict[OutputType, list[tuple[int, int]]] = {"both": [], "text": []}
+    words = []
     for number, utterance in enumerate(track(split.utterances, split.folder.name)):
         question = Message("user", "audio", (split.samples(utterance), INPUT_RATE_HZ))
-        options = model.default_options("both" if number < spoken else "text")
+        mode: OutputType = "both" if number < spoken else "text"
+        options = model.default_options(mode)
         answer = model.answer([question], options, seed=number)
         assert utterance.key is not None
-        right.append((is_right(find_item(utterance.key), answer.text), 1))
+        right[mode].append((is_right(find_item(utterance.key), answer.text), 1))
         if answer.audio is not None and (reference := normalise(answer.text).split()):
             heard = model.transcribe((answer.audio, OUTPUT_RATE_HZ)) if len(answer.audio) else ""
             errors = word_errors(reference, normalise(heard).split())
             words.append((len(reference) - min(len(reference), errors), len(reference)))
-    scores = [score(f"{split.folder.name}: right answers", right)]
+    names = {"both": "text and speech", "text": "text alone"}
+    scores = [
+        score(f"{split.folder.name}: right answers, {names[mode]}", counts) for mode, counts in right.items() if counts
+    ]
     if words:
         scores.append(score(f"{split.folder.name}: words of the reply heard in its speech", words))
     return scores
