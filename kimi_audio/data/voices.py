@@ -61,6 +61,11 @@ _ESPEAK_SEEN = """
     en-us+klatt2 en-us+belinda en-us+edward en-us+travis en-us+david en en+m2 en+m7 en+f2 en+Alicia
     en+klatt en+Michael en+linda en+norbert en-gb-scotland en-gb-scotland+m4 en-gb-scotland+f3
     en-gb-x-rp en-gb-x-rp+m5 en-gb-x-rp+f5 en-029 en-029+m8 en-029+f1 en-us-nyc+klatt3 en-gb-x-gbclan+f1
+    en-us+adam en+anika en-us+antonio en-us+aunty en+benjamin en-us+boris en-us+caleb en-us+ed en+gustave en-us+grandpa
+    en-us+john en+marcelo en-us+max en-us+michel en+miguel en-us+pablo en+paul en-us+pedro en-us+quincy en+rob
+    en-us+robert en-us+sandro en+shelby en-us+steph2 en-us+victor en+zac en-us+iven en-us+Denis en+Diogo en-us+Henrique
+    en-us+Hugo en+Jacky en-us+Lee en-us+Marco en+Mike en-us+Nguyen en-us+Storm en-us+Andy en-us+klatt5 en-029+pedro
+    en-gb-scotland+quincy en-gb-scotland+miguel en-gb-x-rp+Denis en-gb-scotland+Hugo
 """
 
 VOICES: tuple[Voice, ...] = (
