@@ -1,4 +1,4 @@
-"""Build the nano model from nothing: ``python -m recipes.nano --out runs/nano``.
+"""Build the nano model: ``python -m recipes.nano``, from nothing, or with ``--base nano`` from the bundled one.
 
 Every stage leaves its result under the output folder and is skipped, or resumed, when the command is given again. The
 speech engines come from ``make speech-tools``.
@@ -6,6 +6,9 @@ speech engines come from ``make speech-tools``.
 
 import argparse
 import logging
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,11 +16,22 @@ from typing import TypeVar
 import torch
 from rich.progress import track
 
-from kimi_audio.checkpoint import save_model
+from kimi_audio.checkpoint import (
+    find_model,
+    find_semantic_tokenizer,
+    load_acoustic,
+    load_flow,
+    load_lm,
+    load_semantic,
+    load_vocoder,
+    save_model,
+)
 from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
 from kimi_audio.data.augment import Augmentation, augment
 from kimi_audio.data.corpus import build
+from kimi_audio.data.manifest import Split
 from kimi_audio.data.qa import side
+from kimi_audio.data.task_corpus import EXAMPLES, build_tasks, read_examples
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.lm.model import AudioLM
@@ -39,7 +53,10 @@ from kimi_audio.train.flow import (
 from kimi_audio.train.lm import (
     ASR_INSTRUCTIONS,
     READING_INSTRUCTIONS,
+    Lesson,
     assistant_replies,
+    conversations,
+    grown,
     reading,
     recognition,
     spoken_questions,
@@ -47,6 +64,7 @@ from kimi_audio.train.lm import (
     written_questions,
 )
 from kimi_audio.train.loop import LoopConfig, load_module_state
+from kimi_audio.train.recognition import AcousticRecogniser
 from kimi_audio.train.vocoder import VocoderStage, VocoderTrainer, train_vocoder
 from kimi_audio.units import OUTPUT_RATE_HZ
 from kimi_audio.weights import read_safetensors, save_weights
@@ -54,7 +72,13 @@ from kimi_audio.weights import read_safetensors, save_weights
 Module = TypeVar("Module", bound=torch.nn.Module)
 
 SEED = 0
-TRAINING_SPLITS = ("asr-", "questions-", "assistant")  # by the start of their names
+TRAINING_SPLITS = ("asr-", "questions-", "assistant", "tasks-")  # by the start of their names
+NOT_SPEECH = ("tasks-sounds", "tasks-scenes")
+# What the LLM learns from: it sees each sample less than twice in its time, so more would not help.
+ENCODED_SPLITS = ("asr-0", "asr-1", "asr-2", "questions-0", "questions-1", "assistant", "tasks-assistant")
+ENCODED_SPLITS += ("tasks-mandarin", "tasks-questions", "tasks-dialogues-0", "tasks-sounds-0", "tasks-sounds-1")
+ENCODED_SPLITS += ("tasks-sounds-2", "tasks-scenes", "tasks-styles", "tasks-voices", "tasks-replies")
+SPOKEN_SPLITS = ("assistant", "tasks-assistant", "tasks-voices", "tasks-replies")  # what the detokenizer learns to say
 NUM_CODES = 512
 
 ACOUSTIC = EncoderConfig(num_mel_bins=80, hidden_size=256, num_layers=6, num_heads=4, ffn_size=1024, pad_windows=False)
@@ -69,7 +93,7 @@ SEMANTIC = SemanticConfig(
     block_frames=200,
     loss_scale=1.0,
 )
-TEXT_RANKS = 1024
+TEXT_RANKS = 2048
 
 
 def lm_config(tokenizer: TextTokenizer) -> LMConfig:
@@ -106,68 +130,140 @@ VOCODER = VocoderConfig(
     resblock_kernel_sizes=(3, 7),
     resblock_dilation_sizes=((1, 3), (1, 3)),
 )
+# Full augmentation slows a small encoder down more than the time allows.
+GENTLE = Augmentation(
+    speed_probability=0.5,
+    speeds=(0.86, 1.17),
+    reverb_probability=0.0,
+    noise_probability=0.4,
+    snr_db=(8.0, 40.0),
+    gain_db=(-9.0, 3.0),
+)
+STEADY = replace(GENTLE, speed_probability=0.0)  # where the pace is what is asked for
 # One clean voice first, where the alignment of sound and phonemes is found soon; then everything.
 ACOUSTIC_START = LoopConfig(
     steps=200, peak_lr=1.5e-3, final_lr=1.2e-3, warmup_steps=20, checkpoint_every_steps=50, muon=True
 )
-ACOUSTIC_LOOP = LoopConfig(
-    steps=2000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=100, muon=True
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long every component is trained."""
+
+    acoustic: LoopConfig
+    semantic: LoopConfig
+    lm: LoopConfig
+    flow: LoopConfig
+    vocoder: LoopConfig
+
+
+FROM_NOTHING = Schedule(
+    acoustic=LoopConfig(steps=3200, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=20, muon=True),
+    semantic=LoopConfig(steps=2800, peak_lr=1.2e-3, final_lr=3e-5, warmup_steps=20, muon=True),
+    lm=LoopConfig(steps=6000, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, muon=True),
+    flow=LoopConfig(steps=5000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, weight_decay=0.0, muon=True),
+    vocoder=LoopConfig(steps=1500, peak_lr=1.5e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0),
 )
-# Full augmentation slows a small encoder down more than the time allows; most of the training is gentler.
-GENTLE = Augmentation(
-    speed_probability=0.5, reverb_probability=0.0, noise_probability=0.3, snr_db=(12.0, 40.0), gain_db=(-9.0, 3.0)
+# From trained weights: shorter, and at lower rates. The layers behind the codebook are new, so it rests at first.
+CONTINUED = Schedule(
+    acoustic=replace(FROM_NOTHING.acoustic, steps=1000, peak_lr=1e-3),
+    semantic=replace(FROM_NOTHING.semantic, steps=900, peak_lr=8e-4, frozen={"tokenizer.": 0.08}),
+    lm=replace(FROM_NOTHING.lm, steps=3200, peak_lr=1.5e-3),
+    flow=replace(FROM_NOTHING.flow, steps=2200, peak_lr=1.2e-3),
+    vocoder=replace(FROM_NOTHING.vocoder, steps=500, peak_lr=7e-4),
 )
-VOCODER_LOOP = LoopConfig(
-    steps=1000, peak_lr=1.5e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0, checkpoint_every_steps=100
-)
-LM_LOOP = LoopConfig(steps=2800, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, checkpoint_every_steps=100, muon=True)
-FLOW_LOOP = LoopConfig(
-    steps=2800, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, weight_decay=0.0, checkpoint_every_steps=100, muon=True
-)
-SEMANTIC_LOOP = LoopConfig(
-    steps=1700, peak_lr=1.2e-3, final_lr=3e-5, warmup_steps=20, checkpoint_every_steps=100, muon=True
-)
+# Shares of the positions of every task corpus; those of the other lessons are in ``lessons``.
+TASK_SHARES = {
+    "assistant": 0.4,
+    "mandarin": 1.3,
+    "questions": 2.2,
+    "dialogues": 2.0,
+    "sounds": 2.0,
+    "scenes": 0.5,
+    "styles": 1.0,
+    "voices": 2.0,
+    "replies": 0.8,
+}
+REPEATED = {"tasks-voices": 3, "tasks-replies": 2}  # by the detokenizer's training
 # Guidance makes the speech clearer at twice the cost (docs/LOG.md).
 SETTINGS = Settings(segment_s=5.0, ode_steps=12, guidance_scale=2.5, audio_temperature=0.0, audio_top_k=0)
 
 
-def speech(corpus: Path, _out: Path) -> None:
-    """Generate all texts and their speech."""
-    build(corpus, seed=SEED)
+@dataclass(frozen=True)
+class Run:
+    """Where a run reads and writes, and which model it begins with.
+
+    Args:
+        corpus: generated speech.
+        out: results of the stages.
+        base: folder of a model of nano's sizes; None begins from nothing.
+        workers: processes that encode.
+    """
+
+    corpus: Path
+    out: Path
+    base: Path | None = None
+    workers: int = 1
+
+    @property
+    def schedule(self) -> Schedule:
+        """How long to train."""
+        return FROM_NOTHING if self.base is None else CONTINUED
 
 
-def acoustic_start(corpus: Path, out: Path) -> None:
-    """Find the alignment of sound and phonemes."""
-    splits, held_out = load_splits(corpus, ["assistant"]), load_splits(corpus, ["dev-asr"])
-    train_acoustic(ACOUSTIC, ACOUSTIC_START, splits, held_out, out / "acoustic-start", 60, None, short_first=True)
+def speech(run: Run) -> None:
+    """Generate all texts and sounds."""
+    build(run.corpus, seed=SEED)
+    build_tasks(run.corpus, seed=SEED)
 
 
-def acoustic(corpus: Path, out: Path) -> None:
-    """Learn all voices, with noise and other speeds."""
-    splits, held_out = load_splits(corpus, TRAINING_SPLITS), load_splits(corpus, ["dev-asr"])
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-start")
-    gently = partial(augment, settings=GENTLE)
-    train_acoustic(ACOUSTIC, ACOUSTIC_LOOP, splits, held_out, out / "acoustic", 48, gently, start)
-
-
-def semantic(corpus: Path, out: Path) -> None:
-    """Train the semantic tokenizer."""
-    splits, held_out = load_splits(corpus, TRAINING_SPLITS), load_splits(corpus, ["dev-asr"])
-    start = load_acoustic_run(ACOUSTIC, out / "acoustic-start")  # so that both encoders can be trained at once
-    gently = partial(augment, settings=GENTLE)
-    train_semantic(
-        SEMANTIC, start, SEMANTIC_LOOP, splits, held_out, out / "semantic", 48, gently, quantise_from_step=300
+def start(run: Run) -> AcousticRecogniser:
+    """Return what the acoustic encoder begins with: the base's, or one that has found sounds in one clean voice."""
+    if run.base is not None:
+        torch.manual_seed(SEED)
+        module = AcousticRecogniser(ACOUSTIC)
+        module.encoder.load_state_dict(load_acoustic(run.base).state_dict())
+        return module
+    splits, held_out = load_splits(run.corpus, ["assistant"]), load_splits(run.corpus, ["dev-asr"])
+    return train_acoustic(
+        ACOUSTIC, ACOUSTIC_START, splits, held_out, run.out / "acoustic-start", 60, None, short_first=True
     )
 
 
-def text_tokenizer(corpus: Path, out: Path) -> None:
-    """Train the text tokenizer on all training texts."""
-    if (out / "text-tokenizer").exists():
+def acoustic(run: Run) -> None:
+    """Learn all voices, with noise and other speeds, and all other sounds."""
+    splits, held_out = load_splits(run.corpus, TRAINING_SPLITS), load_splits(run.corpus, ["dev-asr"])
+    gently = partial(augment, settings=GENTLE)
+    train_acoustic(ACOUSTIC, run.schedule.acoustic, splits, held_out, run.out / "acoustic", 48, gently, start(run))
+
+
+def semantic(run: Run) -> None:
+    """Train the semantic tokenizer on speech."""
+    splits = [
+        split for split in load_splits(run.corpus, TRAINING_SPLITS) if not split.folder.name.startswith(NOT_SPEECH)
+    ]
+    held_out = load_splits(run.corpus, ["dev-asr"])
+    gently = partial(augment, settings=GENTLE)
+    if run.base is None:
+        begin, quantise_from_step = load_acoustic_run(ACOUSTIC, run.out / "acoustic-start"), 300
+    else:
+        begin, quantise_from_step = load_semantic(find_semantic_tokenizer(run.base)), 0
+    loop, folder = run.schedule.semantic, run.out / "semantic"
+    train_semantic(SEMANTIC, begin, loop, splits, held_out, folder, 48, gently, quantise_from_step)
+
+
+def text_tokenizer(run: Run) -> None:
+    """Train the text tokenizer on all training texts; the ranks of the base stay."""
+    if (run.out / "text-tokenizer").exists():
         return
-    splits = load_splits(corpus, TRAINING_SPLITS)
-    utterances = [utterance for split in splits for utterance in split.utterances]
-    texts = [text for u in utterances for text in (u.text, u.transcript)]
-    train_bpe([*texts, *ASR_INSTRUCTIONS, *READING_INSTRUCTIONS], TEXT_RANKS).save(out / "text-tokenizer")
+    splits = load_splits(run.corpus, TRAINING_SPLITS)
+    texts = [text for split in splits for u in split.utterances for text in (u.text, u.transcript)]
+    for split in splits:
+        if (split.folder / EXAMPLES).exists():
+            texts += [part.text for example in read_examples(split) for part in example.parts if part.text]
+    known = None if run.base is None else TextTokenizer.load(run.base)
+    tokenizer = train_bpe([*texts, *ASR_INSTRUCTIONS, *READING_INSTRUCTIONS], TEXT_RANKS, start=known)
+    tokenizer.save(run.out / "text-tokenizer")
 
 
 def as_stored(module: Module, path: Path) -> Module:
@@ -191,72 +287,123 @@ def acoustic_encoder(out: Path) -> AcousticEncoder:
     return as_stored(load_acoustic_run(ACOUSTIC, out / "acoustic").encoder, out / "acoustic.safetensors")
 
 
-def encode(corpus: Path, out: Path) -> list[EncodedSplit]:
-    """Encode the LLM's training splits once: the users' speech changed at random, the assistant's as it is."""
+def spoken_ids(split: Split) -> frozenset[str]:
+    """Return the utterances that only the assistant says: they are never heard, and get codes alone."""
+    if not (split.folder / EXAMPLES).exists():
+        return frozenset()
+    parts = [part for example in read_examples(split) for part in example.parts if part.sound]
+    ids = {role: {part.sound for part in parts if part.role == role} for role in ("user", "assistant")}
+    return frozenset(str(sound) for sound in ids["assistant"] - ids["user"])
+
+
+def encode_one(out: Path, split: Split) -> EncodedSplit:
+    """Encode one split; what users say is changed at random, and what is asked about is left as it is."""
+    torch.set_num_threads(1)
+    name = split.folder.name
+    settings = STEADY if name.startswith("tasks-styles") else GENTLE
+    is_plain = name.startswith(("assistant", "tasks-voices", *NOT_SPEECH))
+    changed = None if is_plain else partial(augment, settings=settings)
     tokenizer, encoder = semantic_tokenizer(out), acoustic_encoder(out)
-    gently = partial(augment, settings=GENTLE)
-    encoded = []
-    for split in load_splits(corpus, TRAINING_SPLITS):
-        changed = None if split.folder.name == "assistant" else gently
-        encoded.append(encode_split(split, tokenizer, encoder, out / "encoded" / split.folder.name, changed, SEED))
-    return encoded
+    return encode_split(split, tokenizer, encoder, out / "encoded" / name, changed, SEED, spoken_ids(split))
 
 
-def lm(corpus: Path, out: Path) -> None:
+def encode(run: Run) -> list[EncodedSplit]:
+    """Encode the LLM's training splits once, several side by side."""
+    semantic_tokenizer(run.out), acoustic_encoder(run.out)  # written before the processes read them
+    splits = sorted(load_splits(run.corpus, ENCODED_SPLITS), key=lambda split: -split.duration_s)
+    with ProcessPoolExecutor(run.workers) as pool:
+        list(pool.map(partial(encode_one, run.out), splits))
+    return [EncodedSplit(split, run.out / "encoded" / split.folder.name) for split in splits]
+
+
+def lessons(encoded: list[EncodedSplit]) -> list[Lesson]:
+    """Return what the LLM learns, and how much of each."""
+    by_name = {item.split.folder.name: item for item in encoded}
+    replies = assistant_replies(by_name["assistant"])
+
+    def named(start: str) -> list[EncodedSplit]:
+        return [item for name, item in sorted(by_name.items()) if name.startswith(start)]
+
+    questions = named("questions-")
+    transcribed = [sample for item in named("asr-") for sample in recognition(item)]
+    transcribed += [sample for item in questions for sample in recognition(item, every=2)]
+    written = written_questions([(item.question, item.answer) for item in side(reserved=False)][::3], replies)
+    found = [
+        Lesson("asr", transcribed + recognition(by_name["assistant"], every=4), 4.0),
+        Lesson("questions", [s for item in questions for s in spoken_questions(item, replies, "both")], 3.0),
+        Lesson("questions-text", [s for item in questions for s in spoken_questions(item, replies, "text")], 1.0),
+        Lesson("written-questions", written, 0.5),
+        Lesson("reading", reading(replies), 1.5),
+    ]
+    for name, share in TASK_SHARES.items():
+        samples = [s for item in named(f"tasks-{name}") for s in conversations(item, read_examples(item.split))]
+        found.append(Lesson(name, samples, share))
+    return found
+
+
+def lm(run: Run) -> None:
     """Train the audio LLM."""
-    encoded = {item.split.folder.name: item for item in encode(corpus, out)}
-    replies = assistant_replies(encoded["assistant"])
-    samples = recognition(encoded["assistant"], every=4) + reading(replies)
-    samples += written_questions([(item.question, item.answer) for item in side(reserved=False)][::3], replies)
-    for name, split in encoded.items():
-        if name.startswith("asr-"):
-            samples += recognition(split)
-        elif name.startswith("questions-"):
-            samples += recognition(split, every=2)
-            samples += spoken_questions(split, replies, "both") + spoken_questions(split, replies, "text", every=3)
-    tokenizer = TextTokenizer.load(out / "text-tokenizer")
-    train_lm(lm_config(tokenizer), tokenizer, LM_LOOP, samples, out / "lm", positions=2000)
+    tokenizer = TextTokenizer.load(run.out / "text-tokenizer")
+    config = lm_config(tokenizer)
+    if run.base is None:
+        model = AudioLM(config)
+        model.reset_parameters(torch.Generator().manual_seed(SEED))
+    else:
+        model = grown(load_lm(run.base), TextTokenizer.load(run.base), tokenizer, config, SEED)
+    train_lm(model, tokenizer, run.schedule.lm, lessons(encode(run)), run.out / "lm", row_positions=512, rows=4)
 
 
-def flow_examples(corpus: Path, out: Path) -> list[FlowExample]:
-    """Return codes and mels of the assistant's voice."""
-    path = out / "flow-examples.safetensors"
+def flow_examples(run: Run) -> list[FlowExample]:
+    """Return codes and mels of all voices that are spoken."""
+    path = run.out / "flow-examples.safetensors"
     if not path.exists():
-        (split,) = load_splits(corpus, ["assistant"])
-        tokenizer = semantic_tokenizer(out)
-        examples = []
-        for utterance in track(split.utterances, "codes and mels of the assistant"):
-            codes = tokenizer.encode_wav(torch.from_numpy(split.samples(utterance))).tolist()
-            examples.append(flow_example(codes, torch.from_numpy(split.samples(utterance, OUTPUT_RATE_HZ)), VOCODER))
+        tokenizer, examples = semantic_tokenizer(run.out), []
+        for split in load_splits(run.corpus, SPOKEN_SPLITS):
+            known = spoken_ids(split)
+            said = [u for u in split.utterances if u.id in known or not split.folder.name.startswith("tasks-replies")]
+            # Few against the assistant's ordinary speech, and harder.
+            repeated = REPEATED.get(split.folder.name.rpartition("-")[0], 1)
+            for utterance in track(said, f"codes and mels of {split.folder.name}"):
+                codes = tokenizer.encode_wav(torch.from_numpy(split.samples(utterance))).tolist()
+                wav = torch.from_numpy(split.samples(utterance, OUTPUT_RATE_HZ))
+                examples += [flow_example(codes, wav, VOCODER)] * repeated
         save_examples(path, examples)
     return load_examples(path)
 
 
-def flow_config(examples: list[FlowExample]) -> FlowConfig:
-    """Return the sizes of the flow-matching network and the normalisation of its mels."""
+def flow_config(run: Run, examples: list[FlowExample]) -> FlowConfig:
+    """Return the sizes of the flow-matching network and the normalisation of its mels, which a base has already."""
+    if run.base is not None:
+        return load_flow(run.base)[1]
     mean, std = mel_statistics(examples)
     return FlowConfig(dit=DIT, mel_mean=round(mean, 4), mel_std=round(std, 4))
 
 
-def flow(corpus: Path, out: Path) -> None:
-    """Train the flow-matching network on the assistant's voice."""
-    examples = flow_examples(corpus, out)
+def flow(run: Run) -> None:
+    """Train the flow-matching network on the voices that are spoken."""
+    examples = flow_examples(run)
     # Most replies are shorter than a chunk of the stream, so most steps know no earlier chunks.
     stage = FlowStage(batch_frames=2000, whole_share=0.6)
-    train_flow(flow_config(examples), FLOW_LOOP, stage, examples[64:], examples[:64], out / "flow")
+    begin = None if run.base is None else load_flow(run.base)[0]
+    config, loop = flow_config(run, examples), run.schedule.flow
+    train_flow(config, loop, stage, examples[64:], examples[:64], run.out / "flow", begin)
 
 
-def vocoder(corpus: Path, out: Path) -> None:
-    """Train the vocoder on the assistant's voice."""
-    splits = load_splits(corpus, ["assistant"])
-    train_vocoder(VOCODER, VOCODER_LOOP, VocoderStage(batch_size=8), splits, [], out / "vocoder")
+def vocoder(run: Run) -> None:
+    """Train the vocoder on the voices that are spoken."""
+    splits = load_splits(run.corpus, SPOKEN_SPLITS)
+    begin = None if run.base is None else load_vocoder(run.base)[0]
+    train_vocoder(
+        VOCODER, run.schedule.vocoder, VocoderStage(batch_size=8), splits, [], run.out / "vocoder", start=begin
+    )
 
 
-def export(corpus: Path, out: Path) -> None:
+def export(run: Run) -> None:
     """Write the model folder."""
+    out = run.out
     tokenizer = TextTokenizer.load(out / "text-tokenizer")
     model, vocoder_run = AudioLM(lm_config(tokenizer)), VocoderTrainer(BigVGAN(VOCODER))
-    config = flow_config(flow_examples(corpus, out))
+    config = flow_config(run, flow_examples(run))
     dit = DiT(config.dit)
     for name, module in {"lm": model, "flow": dit, "vocoder": vocoder_run}.items():
         load_module_state(out / name, module)
@@ -276,7 +423,6 @@ def export(corpus: Path, out: Path) -> None:
 
 STAGES = {
     "speech": speech,
-    "acoustic-start": acoustic_start,
     "acoustic": acoustic,
     "semantic": semantic,
     "text-tokenizer": text_tokenizer,
@@ -293,15 +439,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("runs/nano"))
     parser.add_argument("--corpus", type=Path, default=Path("runs/corpus"))
+    parser.add_argument("--base", help="go on from this model: nano or a folder")
     parser.add_argument("--stage", choices=STAGES, help="run this stage only")
     parser.add_argument("--threads", type=int, help="cores to use")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
+    base = None if arguments.base is None else find_model(arguments.base)
+    run = Run(arguments.corpus, arguments.out, base, arguments.threads or os.cpu_count() or 1)
     for name, stage in STAGES.items():
         if arguments.stage in (None, name):
-            partial(stage, arguments.corpus, arguments.out)()
+            stage(run)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,11 @@ the sounds of every training text instead. Its names of phonemes are documented 
 
 import subprocess
 
+from kimi_audio.data.manifest import Utterance
 from kimi_audio.data.pinyin import TONES, pronounce_mandarin
 from kimi_audio.data.sounds import EVENTS
 from kimi_audio.data.soundscape import SCENES
-from kimi_audio.data.voices import Language
+from kimi_audio.data.voices import SPEAKERS, Language
 
 CONSONANTS = ("b", "d", "D", "dZ", "f", "g", "h", "j", "k", "l", "m", "n", "N", "p", "r", "s", "S", "t", "T", "tS")
 CONSONANTS += ("v", "w", "z", "Z")
@@ -21,8 +22,9 @@ MANDARIN = ("S;", "s.", "tS;", "tS;h", "ts", "tsh", "ts.", "ts.h", "z.", "i.", "
 # What else there is to hear. Encoders that learn phonemes alone would have no reason to keep these apart.
 SOUND_MARK = "#"
 SOUNDS = tuple(SOUND_MARK + name for name in (*EVENTS, *SCENES))
-STYLES = tuple(SOUND_MARK + name for name in ("happy", "sad", "angry", "fast", "slow"))
-HEARD = PHONEMES + MANDARIN + SOUNDS + STYLES
+STYLES = tuple(SOUND_MARK + name for name in ("happy", "sad", "angry", "fast", "slow", "higher", "whisper"))
+SPEAKER_MARKS = {delivery.voice.name: SOUND_MARK + name for name, delivery in SPEAKERS.items()}
+HEARD = PHONEMES + MANDARIN + SOUNDS + STYLES + tuple(SPEAKER_MARKS.values())
 # espeak-ng tells apart how a vowel came about and how a consonant joins its neighbours; other engines do neither.
 MERGED = {"@2": "@", "@-": "@", "a#": "@", "aa": "a", "I2": "I", "I#": "I", "O2": "O:", "o@": "O@", "i@3": "i@"}
 MERGED |= {"aI3": "aI@", "t2": "t", "t#": "t", "n-": "n", "r-": "r"}
@@ -47,6 +49,21 @@ def pronounce(text: str) -> str:
     if unknown:
         raise ValueError(f"espeak-ng speaks {text!r} with {' '.join(unknown)}, which PHONEMES lacks")
     return " ".join(merged)
+
+
+def labels_of(utterance: Utterance) -> str:
+    """Return all that is to be heard in an utterance: who speaks if it is one of ``SPEAKERS``, how, and the phonemes.
+
+    Speaker and style come first, so that the first codes of an utterance tell them: a stream that makes sound of codes
+    must know them before it begins.
+
+    Raises:
+        ValueError: the utterance has no pronunciation.
+    """
+    if not utterance.phonemes:
+        raise ValueError(f"utterance {utterance.id!r} has no pronunciation; build its split again")
+    marks = [SPEAKER_MARKS.get(utterance.voice, ""), SOUND_MARK + (utterance.style or "")]
+    return " ".join([mark for mark in marks if mark in HEARD] + [utterance.phonemes])
 
 
 def pronounce_in(language: Language, text: str) -> str:

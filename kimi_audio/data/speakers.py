@@ -8,16 +8,8 @@ from kimi_audio.data.mandarin import all_mandarin_items, sentence_key, take_mand
 from kimi_audio.data.sentences import take_sentences
 from kimi_audio.data.splits import is_reserved
 from kimi_audio.data.text import normalise
-from kimi_audio.data.voices import ASSISTANT, MANDARIN_ASSISTANT, VOICES, Delivery
+from kimi_audio.data.voices import ASSISTANT, MANDARIN_ASSISTANT, SPEAKERS
 
-_BY_NAME = {voice.name: voice for voice in VOICES}
-# Four that nobody confuses: a woman and a man from recordings, a monotone diphone voice, a bright synthetic one.
-SPEAKERS: dict[str, Delivery] = {
-    "Ava": Delivery(_BY_NAME["flite-slt"]),  # the assistant's
-    "Ben": Delivery(_BY_NAME["flite-rms"]),
-    "Carl": Delivery(_BY_NAME["flite-kal16"]),
-    "Dora": Delivery(_BY_NAME["espeak-en+f2"], pitch=1.2),
-}
 READ_IN_VOICE = (
     "Say in the voice of {0}: ",
     "Read aloud with the voice of {0}: ",

@@ -28,7 +28,7 @@ from kimi_audio.data.hearing import (
 )
 from kimi_audio.data.mandarin import cross_examples, question_examples, recognition_examples, transcript
 from kimi_audio.data.manifest import COMPLETED, Split, SplitWriter
-from kimi_audio.data.phonemes import SOUND_MARK, STYLES, pronounce_in
+from kimi_audio.data.phonemes import SOUND_MARK, pronounce_in
 from kimi_audio.data.soundscape import Clip, render_clip
 from kimi_audio.data.speakers import assistant_examples, conversion_examples, reading_examples
 from kimi_audio.data.styles import reply_style_examples, style_examples
@@ -227,14 +227,9 @@ def _render(
             labels = " ".join(SOUND_MARK + label for label in sound.labels)
             rendered.append((sound, (render_clip(sound), INPUT_RATE_HZ), labels))
         else:
-            rendered.append((sound, next(spoken), _phonemes(sound, pronounce)))
+            phonemes = pronounce(sound.delivery.voice.language, sound.text)
+            rendered.append((sound, next(spoken), phonemes))
     return rendered
-
-
-def _phonemes(speech: Speech, pronounce: PronounceIn) -> str:
-    """Return what the encoders learn to hear: the phonemes, and behind them the style unless it is neutral."""
-    phonemes = pronounce(speech.delivery.voice.language, speech.text)
-    return f"{phonemes} {SOUND_MARK}{speech.style}" if SOUND_MARK + speech.style in STYLES else phonemes
 
 
 def _described(sound: Sound) -> dict[str, object]:

@@ -12,6 +12,8 @@ from typing import Any, Self
 
 import regex
 import tiktoken
+import torch
+from torch import Tensor
 
 from kimi_audio.tokens import SpecialIds, special_token_names
 
@@ -89,6 +91,13 @@ class TextTokenizer:
         """Number of text ids including the special tokens; audio codes follow them."""
         return self._encoding.n_vocab
 
+    def kept_ids(self, larger: "TextTokenizer") -> Tensor:
+        """Return [K, 2], this tokenizer's id and the other's, of everything that both know."""
+        pairs = [(rank, larger._ranks[token]) for token, rank in self._ranks.items() if token in larger._ranks]
+        names = self._special_tokens.keys() & larger._special_tokens.keys()
+        pairs += [(self._special_tokens[name], larger._special_tokens[name]) for name in sorted(names)]
+        return torch.tensor(pairs)
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of ``text``; names of special tokens in it are ordinary characters."""
         return [id_ for piece in _pieces(text) for id_ in self._encoding.encode_ordinary(piece)]
@@ -100,6 +109,9 @@ class TextTokenizer:
     def decode_stream(self) -> "TextStream":
         """Return a decoder for ids that come one at a time."""
         return TextStream(self)
+
+    def _tokens(self, word: str) -> list[bytes]:
+        return [self._encoding.decode_single_token_bytes(id_) for id_ in self._encoding.encode_ordinary(word)]
 
     def decode_bytes(self, ids: Iterable[int], skip_special: bool = False) -> bytes:
         """Return the UTF-8 of ``ids``, which may begin or end inside a character."""
@@ -139,17 +151,20 @@ def _pieces(text: str) -> Iterator[str]:
         yield piece[cut_at:]
 
 
-def train_bpe(texts: Iterable[str], num_ranks: int, pattern: str = QWEN2_PATTERN) -> TextTokenizer:
+def train_bpe(
+    texts: Iterable[str], num_ranks: int, pattern: str = QWEN2_PATTERN, start: TextTokenizer | None = None
+) -> TextTokenizer:
     """Train a byte-level BPE of ``num_ranks`` ranks, or fewer if the texts have no more pairs to merge.
 
     Special tokens follow the ranks, named as in the release, only as many as needed.
     Works on the counts of distinct words, so that the size of the corpus hardly matters.
+    With ``start``, its ranks come first and stay what they are.
     """
     if num_ranks < 256:
         raise ValueError(f"a byte-level BPE needs at least 256 ranks, not {num_ranks}")
     split = regex.compile(pattern)
     counts = Counter(word for text in texts for word in split.findall(text))
-    words = [[bytes([byte]) for byte in word.encode()] for word in counts]
+    words = [[bytes([byte]) for byte in word.encode()] if start is None else start._tokens(word) for word in counts]
     weights = list(counts.values())
     pairs: Counter[tuple[bytes, bytes]] = Counter()
     holders: defaultdict[tuple[bytes, bytes], set[int]] = defaultdict(set)  # pair -> words that (once) had it
@@ -158,7 +173,7 @@ def train_bpe(texts: Iterable[str], num_ranks: int, pattern: str = QWEN2_PATTERN
             pairs[pair] += weights[index]
             holders[pair].add(index)
 
-    ranks = {bytes([byte]): byte for byte in range(256)}
+    ranks = {bytes([byte]): byte for byte in range(256)} if start is None else dict(start._ranks)
     while len(ranks) < num_ranks and pairs:
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
         ranks.setdefault(best[0] + best[1], len(ranks))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kimi_audio.data.manifest import Split, Utterance
 from kimi_audio.data.packing import bucket
+from kimi_audio.data.phonemes import labels_of
 from kimi_audio.tokenizer.windows import stack_padded, whole_tokens
 from kimi_audio.train.recognition import SpeechBatch, phoneme_numbers
 
@@ -92,7 +93,7 @@ def speech_batch(waves: Sequence[Tensor], utterances: Sequence[Utterance]) -> Sp
         ValueError: an utterance has none.
     """
     wav = stack_padded(waves, whole_tokens(max(map(len, waves))))
-    labels = [phoneme_numbers(_phonemes(utterance)) for utterance in utterances]
+    labels = [phoneme_numbers(labels_of(utterance)) for utterance in utterances]
     return SpeechBatch(
         wav=wav,
         samples=torch.tensor([len(wave) for wave in waves]),
@@ -100,12 +101,6 @@ def speech_batch(waves: Sequence[Tensor], utterances: Sequence[Utterance]) -> Sp
         label_lengths=torch.tensor([len(label) for label in labels]),
         ids=tuple(utterance.id for utterance in utterances),
     )
-
-
-def _phonemes(utterance: Utterance) -> str:
-    if utterance.phonemes is None:
-        raise ValueError(f"utterance {utterance.id!r} has no pronunciation; build its split again")
-    return utterance.phonemes
 
 
 def load_splits(folder: Path, names: Sequence[str]) -> list[Split]:

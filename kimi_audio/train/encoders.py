@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 from kimi_audio.config import EncoderConfig, SemanticConfig
 from kimi_audio.data.manifest import Split, Utterance
+from kimi_audio.data.phonemes import labels_of
 from kimi_audio.data.scoring import word_errors
+from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.train.batches import Augment, SpeechBatches, speech_batch
 from kimi_audio.train.loop import LoopConfig, load_module_state, train
 from kimi_audio.train.recognition import (
@@ -72,7 +74,7 @@ def train_acoustic(
 
 def train_semantic(
     config: SemanticConfig,
-    start: AcousticRecogniser,
+    start: AcousticRecogniser | SemanticTokenizer,
     loop: LoopConfig,
     splits: Sequence[Split],
     held_out: Sequence[Split],
@@ -82,18 +84,20 @@ def train_semantic(
     quantise_from_step: int,
     supervision: Supervision | None = None,
 ) -> SemanticRecogniser:
-    """Train the semantic tokenizer, its encoder starting from the lower layers of a trained acoustic encoder.
+    """Train the semantic tokenizer, from the lower layers of a trained acoustic encoder or from a trained tokenizer.
 
-    The convolutions see one frame less of the future than those they start from, which a few steps make good. Until
-    ``quantise_from_step`` the layers behind the codebook learn from vectors that are not quantised: an untrained rest
-    gives no direction, and the commitment loss alone would pull all vectors onto a handful of codes (docs/LOG.md).
+    The convolutions see one frame less of the future than those of an acoustic encoder, which a few steps make good.
+    Until ``quantise_from_step`` the layers behind the codebook learn from vectors that are not quantised: an untrained
+    rest gives no direction, and the commitment loss alone would pull all vectors onto a handful of codes (docs/LOG.md).
+    Then the codes start on clusters of the vectors; those of a trained tokenizer stay where they are, so that what
+    learned their meaning can go on from it. (Freeze its "tokenizer." at first: the rest is untrained there, too.)
 
     Besides the phoneme error rate, the evaluation tells how many codes the held-out speech uses, and in how equal
     shares (perplexity).
 
     Args:
         config: sizes.
-        start: the acoustic encoder.
+        start: the acoustic encoder, or a tokenizer of these sizes.
         loop: schedule.
         splits: what it learns from.
         held_out: what it is scored on.
@@ -110,10 +114,13 @@ def train_semantic(
     check_speech([*splits, *held_out], config)
     torch.manual_seed(loop.seed)
     module = SemanticRecogniser(config, supervision)
-    wanted = module.tokenizer.state_dict().keys()
-    lower = {name: tensor for name, tensor in start.encoder.state_dict().items() if name in wanted}
-    module.tokenizer.load_state_dict(lower, strict=False)
-    module.head.load_state_dict(start.head.state_dict())
+    if isinstance(start, SemanticTokenizer):
+        module.tokenizer.load_state_dict(start.state_dict())
+    else:
+        wanted = module.tokenizer.state_dict().keys()
+        lower = {name: tensor for name, tensor in start.encoder.state_dict().items() if name in wanted}
+        module.tokenizer.load_state_dict(lower, strict=False)
+        module.head.load_state_dict(start.head.state_dict())
     batches = SpeechBatches(splits, seconds, loop.seed, augment)
 
     def loss_of(batch: SpeechBatch, step: int) -> dict[str, Tensor]:
@@ -121,7 +128,8 @@ def train_semantic(
             return module.losses(batch, None, quantised=False)
         generator = torch.Generator().manual_seed(loop.seed * 1_000_003 + step)
         if step == quantise_from_step:
-            start_codebook(module, [batches(step + ahead) for ahead in range(20)], generator)
+            clustered = not isinstance(start, SemanticTokenizer)
+            start_codebook(module, [batches(step + ahead) for ahead in range(20)], generator, clustered=clustered)
         return module.losses(batch, generator, restart=step < module.supervision.restart_until * loop.steps)
 
     def evaluate() -> dict[str, float]:
@@ -150,13 +158,14 @@ def check_speech(splits: Sequence[Split], config: EncoderConfig) -> None:
                     f"{utterance.id} lasts {utterance.duration_s:.1f} s, longer than the encoder's window of "
                     f"{longest_samples / INPUT_RATE_HZ:g} s; cut it, or leave it out"
                 )
-            if not utterance.phonemes:
-                raise ValueError(f"{utterance.id} has no pronunciation to learn from; build its split again")
+            labels_of(utterance)
 
 
 @torch.no_grad()
-def start_codebook(module: SemanticRecogniser, batches: Sequence[SpeechBatch], generator: torch.Generator) -> None:
-    """Put the codes onto the means of clusters (k-means) of the batches' pooled vectors.
+def start_codebook(
+    module: SemanticRecogniser, batches: Sequence[SpeechBatch], generator: torch.Generator, *, clustered: bool = True
+) -> None:
+    """Put the codes onto the means of clusters (k-means) of the batches' pooled vectors, or only count their use.
 
     Raises:
         ValueError: the batches hold fewer vectors than there are codes.
@@ -169,15 +178,21 @@ def start_codebook(module: SemanticRecogniser, batches: Sequence[SpeechBatch], g
             f"{num_codes} codes cannot start from the {len(vectors)} tokens of {len(batches)} batches; "
             "use larger batches or fewer codes"
         )
-    centres = vectors[torch.randperm(len(vectors), generator=generator)[:num_codes]]
-    counts = torch.ones(num_codes)
-    for _ in range(10):
-        nearest = torch.cat([torch.cdist(part, centres).argmin(1) for part in vectors.split(4096)])
-        counts = torch.bincount(nearest, minlength=num_codes).float()
-        sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
-        centres = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), centres)
+    centres = module.tokenizer.codebook.weight.clone()
+    if clustered:
+        centres = vectors[torch.randperm(len(vectors), generator=generator)[:num_codes]]
+        for _ in range(10):
+            nearest = _nearest(vectors, centres)
+            counts = torch.bincount(nearest, minlength=num_codes).float()
+            sums = torch.zeros_like(centres).index_add_(0, nearest, vectors)
+            centres = torch.where(counts[:, None] > 0, sums / counts[:, None].clamp(min=1), centres)
+    counts = torch.bincount(_nearest(vectors, centres), minlength=num_codes).float()
     module.codebook.start(centres, counts / len(batches))
     module.train()
+
+
+def _nearest(vectors: Tensor, centres: Tensor) -> Tensor:
+    return torch.cat([torch.cdist(part, centres).argmin(1) for part in vectors.split(4096)])
 
 
 def _pooled_vectors(module: SemanticRecogniser, batch: SpeechBatch) -> Tensor:
@@ -219,7 +234,7 @@ def phoneme_error_rate(
     for utterances, batch in _batches(split, batch_size):
         best = logits_of(batch).argmax(-1)
         for utterance, row, frames in zip(utterances, best, batch.valid_frames.tolist(), strict=True):
-            reference = (utterance.phonemes or "").split()
+            reference = labels_of(utterance).split()
             errors += word_errors(reference, phoneme_names(row[:frames]))
             phonemes += len(reference)
     return errors / phonemes

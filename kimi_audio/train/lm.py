@@ -1,155 +1,256 @@
-"""Training of the audio LLM on recognition, questions and reading aloud."""
+"""Training of nano's audio LLM: from encoded corpora to lessons, from lessons to packed rows."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kimi_audio import sequence
 from kimi_audio.chat import ChatTemplate, Message, OutputType
 from kimi_audio.config import LMConfig
+from kimi_audio.data.instructions import wordings
+from kimi_audio.data.mixture import Mixture, Source
+from kimi_audio.data.task_corpus import StoredExample, StoredPart
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import AudioTokens, Batch, collate
+from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.batches import EpochPlan
-from kimi_audio.train.encode import EncodedSplit
+from kimi_audio.train.encode import EncodedSplit, Recording
 from kimi_audio.train.loop import LoopConfig, train
 from kimi_audio.train.losses import lm_loss
 
-ASR_INSTRUCTIONS = (
-    "Please transcribe the spoken content into written text.",
-    "Please transcribe the following audio:",
-    "Please transcribe this audio.",
-    "Write down what is said.",
-    "Transcribe this recording.",
-    "What is said here?",
-)
+ASR_INSTRUCTION = "Please transcribe the spoken content into written text."
+# As often as all the other wordings together: it is what ``KimiAudio.transcribe`` says.
+ASR_INSTRUCTIONS = (*wordings("asr", "en"), *[ASR_INSTRUCTION] * len(wordings("asr", "en")))
 READING_INSTRUCTIONS = (
     "Please read the following text aloud: ",
     "Read aloud: ",
     "Say: ",
 )
+_MARKS = 4  # positions around a message: role, media marks, end; more than there are
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One conversation to learn from; it is built when it is needed, because features are large."""
+    """One conversation to learn from.
 
-    build: Callable[[np.random.Generator], tuple[list[Message], OutputType]]
-    positions: int  # about how long its sequence is
+    Args:
+        messages: what is said and replied.
+        output_type: what is asked for.
+        requests: one of these, drawn anew in every epoch, begins the first message: as a message of its own before a
+            recording, as the beginning of a text.
+    """
+
+    messages: tuple[Message, ...]
+    output_type: OutputType
+    requests: tuple[str, ...] = ()
+
+    def draw(self, generator: np.random.Generator) -> tuple[Message, ...]:
+        """Return the conversation with one of the requests."""
+        if not self.requests:
+            return self.messages
+        return self._begun(self.requests[int(generator.integers(len(self.requests)))])
+
+    def _begun(self, request: str) -> tuple[Message, ...]:
+        first, *others = self.messages
+        if first.message_type == "text":
+            return (replace(first, content=request + first.content), *others)
+        return (Message("user", "text", request), first, *others)
+
+    def positions(self, tokenizer: TextTokenizer, delay_tokens: int) -> int:
+        """Return how long its sequence is at most."""
+        total = _longest(self.requests, tokenizer) + _MARKS if self.requests else 0
+        for message in self.messages:
+            text, speech = message.content, 0
+            if message.message_type == "audio":
+                text, speech = "", len(message.content)
+            elif message.message_type == "audio-text":
+                text, speech = message.content[1], len(message.content[0]) + delay_tokens
+            total += _MARKS + max(len(tokenizer.encode(text)) + 1, speech)
+        return total
+
+
+@lru_cache(maxsize=64)
+def _longest(requests: tuple[str, ...], tokenizer: TextTokenizer) -> int:
+    return max(len(tokenizer.encode(request)) for request in requests)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Samples of one kind, and their share of all positions, relative to the other lessons."""
+
+    name: str
+    samples: Sequence[Sample]
+    share: float
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Samples
 
 
 def recognition(encoded: EncodedSplit, every: int = 1) -> list[Sample]:
     """Return samples that ask for a transcript, of every so many utterances."""
-
-    def sample(index: int) -> Sample:
-        def build(generator: np.random.Generator) -> tuple[list[Message], OutputType]:
-            messages = [
-                Message("user", "text", str(generator.choice(ASR_INSTRUCTIONS))),
-                Message("user", "audio", encoded.tokens(index)),
-                Message("assistant", "text", encoded.split.utterances[index].transcript),
-            ]
-            return messages, "text"
-
-        return Sample(build, encoded.counts[index] + 36)
-
-    return [sample(index) for index in range(0, len(encoded.split), every)]
+    utterances = encoded.split.utterances
+    return [
+        Sample(
+            (_heard(encoded, index), Message("assistant", "text", utterances[index].transcript)),
+            "text",
+            ASR_INSTRUCTIONS,
+        )
+        for index in range(0, len(utterances), every)
+    ]
 
 
 def spoken_questions(
-    encoded: EncodedSplit, replies: dict[str, Tensor], output_type: OutputType, every: int = 1
+    encoded: EncodedSplit, replies: dict[str, Recording], output_type: OutputType, every: int = 1
 ) -> list[Sample]:
     """Return samples of a spoken question and its reply, in text or in text and speech.
 
     Args:
         encoded: the questions.
-        replies: the assistant's codes [N] by the text of the reply; questions without one are left out.
+        replies: the assistant's speech by the text of the reply; questions without one are left out.
         output_type: what is asked for.
         every: take every so many questions.
     """
-
-    def sample(index: int) -> Sample:
-        answer = encoded.split.utterances[index].answer
-        assert answer is not None
-
-        def build(_generator: np.random.Generator) -> tuple[list[Message], OutputType]:
-            return [Message("user", "audio", encoded.tokens(index)), _reply(answer, replies, output_type)], output_type
-
-        speech = len(replies[answer]) if output_type == "both" else 10
-        return Sample(build, encoded.counts[index] + 12 + speech)
-
-    utterances = encoded.split.utterances
-    return [sample(i) for i in range(0, len(utterances), every) if utterances[i].answer in replies]
+    return [
+        Sample((_heard(encoded, index), _reply(utterance.answer, replies, output_type)), output_type)
+        for index, utterance in enumerate(encoded.split.utterances)
+        if index % every == 0 and utterance.answer in replies
+    ]
 
 
-def written_questions(questions: Sequence[tuple[str, str]], replies: dict[str, Tensor]) -> list[Sample]:
+def written_questions(questions: Sequence[tuple[str, str]], replies: dict[str, Recording]) -> list[Sample]:
     """Return samples of a written question and its reply in text and speech; questions are (question, answer)."""
-
-    def sample(question: str, answer: str) -> Sample:
-        def build(_generator: np.random.Generator) -> tuple[list[Message], OutputType]:
-            return [Message("user", "text", question), _reply(answer, replies, "both")], "both"
-
-        return Sample(build, len(question) // 3 + 12 + len(replies[answer]))
-
-    return [sample(question, answer) for question, answer in questions if answer in replies]
+    return [
+        Sample((Message("user", "text", question), _reply(answer, replies, "both")), "both")
+        for question, answer in questions
+        if answer in replies
+    ]
 
 
-def reading(replies: dict[str, Tensor]) -> list[Sample]:
+def reading(replies: dict[str, Recording]) -> list[Sample]:
     """Return samples that ask to read a text aloud."""
-
-    def sample(text: str) -> Sample:
-        def build(generator: np.random.Generator) -> tuple[list[Message], OutputType]:
-            request = Message("user", "text", str(generator.choice(READING_INSTRUCTIONS)) + text)
-            return [request, _reply(text, replies, "both")], "both"
-
-        return Sample(build, len(text) // 3 + 20 + len(replies[text]))
-
-    return [sample(text) for text in replies]
+    return [
+        Sample((Message("user", "text", text), _reply(text, replies, "both")), "both", READING_INSTRUCTIONS)
+        for text in replies
+    ]
 
 
-def _reply(text: str, replies: dict[str, Tensor], output_type: OutputType) -> Message:
+def conversations(encoded: EncodedSplit, examples: Iterable[StoredExample]) -> list[Sample]:
+    """Return the examples of a task corpus as samples, every turn of the assistant being learned."""
+    return [
+        Sample(
+            tuple(_message(encoded, part) for part in example.parts),
+            "both" if example.parts[-1].sound is not None else "text",
+        )
+        for example in examples
+    ]
+
+
+def _message(encoded: EncodedSplit, part: StoredPart) -> Message:
+    if part.sound is None:
+        return Message(part.role, "text", part.text)
+    recording = encoded.find(part.sound)
+    if part.role == "user":
+        return Message("user", "audio", recording)
+    return Message("assistant", "audio-text", (recording, part.text))
+
+
+def _heard(encoded: EncodedSplit, index: int) -> Message:
+    return Message("user", "audio", encoded.recording(index))
+
+
+def _reply(text: str | None, replies: dict[str, Recording], output_type: OutputType) -> Message:
+    assert text is not None
     if output_type == "text":
         return Message("assistant", "text", text)
-    return Message("assistant", "audio-text", (AudioTokens(replies[text]), text))
+    return Message("assistant", "audio-text", (replies[text], text))
 
 
-def assistant_replies(encoded: EncodedSplit) -> dict[str, Tensor]:
-    """Return the codes [N] of everything the assistant's voice says, by its text."""
-    return {u.text: encoded.tokens(index).codes for index, u in enumerate(encoded.split.utterances)}
+def assistant_replies(encoded: EncodedSplit) -> dict[str, Recording]:
+    """Return everything the assistant's voice says, by its text."""
+    return {utterance.text: encoded.recording(index) for index, utterance in enumerate(encoded.split.utterances)}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Training
+
+
+def grown(model: AudioLM, known: TextTokenizer, tokenizer: TextTokenizer, config: LMConfig, seed: int) -> AudioLM:
+    """Return a model of a larger text vocabulary whose known ids keep what they mean.
+
+    Args:
+        model: trained with the tokenizer ``known``.
+        known: the first ranks of ``tokenizer`` are its ranks.
+        tokenizer: of the new model.
+        config: of the new model; everything but the vocabulary is that of the old one.
+        seed: of the ids that are new.
+    """
+    larger = AudioLM(config)
+    larger.reset_parameters(torch.Generator().manual_seed(seed))
+    ids = known.kept_ids(tokenizer)  # [V, 2]
+    codes = torch.arange(config.num_codes)[:, None]
+    ids = torch.cat([ids, codes + torch.tensor([model.config.audio_offset, config.audio_offset])])
+    state = model.state_dict()
+    for name, tensor in larger.state_dict().items():
+        if tensor.shape == state[name].shape:
+            tensor.copy_(state[name])
+        else:
+            tensor[ids[:, 1]] = state[name][ids[:, 0]]
+    return larger
+
+
+def lesson_rows(
+    lessons: Sequence[Lesson],
+    template: ChatTemplate,
+    tokenizer: TextTokenizer,
+    pad_id: int,
+    row_positions: int,
+    rows: int,
+    seed: int,
+) -> Mixture:
+    """Return packed rows in which every lesson has its share of the positions."""
+
+    def source(lesson: Lesson) -> Source:
+        def build(index: int, generator: np.random.Generator) -> sequence.Sequence:
+            sample = lesson.samples[index]
+            return template.training(sample.draw(generator), sample.output_type)
+
+        lengths = [sample.positions(tokenizer, template.delay_tokens) for sample in lesson.samples]
+        return Source(lesson.name, lengths, build, lesson.share)
+
+    sources = [source(lesson) for lesson in lessons]
+    return Mixture(sources, row_positions=row_positions, rows=rows, pad_id=pad_id, seed=seed)
 
 
 def train_lm(
-    config: LMConfig,
+    model: AudioLM,
     tokenizer: TextTokenizer,
     loop: LoopConfig,
-    samples: Sequence[Sample],
+    lessons: Sequence[Lesson],
     folder: Path,
-    positions: int,
+    row_positions: int,
+    rows: int,
     evaluate: Callable[[AudioLM], dict[str, float]] | None = None,
 ) -> AudioLM:
-    """Train the LLM from random weights, or go on with what ``folder`` holds.
+    """Train the LLM from the weights it has, or go on with what ``folder`` holds.
 
     Args:
-        config: sizes.
+        model: is trained in place.
         tokenizer: of the text.
         loop: schedule.
-        samples: what it learns from.
+        lessons: what it learns from.
         folder: checkpoints and log.
-        positions: padded positions of one batch.
+        row_positions: of one packed row; the longest sample has to fit.
+        rows: of one batch.
         evaluate: scores the model during training.
     """
-    model = AudioLM(config)
-    model.reset_parameters(torch.Generator().manual_seed(loop.seed))
-    template = ChatTemplate.of(config, tokenizer, _no_encoder)
-    plan = EpochPlan([sample.positions for sample in samples], positions, loop.seed)
-
-    def batch_of(step: int) -> Batch:
-        generator = np.random.default_rng((loop.seed, step))
-        built = (samples[index].build(generator) for index in plan(step))
-        return collate((template.training(messages, output) for messages, output in built), config.pad_id)
+    config = model.config
+    template = ChatTemplate.of(config, tokenizer, Recording.heard, Recording.spoken)
+    batch_of = lesson_rows(lessons, template, tokenizer, config.pad_id, row_positions, rows, loop.seed)
 
     def loss_of(batch: Batch, _step: int) -> dict[str, Tensor]:
         loss = lm_loss(model, batch)
@@ -157,7 +258,3 @@ def train_lm(
 
     train(model, loss_of, batch_of, loop, folder, None if evaluate is None else lambda: evaluate(model), 250)
     return model
-
-
-def _no_encoder(_content: Any) -> AudioTokens:
-    raise AssertionError("training reads encoded audio")

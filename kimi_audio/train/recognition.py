@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kimi_audio.audio.mel import whisper_log_mel
 from kimi_audio.config import EncoderConfig, SemanticConfig
-from kimi_audio.data.phonemes import PHONEMES
+from kimi_audio.data.phonemes import HEARD
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.encoder import EncoderLayer, key_mask
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
@@ -23,8 +23,8 @@ from kimi_audio.train.attention_decoder import AttentionDecoder
 from kimi_audio.train.codebook import EMACodebook
 from kimi_audio.units import ENCODER_FRAMES_PER_TOKEN, SAMPLES_PER_ENCODER_FRAME
 
-BLANK = 0  # of CTC; the phonemes follow
-CLASSES = len(PHONEMES) + 1
+BLANK = 0  # of CTC; the phonemes and marks follow
+CLASSES = len(HEARD) + 1
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,16 @@ def phoneme_numbers(phonemes: str) -> Tensor:
         ValueError: one is unknown.
     """
     names = phonemes.split()
-    unknown = sorted(set(names) - set(PHONEMES))
+    unknown = sorted(set(names) - set(HEARD))
     if unknown:
-        raise ValueError(f"{phonemes!r} holds {' '.join(unknown)}, which PHONEMES lacks")
-    return torch.tensor([PHONEMES.index(name) + 1 for name in names], dtype=torch.long)
+        raise ValueError(f"{phonemes!r} holds {' '.join(unknown)}, which HEARD lacks")
+    return torch.tensor([HEARD.index(name) + 1 for name in names], dtype=torch.long)
 
 
 def phoneme_names(best: Tensor) -> list[str]:
     """Return the phonemes of frame-wise best numbers [T]: repetitions merged, blanks dropped."""
     merged = torch.unique_consecutive(best)
-    return [PHONEMES[number - 1] for number in merged.tolist() if number != BLANK]
+    return [HEARD[number - 1] for number in merged.tolist() if number != BLANK]
 
 
 def ctc_loss(logits: Tensor, batch: SpeechBatch) -> Tensor:

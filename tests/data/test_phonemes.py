@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from kimi_audio.data import phonemes
-from kimi_audio.data.phonemes import MERGED, NO_SOUNDS, PHONEMES, STRESS, pronounce
+from kimi_audio.data.manifest import Utterance
+from kimi_audio.data.phonemes import HEARD, MERGED, NO_SOUNDS, PHONEMES, STRESS, labels_of, pronounce
 
 
 @pytest.fixture
@@ -70,3 +71,27 @@ def test_a_failing_engine_is_not_taken_for_silence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(phonemes.subprocess, "run", fail)
     with pytest.raises(subprocess.CalledProcessError):
         pronounce("Hello.")
+
+
+def utterance(voice: str, style: str | None = None, phonemes: str | None = "h aI") -> Utterance:
+    return Utterance("u", "Hi", "hi", "speech", voice, 1.0, 1.0, 0, 100, phonemes=phonemes, style=style)
+
+
+@pytest.mark.parametrize(
+    ("voice", "style", "labels"),
+    [
+        ("espeak-en-us", None, "h aI"),
+        ("flite-rms", None, "#Ben h aI"),
+        ("flite-slt", "whisper", "#Ava #whisper h aI"),
+        ("espeak-en-us", "sad", "#sad h aI"),
+        ("flite-slt", "faster", "#Ava h aI"),  # the pace is in the number of codes
+    ],
+)
+def test_speaker_and_style_are_told_before_the_phonemes(voice: str, style: str | None, labels: str):
+    assert labels_of(utterance(voice, style)) == labels
+    assert set(labels.split()) <= set(HEARD)
+
+
+def test_an_utterance_without_pronunciation_is_named():
+    with pytest.raises(ValueError, match="'u' has no pronunciation"):
+        labels_of(utterance("flite-slt", phonemes=None))

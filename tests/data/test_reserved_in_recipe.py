@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from kimi_audio.checkpoint import NANO_FOLDER
 from kimi_audio.data import corpus
 from kimi_audio.data.corpus import Line, Recipe, plan
 from kimi_audio.data.manifest import SplitWriter
 from kimi_audio.data.qa import side
 from kimi_audio.data.splits import is_reserved
+from kimi_audio.data.task_corpus import TaskSizes, plan_tasks
 from kimi_audio.data.text import normalise
 from kimi_audio.data.voices import RESERVED
 from kimi_audio.train.batches import load_splits
@@ -46,8 +48,8 @@ def test_training_reads_all_splits_but_those_that_judge_it(lines: dict[str, list
 
 
 def test_nothing_that_judges_begins_like_a_training_split():
-    names = [name for name in plan(Recipe(), 0) if name.startswith(("dev", "eval"))]
-    assert len(names) == 5
+    names = [name for name in (*plan(Recipe(), 0), *plan_tasks(TaskSizes(), 0)) if name.startswith(("dev", "eval"))]
+    assert len(names) > 20
     assert not any(is_training(name) for name in names)
 
 
@@ -73,44 +75,80 @@ def test_training_and_evaluation_share_no_text(lines: dict[str, list[Line]]):
 
 
 READERS = {  # what turns splits into weights, and the stages that call it; "held_out" only scores
-    "train_acoustic": [name for name in nano.STAGES if name.startswith("acoustic")],
+    "train_acoustic": ["acoustic"],
     "train_semantic": ["semantic"],
     "train_vocoder": ["vocoder"],
-    "encode_split": ["encode"],
 }
+BASES = {"from nothing": None, "continued": NANO_FOLDER}
 
 
+@pytest.fixture
+def splits(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
+    """All splits of both corpora, without their sound."""
+    names = [*plan(Recipe(), 0), *plan_tasks(TaskSizes(), 0)]
+    found = [SimpleNamespace(folder=Path(name), utterances=[], duration_s=1.0) for name in names]
+
+    def load(_corpus: Path, starts: Sequence[str]) -> list[SimpleNamespace]:
+        return [split for split in found if split.folder.name.startswith(tuple(starts))]
+
+    monkeypatch.setattr(nano, "load_splits", load)
+    for name in ("load_acoustic_run", "semantic_tokenizer", "acoustic_encoder"):
+        monkeypatch.setattr(nano, name, lambda *_: None)
+    return found
+
+
+@pytest.mark.parametrize("base", BASES.values(), ids=BASES)
 @pytest.mark.parametrize(("reader", "stage"), [(reader, stage) for reader in READERS for stage in READERS[reader]])
+@pytest.mark.usefixtures("splits")
 def test_every_stage_learns_from_training_splits_alone(
-    reader: str, stage: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    reader: str, stage: str, base: Path | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    splits = [SimpleNamespace(folder=Path(name)) for name in plan(Recipe(), 0)]
     learnt: list[str] = []
     signature = inspect.signature(getattr(nano, reader))
 
-    def load(_corpus: Path, starts: Sequence[str]) -> list[SimpleNamespace]:
-        return [split for split in splits if split.folder.name.startswith(tuple(starts))]
-
     def record(*args: Any, **options: Any) -> None:
-        given = signature.bind(*args, **options).arguments
-        learnt.extend(split.folder.name for split in given.get("splits") or [given["split"]])
+        learnt.extend(split.folder.name for split in signature.bind(*args, **options).arguments["splits"])
 
-    monkeypatch.setattr(nano, "load_splits", load)
     monkeypatch.setattr(nano, reader, record)
-    for name in ("load_acoustic_run", "semantic_tokenizer", "acoustic_encoder"):
-        monkeypatch.setattr(nano, name, lambda *_: None)
-    nano.STAGES[stage](tmp_path, tmp_path)
+    nano.STAGES[stage](nano.Run(tmp_path, tmp_path, base))
     assert learnt
     assert all(map(is_training, learnt))
 
 
-def test_no_reserved_question_is_written_to_the_llm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+class InPlace:
+    """Stands for a pool of processes."""
+
+    def __init__(self, workers: int) -> None:
+        pass
+
+    def __enter__(self) -> "InPlace":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    map = staticmethod(map)
+
+
+def test_only_training_splits_are_encoded_and_spoken(
+    splits: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    encoded: list[str] = []
+    monkeypatch.setattr(nano, "ProcessPoolExecutor", InPlace)
+    monkeypatch.setattr(nano, "encode_split", lambda split, *_: encoded.append(split.folder.name))
+    monkeypatch.setattr(nano, "EncodedSplit", lambda split, _: split)
+    nano.encode(nano.Run(tmp_path, tmp_path))
+    assert len(encoded) == len(set(encoded)) > 10
+    assert all(map(is_training, encoded))
+    assert all(map(is_training, nano.SPOKEN_SPLITS))
+    assert not [s for s in splits if s.folder.name.startswith(nano.SPOKEN_SPLITS) and not is_training(s.folder.name)]
+
+
+def test_no_reserved_question_is_written_to_the_llm(monkeypatch: pytest.MonkeyPatch):
     asked: list[str] = []
-    monkeypatch.setattr(nano, "encode", lambda *_: [SimpleNamespace(split=SimpleNamespace(folder=Path("assistant")))])
     monkeypatch.setattr(nano, "written_questions", lambda questions, _: asked.extend(q for q, _ in questions) or [])
-    for name in ("assistant_replies", "recognition", "reading", "lm_config", "train_lm"):
+    for name in ("assistant_replies", "recognition", "reading"):
         monkeypatch.setattr(nano, name, lambda *_, **__: [])
-    monkeypatch.setattr(nano.TextTokenizer, "load", lambda _: None)
-    nano.lm(tmp_path, tmp_path)
+    nano.lessons([SimpleNamespace(split=SimpleNamespace(folder=Path("assistant")))])  # pyright: ignore
     assert len(asked) > 1000
     assert not {normalise(question) for question in asked} & RESERVED_QUESTIONS

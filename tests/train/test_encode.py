@@ -63,7 +63,7 @@ def quieter(samples: Tensor, generator: torch.Generator, others) -> Tensor:
 def test_stored_tokens_are_those_of_the_encoders(encoders: Encoders, split: Split, tmp_path: Path):
     semantic, acoustic = encoders
     encoded = encode_split(split, semantic, acoustic, tmp_path)
-    assert len(set(encoded.codes.tolist())) > 5
+    assert len({code for index in range(len(split)) for code in encoded.tokens(index).codes.tolist()}) > 5
     for index, utterance in enumerate(split.utterances):
         wav = torch.from_numpy(split.samples(utterance))
         tokens = encoded.tokens(index)
@@ -74,6 +74,24 @@ def test_stored_tokens_are_those_of_the_encoders(encoders: Encoders, split: Spli
         assert tokens.features.dtype == torch.float32
         # Half the precision in computing and in storing.
         assert (tokens.features - features).abs().max() < 0.05 * features.std()
+
+
+def test_what_only_the_assistant_says_gets_codes_alone_and_is_not_augmented(
+    encoders: Encoders, split: Split, tmp_path: Path
+):
+    semantic, acoustic = encoders
+    whole = encode_split(split, semantic, acoustic, tmp_path / "whole", quieter)
+    partial = encode_split(split, semantic, acoustic, tmp_path / "partial", quieter, spoken={"1", "4"})
+    for index in (0, 2, 3, 5):
+        heard = partial.tokens(index).features
+        assert heard is not None
+        assert torch.equal(heard, whole.tokens(index).features)
+    for index in (1, 4):
+        wav = torch.from_numpy(split.samples(split.utterances[index]))
+        assert torch.equal(partial.find(str(index)).spoken().codes, semantic.encode_wav(wav))
+        with pytest.raises(ValueError, match=f"{index} was encoded as the assistant's speech"):
+            partial.tokens(index)
+    assert [len(partial.recording(index)) for index in range(len(split))] == whole.counts
 
 
 def test_each_utterance_is_augmented_by_its_own_draws(encoders: Encoders, split: Split, tmp_path: Path):

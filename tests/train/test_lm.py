@@ -1,25 +1,32 @@
 """What the audio LLM learns from: every kind of sample has its losses where the assistant speaks and nowhere else."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
+from kimi_audio import assistant
 from kimi_audio.chat import ChatTemplate
 from kimi_audio.config import LMConfig
 from kimi_audio.data.manifest import Split, SplitWriter
+from kimi_audio.data.task_corpus import StoredExample, StoredPart
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.sequence import Sequence
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
-from kimi_audio.train.encode import EncodedSplit
+from kimi_audio.train.encode import EncodedSplit, Recording
 from kimi_audio.train.lm import (
+    ASR_INSTRUCTION,
     ASR_INSTRUCTIONS,
     READING_INSTRUCTIONS,
+    Lesson,
     Sample,
     assistant_replies,
+    conversations,
+    grown,
+    lesson_rows,
     reading,
     recognition,
     spoken_questions,
@@ -30,13 +37,12 @@ from kimi_audio.train.loop import LoopConfig
 from kimi_audio.units import INPUT_RATE_HZ
 
 NUM_CODES, FEATURES = 20, 8
-REPLIES = {"It is two.": torch.arange(12) % NUM_CODES, "No.": torch.tensor([3])}  # long and short speech
 QUESTIONS = [("What is one plus one?", "It is two."), ("Is it?", "No."), ("Who?", "Nobody has said it.")]
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> TextTokenizer:
-    return train_bpe([*ASR_INSTRUCTIONS, *READING_INSTRUCTIONS, *REPLIES], 300)
+    return train_bpe([*ASR_INSTRUCTIONS, *READING_INSTRUCTIONS, *SPEECH], 300)
 
 
 @pytest.fixture(scope="module")
@@ -59,21 +65,36 @@ def config(tokenizer: TextTokenizer) -> LMConfig:
     )
 
 
+def fake_split(folder: Path, texts: list[str], counts: list[int], spoken: list[int], answers=None) -> EncodedSplit:
+    """Write a split with random codes, and random features of what is not only spoken."""
+    writer = SplitWriter(folder, (INPUT_RATE_HZ,))
+    for number, text in enumerate(texts):
+        said = {"text": text, "transcript": text.lower().rstrip("?"), "answer": answers[number] if answers else None}
+        sound = {INPUT_RATE_HZ: np.zeros(2, np.float32)}
+        writer.add(sound, id=str(number), **said, kind="add", voice="x", rate=1.0, pitch=1.0)
+    writer.close(completed=True)
+    generator = np.random.default_rng(0)
+    (folder / "tokens.json").write_text(json.dumps({"tokens": counts, "spoken": spoken}))
+    generator.integers(0, NUM_CODES, sum(counts), np.int16).tofile(folder / "codes.i16")
+    rows = sum(count for number, count in enumerate(counts) if number not in spoken)
+    generator.normal(size=(rows, FEATURES)).astype(np.float16).tofile(folder / "features.f16")
+    return EncodedSplit(Split(folder), folder)
+
+
 @pytest.fixture(scope="module")
 def encoded(tmp_path_factory: pytest.TempPathFactory) -> EncodedSplit:
     """Spoken questions with 5, 6 and 7 tokens."""
-    folder, counts = tmp_path_factory.mktemp("questions-0"), [5, 6, 7]
-    writer = SplitWriter(folder, (INPUT_RATE_HZ,))
-    for number, (question, answer) in enumerate(QUESTIONS):
-        texts = {"text": question, "transcript": question.lower().rstrip("?"), "answer": answer}
-        sound = {INPUT_RATE_HZ: np.zeros(2, np.float32)}
-        writer.add(sound, id=str(number), **texts, kind="add", voice="x", rate=1.0, pitch=1.0)
-    writer.close(completed=True)
-    generator = np.random.default_rng(0)
-    (folder / "tokens.json").write_text(json.dumps(counts))
-    generator.integers(0, NUM_CODES, sum(counts), np.int16).tofile(folder / "codes.i16")
-    generator.normal(size=(sum(counts), FEATURES)).astype(np.float16).tofile(folder / "features.f16")
-    return EncodedSplit(Split(folder), folder)
+    questions, answers = zip(*QUESTIONS, strict=True)
+    return fake_split(tmp_path_factory.mktemp("questions-0"), list(questions), [5, 6, 7], [], answers)
+
+
+SPEECH = {"It is two.": 12, "No.": 1}  # tokens of long and of short speech
+
+
+@pytest.fixture(scope="module")
+def replies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recording]:
+    folder = tmp_path_factory.mktemp("assistant")
+    return assistant_replies(fake_split(folder, list(SPEECH), list(SPEECH.values()), spoken=[0, 1]))
 
 
 class Written:
@@ -81,9 +102,9 @@ class Written:
 
     def __init__(self, sample: Sample, config: LMConfig, tokenizer: TextTokenizer, seed: int = 0):
         self.tokenizer, self.offset = tokenizer, config.audio_offset
-        messages, output_type = sample.build(np.random.default_rng(seed))
-        template = ChatTemplate.of(config, tokenizer, lambda content: pytest.fail(f"{content} is not encoded"))
-        self.sequence: Sequence = template.training(messages, output_type)
+        template = ChatTemplate.of(config, tokenizer, Recording.heard, Recording.spoken)
+        self.sequence: Sequence = template.training(sample.draw(np.random.default_rng(seed)), sample.output_type)
+        assert len(self.sequence) <= sample.positions(tokenizer, config.delay_tokens) < len(self.sequence) + 60
         self.audio, self.text = self.sequence.audio_ids.tolist(), self.sequence.text_ids.tolist()
         self.start = self.audio.index(tokenizer.special.assistant_start)
 
@@ -107,10 +128,10 @@ class Written:
         assert tokens.features is not None
         assert torch.equal(features, tokens.features)
 
-    def check_spoken(self, reply: str) -> None:
+    def check_spoken(self, reply: str, replies: dict[str, Recording]) -> None:
         """The losses cover text and speech of the reply and their ends."""
         audio, text = self.learnt()
-        special, ids, codes = self.tokenizer.special, self.tokenizer.encode(reply), REPLIES[reply]
+        special, ids, codes = self.tokenizer.special, self.tokenizer.encode(reply), replies[reply].spoken().codes
         assert text == [*ids, special.text_end]
         waiting = max(0, len(text) - 6 - len(codes))  # blanks until the text is over
         assert audio == [*(codes + self.offset).tolist(), *[special.blank] * waiting, special.message_end]
@@ -135,62 +156,121 @@ def test_recognition_learns_the_transcript_alone(encoded: EncodedSplit, config: 
 
 
 def test_spoken_questions_learn_the_reply_in_text_and_speech(
-    encoded: EncodedSplit, config: LMConfig, tokenizer: TextTokenizer
+    encoded: EncodedSplit, replies: dict[str, Recording], config: LMConfig, tokenizer: TextTokenizer
 ):
-    samples = written(spoken_questions(encoded, REPLIES, "both"), config, tokenizer)
+    samples = written(spoken_questions(encoded, replies, "both"), config, tokenizer)
     assert len(samples) == 2  # nobody has said the third reply
     for index, sample in enumerate(samples):
         sample.check_heard(encoded, index)
-        sample.check_spoken(QUESTIONS[index][1])
+        sample.check_spoken(QUESTIONS[index][1], replies)
         assert tokenizer.special.reply_both in sample.audio
         assert sample.user_text() == ""
 
 
-def test_spoken_questions_learn_the_reply_in_text(encoded: EncodedSplit, config: LMConfig, tokenizer: TextTokenizer):
-    samples = written(spoken_questions(encoded, REPLIES, "text"), config, tokenizer)
+def test_spoken_questions_learn_the_reply_in_text(
+    encoded: EncodedSplit, replies: dict[str, Recording], config: LMConfig, tokenizer: TextTokenizer
+):
+    samples = written(spoken_questions(encoded, replies, "text"), config, tokenizer)
     assert len(samples) == 2
     for index, sample in enumerate(samples):
         sample.check_heard(encoded, index)
         assert sample.learnt() == ([], [*tokenizer.encode(QUESTIONS[index][1]), tokenizer.special.text_end])
         assert tokenizer.special.reply_text in sample.audio
-    (only,) = written(spoken_questions(encoded, REPLIES, "text", every=2), config, tokenizer)
+    (only,) = written(spoken_questions(encoded, replies, "text", every=2), config, tokenizer)
     only.check_heard(encoded, 0)
 
 
-def test_written_questions_learn_the_reply_in_text_and_speech(config: LMConfig, tokenizer: TextTokenizer):
-    samples = written(written_questions(QUESTIONS, REPLIES), config, tokenizer)
+def test_written_questions_learn_the_reply_in_text_and_speech(
+    replies: dict[str, Recording], config: LMConfig, tokenizer: TextTokenizer
+):
+    samples = written(written_questions(QUESTIONS, replies), config, tokenizer)
     assert [sample.user_text() for sample in samples] == [question for question, _ in QUESTIONS[:2]]
     for sample, (_, reply) in zip(samples, QUESTIONS[:2], strict=True):
-        sample.check_spoken(reply)
+        sample.check_spoken(reply, replies)
         assert not sample.sequence.is_continuous.any()
 
 
-def test_reading_learns_the_text_and_its_speech(config: LMConfig, tokenizer: TextTokenizer):
-    samples = written(reading(REPLIES), config, tokenizer)
+def test_reading_learns_the_text_and_its_speech(
+    replies: dict[str, Recording], config: LMConfig, tokenizer: TextTokenizer
+):
+    samples = written(reading(replies), config, tokenizer)
     assert len(samples) == 2
-    for sample, reply in zip(samples, REPLIES, strict=True):
+    for sample, reply in zip(samples, replies, strict=True):
         assert sample.user_text() in [instruction + reply for instruction in READING_INSTRUCTIONS]
-        sample.check_spoken(reply)
+        sample.check_spoken(reply, replies)
 
 
-def test_requests_are_worded_in_every_way(encoded: EncodedSplit, config: LMConfig, tokenizer: TextTokenizer):
+def test_requests_are_worded_in_every_way_and_the_usual_one_is_the_most_frequent(
+    encoded: EncodedSplit, config: LMConfig, tokenizer: TextTokenizer
+):
     sample = recognition(encoded)[0]
-    drawn = [Written(sample, config, tokenizer, seed).user_text() for seed in range(60)]
-    assert set(drawn) == set(ASR_INSTRUCTIONS)
+    drawn = [Written(sample, config, tokenizer, seed).user_text() for seed in range(80)]
+    assert len(set(drawn)) > 20
+    assert set(drawn) <= set(ASR_INSTRUCTIONS)
+    assert 20 < drawn.count(ASR_INSTRUCTION) < 60
+    assert ASR_INSTRUCTION == assistant.ASR_INSTRUCTION
     assert drawn[7] == Written(sample, config, tokenizer, 7).user_text()
 
 
-def test_replies_are_found_by_their_text(encoded: EncodedSplit):
-    replies: dict[str, Tensor] = assistant_replies(encoded)
-    assert list(replies) == [question for question, _ in QUESTIONS]
-    for index, codes in enumerate(replies.values()):
-        assert torch.equal(codes, encoded.tokens(index).codes)
-
-
-def test_two_samples_are_learnt_and_scored(
-    encoded: EncodedSplit, config: LMConfig, tokenizer: TextTokenizer, tmp_path: Path
+def test_conversations_learn_every_turn_of_the_assistant(
+    encoded: EncodedSplit, config: LMConfig, tokenizer: TextTokenizer
 ):
-    samples = [recognition(encoded)[0], spoken_questions(encoded, REPLIES, "both")[0]]
+    spoken = (StoredPart("user", sound="0"), StoredPart("assistant", "One.", "1"))
+    asked = (StoredPart("user", "How?"), StoredPart("user", sound="2"), StoredPart("assistant", "Two.", "1"))
+    written_reply = (StoredPart("user", "Which?"), StoredPart("user", sound="0"), StoredPart("assistant", "Yes."))
+    examples = [StoredExample("t", "k", "key", parts) for parts in (spoken + asked, written_reply)]
+    dialogue, short = written(conversations(encoded, examples), config, tokenizer)
+    audio, text = dialogue.learnt()
+    codes = (encoded.tokens(1).codes + config.audio_offset).tolist()
+    special = tokenizer.special
+    # Only the last turn has the end of its text, see ``ChatTemplate.training``.
+    assert text == [*tokenizer.encode("One."), *tokenizer.encode("Two."), special.text_end]
+    assert audio == [*codes, special.message_end, *codes, special.message_end]
+    assert [len(block) for block in dialogue.sequence.features] == [5, 7]
+    assert short.learnt() == ([], [*tokenizer.encode("Yes."), special.text_end])
+
+
+def test_replies_are_found_by_their_text(encoded: EncodedSplit):
+    found = assistant_replies(encoded)
+    assert list(found) == [question for question, _ in QUESTIONS]
+    for index, recording in enumerate(found.values()):
+        assert torch.equal(recording.spoken().codes, encoded.tokens(index).codes)
+
+
+def test_a_grown_model_says_the_same_of_what_it_knew(config: LMConfig, tokenizer: TextTokenizer):
+    model = AudioLM(config)
+    model.reset_parameters(torch.Generator().manual_seed(0))
+    larger = train_bpe(["你好 hello hello"] * 3, tokenizer.vocab_size + 20, start=tokenizer)
+    size = larger.vocab_size + NUM_CODES
+    new = grown(model, tokenizer, larger, replace(config, vocab_size=size, audio_offset=larger.vocab_size), seed=1)
+    assert larger.encode("It is two.") == tokenizer.encode("It is two.")
+    ids = tokenizer.encode("It is two.")
+    special = (tokenizer.special.blank, larger.special.blank)
+    rows = [
+        [[*ids, blank], [*(torch.arange(len(ids)) + offset).tolist(), blank]]
+        for blank, offset in zip(special, (config.audio_offset, larger.vocab_size), strict=True)
+    ]
+    (old_text, old_audio), (new_text, new_audio) = (
+        (lambda out: (out.text_logits, out.audio_logits))(lm(torch.tensor([audio]), torch.tensor([text])))
+        for lm, (text, audio) in zip((model, new), rows, strict=True)
+    )
+    torch.testing.assert_close(new_text[..., ids], old_text[..., ids])
+    codes = torch.arange(NUM_CODES)
+    torch.testing.assert_close(new_audio[..., codes + larger.vocab_size], old_audio[..., codes + config.audio_offset])
+
+
+def test_lessons_are_learnt_in_their_shares_and_scored(
+    encoded: EncodedSplit, replies: dict[str, Recording], config: LMConfig, tokenizer: TextTokenizer, tmp_path: Path
+):
+    lessons = [
+        Lesson("asr", recognition(encoded)[:1], 1.0),
+        Lesson("questions", spoken_questions(encoded, replies, "both")[:1], 3.0),
+    ]
+    template = ChatTemplate.of(config, tokenizer, Recording.heard, Recording.spoken)
+    rows = lesson_rows(lessons, template, tokenizer, config.pad_id, 200, 2, seed=0)
+    positions = rows.state(40)["positions"]
+    assert positions[1] / positions[0] == pytest.approx(3, rel=0.1)
+
     loop = LoopConfig(steps=30, peak_lr=1e-2, warmup_steps=2, bf16=False, log_every_steps=1)
     scored: list[AudioLM] = []
 
@@ -198,12 +278,14 @@ def test_two_samples_are_learnt_and_scored(
         scored.append(model)
         return {"score": 7.0}
 
-    model = train_lm(config, tokenizer, loop, samples, tmp_path, 200, evaluate)
-    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    model = AudioLM(config)
+    model.reset_parameters(torch.Generator().manual_seed(0))
+    train_lm(model, tokenizer, loop, lessons, tmp_path, 200, 2, evaluate)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     for name in ("text", "audio"):
-        assert rows[-1][name] < 0.5 * rows[0][name]
-    for row in rows:
+        assert log[-1][name] < 0.5 * log[0][name]
+    for row in log:
         assert row["loss"] == pytest.approx(row["text"] + row["audio"], rel=1e-4)
         assert row["text"] != row["audio"]
     assert scored == [model]
-    assert rows[-1]["score"] == 7.0
+    assert log[-1]["score"] == 7.0

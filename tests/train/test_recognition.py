@@ -365,6 +365,20 @@ def test_both_stages_learn_three_utterances_and_hand_over(split: Split, tmp_path
     assert "per_asr-0" in rows[-1]
 
 
+def test_a_trained_tokenizer_keeps_its_codes_and_counts_their_use(split: Split, tmp_path: Path):
+    loop = LoopConfig(steps=1, peak_lr=0.0, bf16=False, log_every_steps=1, frozen={"tokenizer.": 1.0})
+    known = SemanticRecogniser(SEMANTIC).tokenizer
+    module = train_semantic(SEMANTIC, known, loop, [split], [split], tmp_path, 5.0, None, 0)
+    for name, tensor in known.state_dict().items():
+        if name != "codebook.weight":
+            torch.testing.assert_close(module.tokenizer.state_dict()[name], tensor)
+    # Nine tokens, and 0.01 for every code that nothing chose: the average has moved by a hundredth of them.
+    moved = (module.tokenizer.codebook.weight - known.codebook.weight).norm(dim=1)
+    unused = module.codebook.ema_count < 0.1
+    assert 0 < unused.sum() < SEMANTIC.num_codes
+    assert (moved[unused] < 1e-2).all()
+
+
 def _rows(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
@@ -401,8 +415,8 @@ def test_code_usage_counts_codes_in_use(split: Split):
     ("changes", "message"),
     [
         ({"length_samples": 64 * 320 + 2}, "1 lasts 1.3 s, longer than the encoder's window of 1.28 s; cut it"),
-        ({"phonemes": ""}, "1 has no pronunciation to learn from"),
-        ({"phonemes": None}, "1 has no pronunciation to learn from"),
+        ({"phonemes": ""}, "'1' has no pronunciation; build its split again"),
+        ({"phonemes": None}, "'1' has no pronunciation; build its split again"),
     ],
 )
 def test_speech_that_cannot_be_learnt_from_is_named_before_training(split: Split, changes: dict, message: str):
