@@ -296,15 +296,15 @@ def spoken_ids(split: Split) -> frozenset[str]:
     return frozenset(str(sound) for sound in ids["assistant"] - ids["user"])
 
 
-def encode_one(out: Path, split: Split) -> EncodedSplit:
+def encode_one(out: Path, folder: Path) -> None:
     """Encode one split; what users say is changed at random, and what is asked about is left as it is."""
     torch.set_num_threads(1)
-    name = split.folder.name
+    split, name = Split(folder), folder.name
     settings = STEADY if name.startswith("tasks-styles") else GENTLE
     is_plain = name.startswith(("assistant", "tasks-voices", *NOT_SPEECH))
     changed = None if is_plain else partial(augment, settings=settings)
     tokenizer, encoder = semantic_tokenizer(out), acoustic_encoder(out)
-    return encode_split(split, tokenizer, encoder, out / "encoded" / name, changed, SEED, spoken_ids(split))
+    encode_split(split, tokenizer, encoder, out / "encoded" / name, changed, SEED, spoken_ids(split))
 
 
 def encode(run: Run) -> list[EncodedSplit]:
@@ -312,7 +312,7 @@ def encode(run: Run) -> list[EncodedSplit]:
     semantic_tokenizer(run.out), acoustic_encoder(run.out)  # written before the processes read them
     splits = sorted(load_splits(run.corpus, ENCODED_SPLITS), key=lambda split: -split.duration_s)
     with ProcessPoolExecutor(run.workers) as pool:
-        list(pool.map(partial(encode_one, run.out), splits))
+        list(pool.map(partial(encode_one, run.out), [split.folder for split in splits]))
     return [EncodedSplit(split, run.out / "encoded" / split.folder.name) for split in splits]
 
 

@@ -135,6 +135,7 @@ def test_only_training_splits_are_encoded_and_spoken(
 ):
     encoded: list[str] = []
     monkeypatch.setattr(nano, "ProcessPoolExecutor", InPlace)
+    monkeypatch.setattr(nano, "Split", lambda folder: SimpleNamespace(folder=folder))
     monkeypatch.setattr(nano, "encode_split", lambda split, *_: encoded.append(split.folder.name))
     monkeypatch.setattr(nano, "EncodedSplit", lambda split, _: split)
     nano.encode(nano.Run(tmp_path, tmp_path))
