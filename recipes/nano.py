@@ -74,10 +74,6 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 SEED = 0
 TRAINING_SPLITS = ("asr-", "questions-", "assistant", "tasks-")  # by the start of their names
 NOT_SPEECH = ("tasks-sounds", "tasks-scenes")
-# What the LLM learns from: it sees each sample less than twice in its time, so more would not help.
-ENCODED_SPLITS = ("asr-0", "asr-1", "asr-2", "questions-0", "questions-1", "assistant", "tasks-assistant")
-ENCODED_SPLITS += ("tasks-mandarin", "tasks-questions", "tasks-dialogues-0", "tasks-sounds-0", "tasks-sounds-1")
-ENCODED_SPLITS += ("tasks-sounds-2", "tasks-scenes", "tasks-styles", "tasks-voices", "tasks-replies")
 SPOKEN_SPLITS = ("assistant", "tasks-assistant", "tasks-voices", "tasks-replies")  # what the detokenizer learns to say
 NUM_CODES = 512
 
@@ -175,8 +171,8 @@ CONTINUED = Schedule(
 # Shares of the positions of every task corpus; those of the other lessons are in ``lessons``.
 TASK_SHARES = {
     "assistant": 0.4,
-    "mandarin": 1.3,
-    "questions": 2.2,
+    "mandarin": 1.8,
+    "questions": 2.4,
     "dialogues": 2.0,
     "sounds": 2.0,
     "scenes": 0.5,
@@ -309,8 +305,9 @@ def encode_one(out: Path, folder: Path) -> None:
 
 def encode(run: Run) -> list[EncodedSplit]:
     """Encode the LLM's training splits once, several side by side."""
-    semantic_tokenizer(run.out), acoustic_encoder(run.out)  # written before the processes read them
-    splits = sorted(load_splits(run.corpus, ENCODED_SPLITS), key=lambda split: -split.duration_s)
+    for write in (semantic_tokenizer, acoustic_encoder):  # before several processes read them
+        write(run.out)
+    splits = sorted(load_splits(run.corpus, TRAINING_SPLITS), key=lambda split: -split.duration_s)
     with ProcessPoolExecutor(run.workers) as pool:
         list(pool.map(partial(encode_one, run.out), [split.folder for split in splits]))
     return [EncodedSplit(split, run.out / "encoded" / split.folder.name) for split in splits]
