@@ -21,6 +21,7 @@ from kimi_audio.evals.instruments import Instruments
 from kimi_audio.evals.models.kimi_audio import EACH_TURN, InProcess, hash_of, load
 from kimi_audio.evals.registry import all_suites
 from kimi_audio.evals.runner import InferOptions
+from kimi_audio.evals.selection import Selection
 from kimi_audio.evals.speech.voice_classifier import VoiceClassifier
 from kimi_audio.evals.tasks import nano
 from kimi_audio.evals.tasks.nano import data as nano_data
@@ -29,7 +30,7 @@ from kimi_audio.evals.tasks.nano.conversion import Converted
 from kimi_audio.evals.tasks.nano.judged import Captions
 from kimi_audio.evals.tasks.nano.listening import words_found
 from kimi_audio.evals.tasks.nano.reading import ReadAloud
-from kimi_audio.evals.tasks.nano.reply_styles import StyledReplies
+from kimi_audio.evals.tasks.nano.reply_styles import StyledReplies, read_with_ordinary
 from kimi_audio.evals.types import Options, Prediction, Sample, Task
 from kimi_audio.lm.generate import GenerationOptions
 from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
@@ -238,7 +239,9 @@ def test_captions_count_what_is_named_and_invented():
 
 
 def test_styled_replies_need_the_ordinary_one(root):
-    samples = list(nano_data.read(root / "nano", {"replies-seen": ""}))
+    samples = list(read_with_ordinary(root / "nano"))
+    kinds = {sample.id: sample.meta["kind"] for sample in samples}
+    assert all([kinds[name] for name in s.needs] == ([] if kinds[s.id] == "neutral" else ["neutral"]) for s in samples)
     pupil = Pupil({sample.id: str(sample.reference) for sample in samples})
     replies = [(sample, pupil.reply(sample, Options(output="both"))) for sample in samples]
     faster = next(pair for pair in replies if pair[0].meta["kind"] == "faster")
@@ -248,7 +251,9 @@ def test_styled_replies_need_the_ordinary_one(root):
     assert scorer.score_one(faster[0], slower).values["followed"] == (0, 1)
     assert scorer.score_one(faster[0], Prediction("")).values["followed"] == (0, 1)
     (alone,) = StyledReplies().among([faster]).score([faster])
-    assert "ordinary reply" in alone.error
+    assert "no ordinary reply" in alone.error
+    chosen = Selection(limit=1).choose(samples)
+    assert {name for sample in chosen for name in sample.needs} <= {sample.id for sample in chosen}
 
 
 def test_voices_are_told_apart_by_their_sound():

@@ -1,7 +1,8 @@
 """Replies that are asked for in a style, measured against the ordinary reply to the same question."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from kimi_audio.audio.io import load_audio
@@ -12,7 +13,7 @@ from kimi_audio.data.styles import REPLY_STYLES, follows_request
 from kimi_audio.data.text import normalise
 from kimi_audio.evals.recipes import DEFAULT
 from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.tasks.nano.data import by_voices, own_dataset
+from kimi_audio.evals.tasks.nano.data import by_voices, own_dataset, read
 from kimi_audio.evals.tasks.nano.judged import Asked
 from kimi_audio.evals.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 from kimi_audio.units import OUTPUT_RATE_HZ
@@ -26,30 +27,30 @@ class StyledReplies(PerSample):
     length apart: what counts is the time per word.
     """
 
-    ordinary: Mapping[str, Prediction] = field(default_factory=dict)  # by key of the question
+    ordinary: Mapping[str, Prediction] = field(default_factory=dict)  # by id of the sample
     metrics = (Metric("followed"), *map(Metric, REPLY_STYLES), Metric("right"))
     versions = {"rules": "1"}  # noqa: RUF012 - a constant
 
     def among(self, pairs: Sequence[tuple[Sample, Prediction]]) -> "StyledReplies":
         """Return the scorer that knows the ordinary replies."""
-        ordinary = {sample.meta["key"]: reply for sample, reply in pairs if sample.meta["kind"] == NEUTRAL}
-        return replace(self, ordinary=ordinary)
+        return replace(self, ordinary={sample.id: reply for sample, reply in pairs if not sample.needs})
 
     def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
         """Compare one reply."""
         style, right = sample.meta["kind"], is_right(Asked.of(sample), prediction.text)
         values: dict[str, Any] = {"right": (float(right), 1)}
-        if style == NEUTRAL:
+        if not sample.needs:
             return SampleScore(sample.id, values, {"style": style})
-        if sample.meta["key"] not in self.ordinary:
-            raise ValueError("the ordinary reply to the same question is not among the answers")
-        followed = (float(_follows(style, prediction, self.ordinary[sample.meta["key"]])), 1)
+        (ordinary,) = sample.needs
+        if ordinary not in self.ordinary:
+            raise ValueError(f"there is no ordinary reply to the same question: {ordinary} was not answered")
+        followed = (float(_follows(style, prediction, self.ordinary[ordinary])), 1)
         return SampleScore(sample.id, {**values, "followed": followed, style: followed}, {"style": style})
 
     def worst(self, sample: Sample) -> Mapping[str, Any]:
         """Return a wrong reply that does not follow."""
         style = sample.meta["kind"]
-        return {"right": (0, 1)} | ({} if style == NEUTRAL else {"followed": (0, 1), style: (0, 1)})
+        return {"right": (0, 1)} | ({"followed": (0, 1), style: (0, 1)} if sample.needs else {})
 
 
 def _follows(style: str, reply: Prediction, ordinary: Prediction) -> bool:
@@ -73,11 +74,20 @@ def _words(reply: Prediction) -> int:
     return max(1, len(normalise(reply.text).split()))
 
 
+def read_with_ordinary(folder: Path) -> Iterator[Sample]:
+    """Yield the questions; one with a request needs the same question without."""
+    samples = list(read(folder, by_voices("replies")))
+    ordinary = {(sample.subset, sample.meta["key"]): sample.id for sample in samples if sample.meta["kind"] == NEUTRAL}
+    for sample in samples:
+        is_ordinary = sample.meta["kind"] == NEUTRAL
+        yield replace(sample, needs=() if is_ordinary else (ordinary[sample.subset, sample.meta["key"]],))
+
+
 TASKS = (
     Task(
         "nano-reply-styles",
         "1",
-        own_dataset(by_voices("replies")),
+        own_dataset(read_with_ordinary),
         StyledReplies(),
         {DEFAULT: Recipe(output="both")},
         "spoken replies that are to be faster, slower, higher or whispered",
