@@ -1,6 +1,5 @@
 """Who listens to what nano says: its own ears, or a recogniser that is chosen by option."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,16 +16,15 @@ if TYPE_CHECKING:
     from kimi_audio.evals.speech.types import Recogniser
 
 
-@dataclass(frozen=True)
 class OwnEars:
     """The everyday transcription of one of our models, by default of the bundled nano."""
 
-    model: KimiAudio | None = None
-    name: str = "the bundled nano"
+    def __init__(self, model: KimiAudio | None = None, name: str = "the bundled nano") -> None:
+        self.given, self.name = model, name
 
     @cached_property
     def _model(self) -> KimiAudio:
-        return self.model or KimiAudio.from_pretrained(NANO, load_detokenizer=False, device="cpu")
+        return self.given or KimiAudio.from_pretrained(NANO, load_detokenizer=False, device="cpu")
 
     def transcribe(self, clip: Clip, language: str) -> str:
         """Return the words; the language is heard, not told."""
