@@ -139,8 +139,8 @@ class RunChoice:
 
 @command(evaluation)
 def nano(choice: RunChoice, as_json: JsonOption = False) -> None:
-    """Run nano's own suite, which makes its data itself; minutes on two cores."""
-    _run(["nano"], choice, Report(as_json), InstrumentChoice())
+    """Run nano's own suite, which makes its data itself; minutes on two cores. The model hears its own speech, too."""
+    _run(["nano"], choice, Report(as_json), InstrumentChoice(recogniser=choice.model))
 
 
 @command(evaluation)
@@ -359,9 +359,9 @@ def _shown(results: "Iterable[Result]", report: Report) -> "list[Result]":
             text = f"{result.task} {score.subset or 'all'}, {score.metric}: {tables.number(score.value)} {score.unit}"
             text += f" (95 %: {tables.interval_text(score)}); {tables.counts_text(row.counts)}"
             published = tables.published_text(row.published)
-            report.text(
-                f"{text}; recipe {tables.recipe_text(result)}" + (f"; published {published}" if published else "")
-            )
+            aim = tables.aim_text(row)
+            text += f"; recipe {tables.recipe_text(result)}" + (f"; published {published}" if published else "")
+            report.text(text + (f"; aim {aim}" if aim else ""))
     return done
 
 

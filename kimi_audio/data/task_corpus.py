@@ -7,7 +7,7 @@ tasks-sounds-0/examples.jsonl    one conversation per line; a sound is named by 
 
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -175,16 +175,20 @@ def build_tasks(
     workers: int = 2,
     speak: Speak = synthesise_all,
     pronounce: PronounceIn = pronounce_in,
+    names: Collection[str] | None = None,
 ) -> None:
-    """Build all splits under ``out_folder``; finished ones are kept, a half-made one is continued.
+    """Build all splits, or those named, under ``out_folder``; finished ones are kept, a half-made one is continued.
 
     Raises:
-        ValueError: a speech engine is missing.
+        ValueError: a speech engine is missing, or there is no split of a name.
     """
+    splits = plan_tasks(sizes or TaskSizes(), seed)
+    if unknown := sorted(set(names or ()) - set(splits)):
+        raise ValueError(f"there is no split {unknown[0]!r}; there are {', '.join(splits)}")
     with Progress() as progress:
-        for name, split in plan_tasks(sizes or TaskSizes(), seed).items():
+        for name, split in splits.items():
             folder = Path(out_folder) / name
-            if not (folder / COMPLETED).exists():
+            if (names is None or name in names) and not (folder / COMPLETED).exists():
                 build_task_split(folder, split, workers, speak, pronounce, progress)
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from kimi_audio.evals.aggregate import count, make_score, subsets_of
 from kimi_audio.evals.cache import key_of
@@ -46,6 +46,15 @@ class PerSample:
                 yield SampleScore(sample.id, error=one_line(error))
 
 
+@runtime_checkable
+class Comparing(Protocol):
+    """A scorer that judges answers by other answers of the same task."""
+
+    def among(self, pairs: Sequence[tuple[Sample, Prediction]]) -> Scorer:
+        """Return the scorer that knows all answers, those that were scored before among them."""
+        ...
+
+
 def score(task: Task, folder: TaskFolder, advance: Advance = lambda done, total: None) -> Result:
     """Score the answers in a folder and write its result. Answers that are scored already are not scored again.
 
@@ -79,10 +88,12 @@ def _score_all(
     keys = {item.sample.id: _score_key(task, item, answer) for item, answer in pairs}
     stored = folder.read_scores()
     found = {id_: stored[key].score for id_, key in keys.items() if key in stored and not stored[key].score.error}
-    pending = [(item.sample, answer.prediction) for item, answer in pairs if item.sample.id not in found]
+    answered = [(item.sample, answer.prediction) for item, answer in pairs]
+    pending = [(sample, prediction) for sample, prediction in answered if sample.id not in found]
+    scorer = task.scorer.among(answered) if isinstance(task.scorer, Comparing) else task.scorer
     advance(len(found), len(keys))
     with JsonLines(folder.scores) as rows:
-        for result in _guarded(task.scorer, pending):
+        for result in _guarded(scorer, pending):
             if result.error:
                 logger.warning("%s could not be scored: %s", result.id, result.error)
             rows.append(folder.score_row(Scored(keys[result.id], result)))

@@ -25,25 +25,30 @@ class Selection:
             raise ValueError(f"the limit must be positive, not {self.limit}")
 
     def choose(self, samples: Sequence[Sample]) -> list[Sample]:
-        """Return the selected samples in their order.
+        """Return the selected samples, and those that they need, in their order.
 
         Raises:
             ValueError: there is no sample of a wanted id.
         """
-        if self.ids:
-            if missing := set(self.ids) - {sample.id for sample in samples}:
-                raise ValueError(f"there is no sample {min(missing)!r}")
-            samples = [sample for sample in samples if sample.id in self.ids]
+        if missing := set(self.ids) - {sample.id for sample in samples}:
+            raise ValueError(f"there is no sample {min(missing)!r}")
+        named = [sample for sample in samples if sample.id in self.ids] if self.ids else samples
+        chosen = self._limited(named)
+        chosen |= {id_ for sample in named if sample.id in chosen for id_ in sample.needs}
+        return [sample for sample in samples if sample.id in chosen]
+
+    def _limited(self, samples: Sequence[Sample]) -> set[str]:
+        """Return the ids of as many samples of each subset as the limit says."""
         if self.limit is None:
-            return list(samples)
+            return {sample.id for sample in samples}
         taken: Counter[str] = Counter()
-        chosen = set()
+        chosen: set[str] = set()
         # The order of hashes is random, the same on every machine, and a larger limit only adds samples.
         for sample in sorted(samples, key=self._rank):
             taken[sample.subset] += 1
             if taken[sample.subset] <= self.limit:
                 chosen.add(sample.id)
-        return [sample for sample in samples if sample.id in chosen]
+        return chosen
 
     def _rank(self, sample: Sample) -> bytes:
         return hashlib.sha256(f"{self.seed}:{sample.id}".encode()).digest()

@@ -175,6 +175,7 @@ class TaskFolder:
     def _asked(self, row: dict[str, Any]) -> Asked:
         outer = {name: row.pop(name) for name in ("prompt", "key", "heard_s")}
         row["audio"] = tuple(self._path(name) for name in row["audio"])
+        row["needs"] = tuple(row.get("needs", ()))
         if isinstance(row["reference"], list):
             row["reference"] = tuple(row["reference"])
         return Asked(Sample(**row), **outer)

@@ -48,6 +48,7 @@ class Sample:
     subset: str = ""  # is scored on its own as well
     meta: Mapping[str, Any] = field(default_factory=dict)  # JSON that prompt or scorer need: choices, language, ...
     fault: str = ""  # why the sample cannot be used; it is then counted as skipped
+    needs: tuple[str, ...] = ()  # ids of samples whose answers it is compared with; where it is asked, they are, too
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,16 @@ def test_finished_splits_are_kept(built):
     build_tasks(built, SMALL, seed=0, workers=1, speak=never, pronounce=spell)
 
 
+def test_named_splits_alone_are_the_same(built, tmp_path):
+    name = "eval-styles-unseen"
+    build_tasks(tmp_path, SMALL, seed=0, workers=1, speak=beep, pronounce=spell, names=[name])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    for path in (built / name).iterdir():
+        assert (tmp_path / name / path.name).read_bytes() == path.read_bytes(), path
+    with pytest.raises(ValueError, match="no split 'eval-style'; there are tasks-assistant-0, "):
+        build_tasks(tmp_path, SMALL, names=["eval-style"])
+
+
 def test_splits_without_examples_and_foreign_lines_are_named(built, tmp_path):
     for text, message in ((None, "has no examples"), ('{"a": 1}\n', "line 1: not an example"), ("x\n", "line 1")):
         (tmp_path / ".completed").write_text("")

@@ -22,7 +22,10 @@ FIELDS = {"temperature": "temperature", "top_k": "top_k", "repetition_penalty": 
     "repetition_window_size": "repetition_window"
 }  # of SamplingOptions, by the name that follows text_ or audio_ in the official call
 CUT = "cut_at_pauses"  # an option of ours: recordings longer than a segment of the model are heard in pieces
-KNOWN = (*(f"{row}_{name}" for row in ("text", "audio") for name in FIELDS), "max_new_tokens", CUT)
+EACH_TURN = (
+    "reply_to_each"  # another one: each recording is a turn; the model's own replies lie between, the last counts
+)
+KNOWN = (*(f"{row}_{name}" for row in ("text", "audio") for name in FIELDS), "max_new_tokens", CUT, EACH_TURN)
 HASHED = {".json", ".yaml", ".safetensors", ".pt", ".model"}  # weights and configs
 
 
@@ -67,6 +70,8 @@ class InProcess:
             if options.output != "text":
                 raise ValueError(f"{CUT} goes with answers in text alone")
             return self._in_pieces(samples, options, how)
+        if options.decoding.get(EACH_TURN):
+            return [self._conversed(sample, options, how) for sample in samples]
         if len(samples) == 1:
             return [self._streamed(samples[0], options, how)]
         started = time.perf_counter()
@@ -99,6 +104,19 @@ class InProcess:
             chunks.append(chunk)
         answer = _prediction(Answer.of(chunks), time.perf_counter() - started)
         return replace(answer, first_text_s=first_text_s, first_sound_s=first_sound_s)
+
+    def _conversed(self, sample: Sample, options: Options, how: GenerationOptions) -> Prediction:
+        """Reply to each recording as a turn of its own, in text and speech as wanted; the last reply is returned."""
+        started = time.perf_counter()
+        messages = _chat((), sample.text, options.system)
+        answer = None
+        for clip in sample.audio:
+            messages += [answer.message()] if answer else []
+            messages.append(Message("user", "audio", clip))
+            answer = self.model.answer(messages, how, seed=options.seed_of(sample))
+        if answer is None:
+            raise ValueError(f"{EACH_TURN} needs recordings, and {sample.id} has none")
+        return _prediction(answer, time.perf_counter() - started)
 
     def _in_pieces(self, samples: Sequence[Sample], options: Options, how: GenerationOptions) -> list[Prediction]:
         """Answer each piece of the recordings and join the texts, as ``KimiAudio.transcribe`` does."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kimi_audio.evals.aims import find_aim, is_met
 from kimi_audio.evals.published import Published, find_published
 from kimi_audio.evals.registry import all_suites
 from kimi_audio.evals.store import TaskFolder, read_result
@@ -35,6 +36,12 @@ class ScoreRow:
     result: Result
     score: Score
     published: Published | None
+    aim: float | None  # what the score is to reach
+
+    @property
+    def is_met(self) -> bool | None:
+        """Whether the score reaches its aim; None without one."""
+        return None if self.aim is None else is_met(self.score, self.aim)
 
     @property
     def counts(self) -> Counts:
@@ -67,8 +74,12 @@ def collect(folder: Path) -> list[Entry]:
 
 
 def score_rows(results: Iterable[Result]) -> list[ScoreRow]:
-    """Return all scores, with what was published beside the metric that it was measured in."""
-    return [ScoreRow(result, score, _published(result, score)) for result in results for score in result.scores]
+    """Return all scores, each with its aim, and with what was published beside the metric that it was measured in."""
+    return [
+        ScoreRow(result, score, _published(result, score), find_aim(result.task, score))
+        for result in results
+        for score in result.scores
+    ]
 
 
 def _published(result: Result, score: Score) -> Published | None:
@@ -112,6 +123,14 @@ def published_text(row: Published | None) -> str:
     return "" if row is None else ", ".join(f"{model} {value:.2f}" for model, value in row.values.items())
 
 
+def aim_text(row: ScoreRow) -> str:
+    """Return the aim of a score and whether it is met; nothing without one."""
+    if row.aim is None:
+        return ""
+    bound = "≤" if not row.score.higher_is_better else "≥" if row.aim else ">"
+    return f"{bound} {row.aim:g} {row.score.unit}, {'met' if row.is_met else 'missed'}"
+
+
 def counts_text(counts: Counts) -> str:
     """Return the counts that are not nothing."""
     parts = [f"{counts.scored} of {counts.total} scored"]
@@ -135,15 +154,16 @@ def recipe_text(result: Result) -> str:
 def to_markdown(results: Sequence[Result]) -> str:
     """Return the scores as tables, the policy, and what went wrong."""
     head = ("task", "subset", "metric", "model", "score", "95 % interval", "samples", "answered only", "pessimistic")
-    lines = ["# Evaluation", "", _line(*head, "counts", "recipe", "published"), _line(*["---"] * (len(head) + 3))]
+    more = ("counts", "recipe", "published", "aim")
+    lines = ["# Evaluation", "", _line(*head, *more), _line(*["---"] * (len(head) + len(more)))]
     for row in score_rows(results):
         score, result = row.score, row.result
         cells = [result.task, score.subset or "all", score.metric, result.model]
         cells += [f"{number(score.value)} {score.unit}", interval_text(score), str(score.samples)]
         cells += [number(score.answered), number(score.pessimistic), counts_text(row.counts), recipe_text(result)]
-        lines.append(_line(*cells, published_text(row.published)))
+        lines.append(_line(*cells, published_text(row.published), aim_text(row)))
     lines += [
-        _line(result.task, "", "", result.model, "not run", "", "0", "", "", result.error, "", "")
+        _line(result.task, "", "", result.model, "not run", "", "0", "", "", result.error, "", "", "")
         for result in results
         if result.error
     ]
@@ -199,6 +219,8 @@ _COUNTS = ("total", "scored", "failed", "unscored", "skipped", "empty")
 _COLUMNS: tuple[str, ...] = (
     *_FIXED,
     *_COUNTS,
+    "aim",
+    "is_met",
     "output",
     "recipe",
     "seed",
@@ -217,6 +239,8 @@ def _csv_row(row: ScoreRow) -> dict[str, Any]:
     values |= {name: getattr(result, name) for name in ("task", "model", "seed", "selection", "revision", "git_hash")}
     versions = json.dumps(dict(result.versions), ensure_ascii=False)
     return values | {
+        "aim": row.aim,
+        "is_met": row.is_met,
         "output": result.recipe.output,
         "recipe": result.fingerprint,
         "versions": versions,
@@ -225,12 +249,18 @@ def _csv_row(row: ScoreRow) -> dict[str, Any]:
 
 
 def to_json(results: Sequence[Result]) -> str:
-    """Return everything that the results hold, the averages, and the published numbers beside them."""
+    """Return everything that the results hold, the averages, and the published numbers and aims beside them."""
     rows = [asdict(row.published) for row in score_rows(results) if row.published]
     published = list({json.dumps(row, sort_keys=True): row for row in rows}.values())
     document = {
         "results": [asdict(result) for result in results],
         "averages": [asdict(row) for row in average_rows(results)],
         "published": published,
+        "aims": [_aim_values(row) for row in score_rows(results) if row.aim is not None],
     }
     return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def _aim_values(row: ScoreRow) -> dict[str, Any]:
+    known = {"task": row.result.task, "subset": row.score.subset, "metric": row.score.metric, "model": row.result.model}
+    return known | {"value": row.score.value, "aim": row.aim, "is_met": row.is_met}

@@ -1,6 +1,9 @@
 """Recognisers by option: any of the models that can be evaluated, or pocketsphinx (small, English, offline)."""
 
+import hashlib
+import re
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from kimi_audio.audio.io import load_audio
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from pocketsphinx import Decoder  # pyright: ignore[reportMissingImports]
 
 POCKETSPHINX = "pocketsphinx"
+GRAMMAR_SEARCH = {"maxhmmpf": 3000}  # hypotheses kept in each frame: large grammars are slow without a limit
 RECOGNITION_TASKS = {"zh": "aishell-1", "en": "librispeech"}  # whose recipe the model is asked with
 
 
@@ -38,10 +42,17 @@ class ModelRecogniser:
 
 
 class PocketSphinx:
-    """CMU's small recogniser with its US English model. Its own errors are many: only good for comparing."""
+    """CMU's small recogniser with its US English model. Its own errors are many: only good for comparing.
 
-    def __init__(self) -> None:
+    Args:
+        grammar: JSGF of all that can be said, which makes it far better where that is known.
+    """
+
+    def __init__(self, grammar: str | None = None) -> None:
+        self.grammar = grammar
         self.name = f"pocketsphinx {versions(('pocketsphinx',))['pocketsphinx']}, en-us"
+        if grammar:
+            self.name += f", grammar {hashlib.sha256(grammar.encode()).hexdigest()[:8]}"
 
     @cached_property
     def _decoder(self) -> "Decoder":
@@ -49,7 +60,12 @@ class PocketSphinx:
             from pocketsphinx import Decoder  # pyright: ignore[reportMissingImports]
         except ModuleNotFoundError:
             raise ValueError("pocketsphinx is missing: pip install pocketsphinx") from None
-        return Decoder(samprate=float(INPUT_RATE_HZ), loglevel="FATAL")
+        if self.grammar is None:
+            return Decoder(samprate=float(INPUT_RATE_HZ), loglevel="FATAL")
+        decoder = Decoder(samprate=float(INPUT_RATE_HZ), loglevel="FATAL", lm=None, **GRAMMAR_SEARCH)
+        decoder.add_jsgf_string("grammar", self.grammar)
+        decoder.activate_search("grammar")
+        return decoder
 
     def transcribe(self, clip: Clip, language: str) -> str:
         """Return the words; ValueError for languages other than English."""
@@ -61,7 +77,12 @@ class PocketSphinx:
         decoder.process_raw((wav.clamp(-1, 1) * 32767).short().numpy().tobytes(), full_utt=True)
         decoder.end_utt()
         found = decoder.hyp()
-        return found.hypstr if found else ""
+        return re.sub(r"\(\d+\)", "", found.hypstr) if found else ""  # the(2): another pronunciation
+
+
+def has_pocketsphinx() -> bool:
+    """Tell whether pocketsphinx is installed."""
+    return find_spec(POCKETSPHINX) is not None
 
 
 def choose_recogniser(name: str, device: str | None = None) -> Recogniser:
