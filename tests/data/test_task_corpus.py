@@ -31,8 +31,8 @@ SMALL = TaskSizes(
     assistant=12, mandarin=16, mandarin_questions=8, cross_language=12, dialogues=10, voices=8, reply_styles=10,
     styles=12, events=16, counts=10, orders=12, captions=12, scenes=8, evaluation=8,
 )  # fmt: skip
-# Of everything the first corpora say and how, drawn before there were other tasks.
-DRAWN_BEFORE = "8e1f71244ca962b7"
+# Of everything the first corpora say and how. Only a change of their texts or voices may change it.
+DRAWN_BEFORE = "16be6660ad9ec7ca"
 
 
 def beep(requests):
