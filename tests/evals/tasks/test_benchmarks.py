@@ -1,7 +1,6 @@
 """Every task from a tiny dataset in its public format to its scores, and what happens when data is not as it should."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,15 @@ from stand_ins import STAND_INS, text, tone
 from kimi_audio.evals.datasets import CHECKSUMS
 from kimi_audio.evals.engines import Here
 from kimi_audio.evals.evaluate import evaluate
+from kimi_audio.evals.instruments import Instruments, equip
+from kimi_audio.evals.judges.stand_in import StandIn
+from kimi_audio.evals.judges.types import JudgeError, Verdict
 from kimi_audio.evals.recipes import choose_recipe, render_prompt
 from kimi_audio.evals.registry import all_suites, all_tasks
 from kimi_audio.evals.report.files import write_report
 from kimi_audio.evals.runner import InferOptions
 from kimi_audio.evals.store import TaskFolder
-from kimi_audio.evals.tasks.scorers import Choices, Transcripts, with_judge
+from kimi_audio.evals.tasks.scorers import Choices, Transcripts
 from kimi_audio.evals.types import Options, Prediction, Result, Sample, Task
 
 TASKS = all_tasks()
@@ -258,25 +260,23 @@ def test_unparsed_choices_are_counted(reply, accuracy, chance, unparsed):
     }  # fmt: skip
 
 
-class _Lenient:
-    version = "lenient 1"
+class _Lenient(StandIn):
+    """A judge that finds cats everywhere."""
 
-    def is_right(self, sample: Sample, answer: str) -> bool:
-        if answer == "?":
-            raise ValueError("the judge says neither yes nor no")
-        return "cat" in answer
+    def rate(self, prompt, fields, clips=()):
+        if fields["answer"] == "?":
+            raise JudgeError("the judge says neither yes nor no")
+        return Verdict(float("cat" in fields["answer"]), ("a cat",))
 
 
-def test_a_judge_stands_beside_the_rules(tmp_path):
-    task = with_judge(TASKS["mmau"], _Lenient())
+def test_a_judge_stands_beside_the_rules():
+    (task,) = equip([TASKS["mmau"]], Instruments(judge=_Lenient()))
     (score,) = task.scorer.score([(CHOICE, Prediction("some kind of cat-like animal, or a dog"))])
     assert score.values["judged-accuracy"] == (1, 1)
     assert score.values["accuracy"] == (0, 1)
-    assert task.scorer.versions["judge"] == "lenient 1"
+    assert "multiple-choice/" in task.scorer.versions["judge"]
     (unclear,) = task.scorer.score([(CHOICE, Prediction("?"))])
     assert "neither yes nor no" in unclear.error
-    with pytest.raises(ValueError, match="takes no judge"):
-        with_judge(replace(TASKS["librispeech"]), _Lenient())
 
 
 def test_rivals_are_asked_in_their_own_words():
