@@ -358,7 +358,7 @@ def _shown(results: "Iterable[Result]", report: Report) -> "list[Result]":
             score = row.score
             text = f"{result.task} {score.subset or 'all'}, {score.metric}: {tables.number(score.value)} {score.unit}"
             text += f" (95 %: {tables.interval_text(score)}); {tables.counts_text(row.counts)}"
-            published = tables.published_text(row.published)
+            published = tables.published_text(row)
             report.text(
                 f"{text}; recipe {tables.recipe_text(result)}" + (f"; published {published}" if published else "")
             )

@@ -165,6 +165,7 @@ def test_published_numbers_and_averages_stand_beside_ours(run, monkeypatch):
     markdown = tables.to_markdown(results)
     (beside,) = [line for line in markdown.splitlines() if "Kimi-Audio 1.28" in line]
     assert "| test-clean | wer |" in beside  # the metric to look at
+    assert "in evalkit-wer: Qwen2-Audio-base 1.74" in beside
     assert "Kimi-Audio technical report, Table 4" in markdown
     (row,) = tables.average_rows(results)
     scores = {(score.subset, score.metric): score.value for score in results[0].scores}
@@ -180,6 +181,7 @@ def test_published_numbers_stand_beside_the_metric_they_were_measured_in(run):
     )
     rows = tables.score_rows([replace(entry.result, task="librispeech", scores=scores)])
     assert [(row.score.metric, row.published is not None) for row in rows] == [("wer", False), ("evalkit-wer", True)]
+    assert tables.published_text(rows[1]).startswith("Qwen2-Audio-base 1.74")
 
 
 def test_a_task_that_could_not_run_is_in_the_report(tmp_path):

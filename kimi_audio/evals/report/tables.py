@@ -107,9 +107,12 @@ def interval_text(score: Score) -> str:
     return "-" if score.low is None or score.high is None else f"{score.low:.2f} to {score.high:.2f}"
 
 
-def published_text(row: Published | None) -> str:
-    """Return the published numbers, by model."""
-    return "" if row is None else ", ".join(f"{model} {value:.2f}" for model, value in row.values.items())
+def published_text(row: ScoreRow) -> str:
+    """Return the published numbers, by model, and their metric where it is another one."""
+    if row.published is None:
+        return ""
+    other = "" if row.published.metric == row.score.metric else f"in {row.published.metric}: "
+    return other + ", ".join(f"{model} {value:.2f}" for model, value in row.published.values.items())
 
 
 def counts_text(counts: Counts) -> str:
@@ -141,7 +144,7 @@ def to_markdown(results: Sequence[Result]) -> str:
         cells = [result.task, score.subset or "all", score.metric, result.model]
         cells += [f"{number(score.value)} {score.unit}", interval_text(score), str(score.samples)]
         cells += [number(score.answered), number(score.pessimistic), counts_text(row.counts), recipe_text(result)]
-        lines.append(_line(*cells, published_text(row.published)))
+        lines.append(_line(*cells, published_text(row)))
     lines += [
         _line(result.task, "", "", result.model, "not run", "", "0", "", "", result.error, "", "")
         for result in results
