@@ -231,6 +231,8 @@ def compare(
         report.text(note)
     if only_one:
         report.text(f"in one run only: {', '.join(only_one)}")
+    if left_out := comparison.not_compared(pairs):
+        report.text(f"not compared, as their task is not installed: {', '.join(left_out)}")
     with _extra():
         write_whole(page, comparison_page(pairs, differences, only_one, (str(a), str(b)), page))
     report.text(f"page: {page}")

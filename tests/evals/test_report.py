@@ -7,17 +7,18 @@ import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluation_fakes import FakeModel, Words, tiny_task, write_dataset
 
 from kimi_audio.evals.engines import Here
 from kimi_audio.evals.evaluate import evaluate
-from kimi_audio.evals.report import page, tables
-from kimi_audio.evals.report.comparison import compare, pair_entries
+from kimi_audio.evals.report import comparison, page, tables
+from kimi_audio.evals.report.comparison import compare, not_compared, pair_entries
 from kimi_audio.evals.report.files import write_report
 from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.types import Average, Counts, Result, Suite
+from kimi_audio.evals.types import Average, Counts, Metric, Prediction, Result, Sample, SampleScore, Suite
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -250,6 +251,36 @@ def test_comparison_page(tmp_path):
     assert "B is better in 1 samples and worse in 0" in shown.text
     assert "Differs, too: recipe" in shown.text
     assert not any(address.startswith("http") for address in shown.addresses)
+
+
+class Longest(Words):
+    """Has a score that is no sum over samples."""
+
+    metrics = (Metric("longest", unit="words", scale=1, combine=max), *Words.metrics)
+
+    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+        usual = super().score_one(sample, prediction)
+        return replace(usual, values={"longest": len(prediction.text.split()), **usual.values})
+
+    def worst(self, sample: Sample) -> dict[str, Any]:
+        return {"longest": 0, **super().worst(sample)}
+
+
+def test_scores_of_a_corpus_are_compared_if_their_task_is_known(tmp_path, monkeypatch):
+    task = tiny_task(Longest())
+    for name, say in (("a", "one"), ("b", "one two three")):
+        write_dataset(tmp_path / "data" / "tiny", [{"id": str(n), "say": say} for n in range(12)])
+        list(evaluate([task], tmp_path / "data", Here(FakeModel(name=name)), tmp_path / name, InferOptions()))
+    pairs, _ = pair_entries(tables.collect(tmp_path / "a"), tables.collect(tmp_path / "b"))
+    assert [row.metric for row in compare(pairs)] == ["wer", "right"]
+    assert not_compared(pairs) == ["tiny longest"]
+    assert "Not compared" in page.comparison_page(pairs, compare(pairs), [], ("a", "b"), tmp_path / "c.html")
+    monkeypatch.setattr(comparison, "all_tasks", lambda: {"tiny": task})
+    longest, *_ = compare(pairs)
+    assert (longest.metric, longest.a, longest.b, longest.difference) == ("longest", 1, 3, 2)
+    assert longest.verdict == "B is better"
+    assert not_compared(pairs) == []
+    assert len(page._changed(pairs[0], page.Player(tmp_path / "c.html"))["rows"]) == 12
 
 
 def test_runs_without_a_common_task(tmp_path):

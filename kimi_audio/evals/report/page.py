@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from kimi_audio.evals.metrics.libraries import eval_extra
 from kimi_audio.evals.report import tables
-from kimi_audio.evals.report.comparison import Difference, Pair, changes, value_of_sample
+from kimi_audio.evals.report.comparison import Difference, Pair, changes, not_compared, value_of_sample
 from kimi_audio.evals.report.plots import plot_histogram, plot_scores, plot_times
 from kimi_audio.evals.report.tables import Entry, ScoreRow, average_rows, score_rows
 from kimi_audio.evals.store import Answered, Asked, Outcome, State
@@ -123,13 +123,14 @@ def comparison_page(
         names=names,
         differences=differences,
         only_one=only_one,
+        not_compared=not_compared(pairs),
         sections=[_changed(pair, player) for pair in pairs],
     )
 
 
 def _section(entry: Entry, player: Player) -> Section:
     outcomes = entry.folder.read_outcomes()
-    score = entry.result.scores[0]
+    score = entry.sample_score
     values = {outcome.sample.id: value_of_sample(outcome, score) for outcome in outcomes}
     ranked = sorted(
         (outcome for outcome in outcomes if outcome.state is not State.skipped),
@@ -169,7 +170,7 @@ def _shown(asked: Asked, answers: dict[str, Answered], outcome: Outcome, value: 
 def _changed(pair: Pair, player: Player) -> dict[str, Any]:
     """Return the samples of a task that the two runs do not answer equally well."""
     found = changes(pair)
-    score = pair.a.result.scores[0]
+    score = pair.a.sample_score
     asked = [{item.sample.id: item for item in entry.folder.read_asked()} for entry in (pair.a, pair.b)]
     answers = [entry.folder.read_answers() for entry in (pair.a, pair.b)]
     rows = []

@@ -23,9 +23,10 @@ class Entry:
     result: Result
 
     @property
-    def headline(self) -> str:
-        """The metric to look at."""
-        return self.result.scores[0].metric if self.result.scores else ""
+    def sample_score(self) -> Score:
+        """The first score that says how good a sample alone is; the first of all, if none does."""
+        scores = self.result.scores
+        return next((score for score in scores if score.scale is not None), scores[0])
 
 
 @dataclass(frozen=True)
