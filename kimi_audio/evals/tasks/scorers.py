@@ -1,7 +1,6 @@
-"""Scorers of transcripts, of multiple choice and of short answers. Those of answers can ask a judge as well."""
+"""Scorers of transcripts, of multiple choice and of short answers; those of answers can ask a judge as well."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from kimi_audio.evals.judges.scorer import Judged
@@ -40,7 +39,7 @@ class Transcripts(PerSample):
 
     def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
         """Return the errors and tokens of one transcript, under each definition."""
-        reference = _only(sample)
+        reference = references_of(sample)[0]
         language = str(sample.meta.get("language", self.language))
         scores = score_transcripts([reference], [prediction.text], language)
         main = scores.mer if self.main == "mer" else scores.wer
@@ -53,13 +52,14 @@ class Transcripts(PerSample):
 
     def worst(self, sample: Sample) -> Mapping[str, Any]:
         """Return the statistics of a transcript without a word. The Evalkit leaves missing ones out."""
-        values = dict(self.score_one(replace(sample, reference=_only(sample)), Prediction()).values)
+        values = dict(self.score_one(sample, Prediction()).values)
         values.pop("evalkit-wer", None)
         return values
 
 
-def _only(sample: Sample) -> str:
-    return sample.reference if isinstance(sample.reference, str) else sample.reference[0]
+def references_of(sample: Sample) -> tuple[str, ...]:
+    """Return all that is accepted."""
+    return (sample.reference,) if isinstance(sample.reference, str) else tuple(sample.reference)
 
 
 def _statistic(errors: Errors) -> tuple[int, int]:
@@ -118,8 +118,7 @@ class ShortAnswers(PerSample):
 
     def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
         """Compare with all accepted answers; the best counts."""
-        references = (sample.reference,) if isinstance(sample.reference, str) else sample.reference
-        score = score_answers([prediction.text], [references])
+        score = score_answers([prediction.text], [references_of(sample)])
         values = {"contained": (score.contained_rate, 1), "exact": (score.exact_rate, 1), "f1": (score.f1_mean, 1)}
         return SampleScore(sample.id, values)
 
