@@ -10,6 +10,8 @@ from typing import Any
 
 from kimi_audio.evals.published import Published, find_published
 from kimi_audio.evals.registry import all_suites
+from kimi_audio.evals.report.speed import EXPLANATION, speed_of, speed_rows
+from kimi_audio.evals.report.speed import HEAD as SPEED_HEAD
 from kimi_audio.evals.store import TaskFolder, read_result
 from kimi_audio.evals.suites import average_of, published_averages
 from kimi_audio.evals.types import POLICY, Counts, Result, Score
@@ -36,6 +38,11 @@ class ScoreRow:
     result: Result
     score: Score
     published: Published | None
+
+    @property
+    def is_headline(self) -> bool:
+        """Tell whether this is one to look at first: the first metric of a task, and what others published."""
+        return self.published is not None or self.score.metric == self.result.scores[0].metric
 
     @property
     def counts(self) -> Counts:
@@ -157,6 +164,9 @@ def to_markdown(results: Sequence[Result]) -> str:
         for average in averages:
             published = ", ".join(f"{model} {value:.2f}" for model, value in average.published.items())
             lines.append(_line(average.name, average.model, number(average.value), published, average.source))
+    if speeds := speed_rows(results):
+        lines += ["", "## Speed", "", EXPLANATION, "", _line("task", "model", *SPEED_HEAD), _line(*["---"] * 8)]
+        lines += [_line(row.task, row.model, *map(number, row.numbers.values())) for row in speeds]
     sources = {row.published.source for row in score_rows(results) if row.published}
     lines += ["", f"**How samples are counted.** {POLICY}", ""]
     lines += [f"Published numbers: {source}." for source in sorted(sources)]
@@ -203,6 +213,12 @@ _COUNTS = ("total", "scored", "failed", "unscored", "skipped", "empty")
 _COLUMNS: tuple[str, ...] = (
     *_FIXED,
     *_COUNTS,
+    "first_text_p50_s",
+    "first_sound_p50_s",
+    "total_p50_s",
+    "total_p95_s",
+    "rtf_heard",
+    "rtf_spoken",
     "output",
     "recipe",
     "seed",
@@ -217,7 +233,7 @@ _COLUMNS: tuple[str, ...] = (
 def _csv_row(row: ScoreRow) -> dict[str, Any]:
     result, score = row.result, row.score
     values = {name: getattr(score, name) for name in _FIXED if hasattr(score, name)}
-    values |= {name: getattr(row.counts, name) for name in _COUNTS}
+    values |= {name: getattr(row.counts, name) for name in _COUNTS} | speed_of(result).numbers
     values |= {name: getattr(result, name) for name in ("task", "model", "seed", "selection", "revision", "git_hash")}
     versions = json.dumps(dict(result.versions), ensure_ascii=False)
     return values | {
