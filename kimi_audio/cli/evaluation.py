@@ -47,7 +47,7 @@ class InstrumentChoice:
     ratings: Annotated[list[Path] | None, typer.Option(help="Filled forms of listeners (CSV).")] = None
     recogniser: Annotated[str | None, typer.Option(help="Writes speech down: pocketsphinx, or as --model.")] = None
     speaker: Annotated[str | None, typer.Option(help="Compares voices: spectrum, or an x-vector model.")] = None
-    mos: Annotated[str | None, typer.Option(help="Predicts ratings of the sound: dnsmos or nisqa.")] = None
+    mos: Annotated[str | None, typer.Option(help="Predicts ratings of the sound: utmos, dnsmos or nisqa.")] = None
 
     def load(self) -> "Instruments":
         """Return the chosen instruments."""
