@@ -62,12 +62,29 @@ def test_results_as_json():
     assert (row["task"], row["counts"][""]["scored"]) == ("tiny", 3)
 
 
-def test_the_exit_code_tells_that_samples_are_missing():
-    rewrite([*GOOD, {"id": "d", "say": "", "behave": "error"}])
+@pytest.mark.parametrize(
+    ("row", "counted"),
+    [
+        ({"behave": "error"}, "1 failed"),
+        ({"say": "unspeakable"}, "1 unscored"),
+        ({"audio": "none.wav"}, "1 skipped"),
+        ({"id": "a"}, "1 skipped"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_exit_code_tells_that_samples_are_missing(row, counted):
+    rewrite([*GOOD, {"id": "d", "say": "", **row}])
     result = run("run", "tiny", "--model", "fake:first")
     assert result.exit_code == 3
     assert "some samples were not scored" in result.stderr
-    assert "3 of 4 scored, 1 failed" in result.stdout
+    assert f"3 of 4 scored, {counted}" in result.stdout
+
+
+def test_an_empty_answer_is_an_answer():
+    rewrite([*GOOD, {"id": "d", "say": " "}])
+    result = run("run", "tiny", "--model", "fake:first")
+    assert result.exit_code == 0
+    assert "wer: 25.00 % (95 %: 0.00 to 75.00); 4 of 4 scored, 1 empty" in result.stdout
 
 
 def test_a_missing_dataset_is_a_result():
