@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from kimi_audio.evals.metrics.accuracy import accuracy
 from kimi_audio.evals.metrics.statistics import Comparison, bootstrap, bootstrap_ratio, compare, compare_ratios
 from kimi_audio.evals.store import Outcome, State
 from kimi_audio.evals.types import Counts, Metric, Score, Scorer, ratio
@@ -66,13 +67,17 @@ def value_of(metric: Metric, statistics: Sequence[Any]) -> float | None:
 
 
 def interval(metric: Metric, statistics: Sequence[Any]) -> tuple[float | None, float | None]:
-    """Return the 95 % bootstrap interval over samples; the same in every run."""
+    """Return the 95 % interval, the same in every run: of shares of samples Wilson's, else by bootstrap over samples.
+
+    The bootstrap knows nothing but what it saw: that two of two answers are right would be certain to it.
+    """
     if len(statistics) < 2:
         return None, None
     settled = metric.settle(statistics)
     if metric.combine is ratio:
         numerators, weights = zip(*settled, strict=True)
-        found = bootstrap_ratio(numerators, weights)
+        is_share = set(weights) == {1} and set(numerators) <= {0, 1}
+        found = accuracy([bool(one) for one in numerators]) if is_share else bootstrap_ratio(numerators, weights)
     else:
         found = bootstrap(lambda index: _resampled(metric, settled, index), len(settled))
     if not math.isfinite(found.low):

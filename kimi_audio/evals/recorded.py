@@ -17,7 +17,7 @@ from typing import Any
 
 from kimi_audio.evals.cache import digest_of
 from kimi_audio.evals.engines import Reply, one_line
-from kimi_audio.evals.registry import all_tasks, find_tasks
+from kimi_audio.evals.registry import find_tasks
 from kimi_audio.evals.store import read_rows
 from kimi_audio.evals.tasks import own_references
 from kimi_audio.evals.types import Options, Prediction, Sample, Task
@@ -75,9 +75,10 @@ def tasks_of(file: Path, name: str | None) -> list[Task]:
     if not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
     if name:
-        if name not in all_tasks():
-            raise ValueError(f"there is no task {name!r}; 'kimi-audio eval list' shows all, and a suite is none")
-        return find_tasks([name])
+        tasks = find_tasks([name])
+        if len(tasks) != 1:
+            raise ValueError(f"{name} is a suite; name one task, or name the task in each line")
+        return tasks
     rows = read_rows(file)
     named = dict.fromkeys(str(row["task"]) for row in rows if row.get("task"))
     if named:

@@ -63,6 +63,13 @@ def test_ratio_without_weight_is_no_number():
     assert interval(WER, [(1, 2)]) == (None, None)
 
 
+def test_two_of_two_right_answers_prove_little():
+    right = Metric("right")
+    low, high = interval(right, [(1, 1), (1.0, 1)])
+    assert (round(low), high) == (34, 100)  # Wilson's 1 / (1 + 1.96^2 / 2)
+    assert interval(right, [(0.5, 1), (0.5, 1)]) == (50, 50)  # no share of samples: by bootstrap
+
+
 def test_a_metric_may_combine_in_its_own_way():
     largest = Metric("largest", unit="", scale=2, combine=max)
     assert value_of(largest, [1, 5, 3]) == 10

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from evaluation_fakes import FakeModel, Words, tiny_task, write_dataset
 
+from kimi_audio.evals import registry
 from kimi_audio.evals.engines import Here
 from kimi_audio.evals.evaluate import evaluate
-from kimi_audio.evals.report import comparison, page, tables
+from kimi_audio.evals.report import page, tables
 from kimi_audio.evals.report.comparison import compare, not_compared, pair_entries
 from kimi_audio.evals.report.files import write_report
 from kimi_audio.evals.runner import InferOptions
@@ -298,7 +299,7 @@ def test_scores_of_a_corpus_are_compared_if_their_task_is_known(tmp_path, monkey
     assert [row.metric for row in compare(pairs)] == ["wer", "right"]
     assert not_compared(pairs) == ["tiny longest"]
     assert "Not compared" in page.comparison_page(pairs, compare(pairs), [], ("a", "b"), tmp_path / "c.html")
-    monkeypatch.setattr(comparison, "all_tasks", lambda: {"tiny": task})
+    monkeypatch.setattr(registry, "all_tasks", lambda: {"tiny": task})
     longest, *_ = compare(pairs)
     assert (longest.metric, longest.a, longest.b, longest.difference) == ("longest", 1, 3, 2)
     assert longest.verdict == "B is better"

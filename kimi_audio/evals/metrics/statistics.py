@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from kimi_audio.evals.metrics.libraries import eval_extra
-
 _CELLS = 2_000_000  # resampled rows held at a time, to bound the memory
 Floats = NDArray[np.float64]
 
@@ -35,15 +33,6 @@ class Comparison:
     difference: Interval  # B minus A
     p_improvement: float  # share of resamples in which B is better; ties count half
     p_value: float  # two-sided, of the paired permutation test: how often chance alone differs as much
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """Exact test on rows that only one of two models gets right."""
-
-    only_a: int
-    only_b: int
-    p_value: float
 
 
 def bootstrap(
@@ -147,17 +136,6 @@ def compare_ratios(
         higher_is_better=higher_is_better,
         resamples=resamples,
     )
-
-
-def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> McNemar:
-    """Test whether two models are right equally often; exact and two-sided."""
-    with eval_extra():
-        from scipy.stats import binomtest
-    pairs = list(zip(correct_a, correct_b, strict=True))
-    only_a = sum(a and not b for a, b in pairs)
-    only_b = sum(b and not a for a, b in pairs)
-    p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    return McNemar(only_a, only_b, p_value)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

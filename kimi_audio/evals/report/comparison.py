@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from kimi_audio.evals import registry
 from kimi_audio.evals.aggregate import difference, value_of
 from kimi_audio.evals.metrics.statistics import holm
-from kimi_audio.evals.registry import all_tasks
 from kimi_audio.evals.report.tables import Entry
 from kimi_audio.evals.store import Outcome
 from kimi_audio.evals.types import Metric, Score
@@ -95,7 +95,8 @@ def _metric_of(task: str, score: Score) -> Metric | None:
     """Return the metric of a score: as the score describes it, or, if it is no ratio, as its task does."""
     if score.scale is not None:
         return Metric(score.metric, score.unit, score.scale, score.higher_is_better)
-    metrics = all_tasks()[task].scorer.metrics if task in all_tasks() else ()
+    known = registry.all_tasks().get(task)
+    metrics = known.scorer.metrics if known else ()
     return next((metric for metric in metrics if metric.name == score.metric), None)
 
 
