@@ -19,7 +19,7 @@ from kimi_audio.evals.registry import find_tasks
 from kimi_audio.evals.runner import InferOptions, infer
 from kimi_audio.evals.scoring import score
 from kimi_audio.evals.speech.mos import choose_mos
-from kimi_audio.evals.speech.speakers import Spectrum, similarity
+from kimi_audio.evals.speech.speakers import Spectrum, choose_speaker_encoder, similarity
 from kimi_audio.evals.store import TaskFolder
 from kimi_audio.evals.suites import published_averages
 from kimi_audio.evals.tasks import conversation, open_audio_bench, tts, voice_bench
@@ -227,6 +227,21 @@ def test_the_same_sound_is_the_same_voice(tmp_path):
     tone(tmp_path / "other.wav", 0.5)
     assert similarity(Spectrum(), tmp_path / "a.wav", tmp_path / "a.wav") == pytest.approx(1)
     assert similarity(Spectrum(), tmp_path / "a.wav", tmp_path / "other.wav") < 0.99
+
+
+def test_an_x_vector_model_compares_voices(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small |= {"conv_dim": [8, 8], "conv_stride": [5, 4], "conv_kernel": [10, 8], "num_conv_pos_embeddings": 16}
+    small |= {"num_conv_pos_embedding_groups": 2, "num_feat_extract_layers": 2, "xvector_output_dim": 8}
+    config = transformers.WavLMConfig(**small, tdnn_dim=[8, 8], tdnn_kernel=[3, 1], tdnn_dilation=[1, 1])
+    transformers.WavLMForXVector(config).save_pretrained(tmp_path / "model")
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "model")
+    for name in ("a", "other"):
+        tone(tmp_path / f"{name}.wav", 0.5)
+    encoder = choose_speaker_encoder(str(tmp_path / "model"))
+    assert similarity(encoder, tmp_path / "a.wav", tmp_path / "a.wav") == pytest.approx(1)
+    assert -1 <= similarity(encoder, tmp_path / "a.wav", tmp_path / "other.wav") < 1
 
 
 class Quality:
