@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from kimi_audio import cli
 from kimi_audio.evals import models, registry
+from kimi_audio.evals.tasks import own_references
 from kimi_audio.evals.types import Suite
 
 sys.path.insert(0, str(Path(__file__).parent / "evals"))
@@ -61,12 +62,29 @@ def test_results_as_json():
     assert (row["task"], row["counts"][""]["scored"]) == ("tiny", 3)
 
 
-def test_the_exit_code_tells_that_samples_are_missing():
-    rewrite([*GOOD, {"id": "d", "say": "", "behave": "error"}])
+@pytest.mark.parametrize(
+    ("row", "counted"),
+    [
+        ({"behave": "error"}, "1 failed"),
+        ({"say": "unspeakable"}, "1 unscored"),
+        ({"audio": "none.wav"}, "1 skipped"),
+        ({"id": "a"}, "1 skipped"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_exit_code_tells_that_samples_are_missing(row, counted):
+    rewrite([*GOOD, {"id": "d", "say": "", **row}])
     result = run("run", "tiny", "--model", "fake:first")
     assert result.exit_code == 3
     assert "some samples were not scored" in result.stderr
-    assert "3 of 4 scored, 1 failed" in result.stdout
+    assert f"3 of 4 scored, {counted}" in result.stdout
+
+
+def test_an_empty_answer_is_an_answer():
+    rewrite([*GOOD, {"id": "d", "say": " "}])
+    result = run("run", "tiny", "--model", "fake:first")
+    assert result.exit_code == 0
+    assert "wer: 25.00 % (95 %: 0.00 to 75.00); 4 of 4 scored, 1 empty" in result.stdout
 
 
 def test_a_missing_dataset_is_a_result():
@@ -121,11 +139,41 @@ def test_predictions_from_elsewhere(tmp_path):
     assert (row["model"], row["fingerprint"]) == ("theirs", "unknown")
     counts = row["counts"][""]
     assert (counts["total"], counts["scored"], counts["failed"]) == (3, 1, 2)
-    assert "1 predictions belong to no sample of the task, such as 'z'" in result.stderr
+    assert "1 predictions belong to no sample of tiny, such as 'z'" in result.stderr
     page = Path("runs/evals/theirs/report.html").read_text()
     assert "the file has different predictions for it" in page
     assert "the file has no prediction for it" in page
     assert_error(run("score", "theirs.jsonl"), "--task")
+
+
+def test_predictions_that_name_their_tasks(tmp_path):
+    rows = [{"id": name, "text": "one two three", "task": "tiny"} for name in "abc"]
+    (tmp_path / "theirs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run("score", "theirs.jsonl")
+    assert result.exit_code == 0, result.output
+    assert "tiny all, wer: 0.00 %" in result.stdout
+    (tmp_path / "theirs.jsonl").write_text('{"id": "a", "text": "one", "task": "huge"}\n')
+    assert_error(run("score", "theirs.jsonl"), "there is no task 'huge'")
+
+
+def test_predictions_that_bring_their_references(tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "all_tasks", lambda: {task.name: task for task in own_references.TASKS})
+    rows = [
+        {"id": "a", "text": "good morning all", "reference": "Good morning, all!"},
+        {"index": 7, "prediction": "你好吗", "answer": "你好", "lang": "zh", "subset": "zh"},
+        {"id": "c", "text": "one"},
+        {"id": "d", "reference": "one"},
+    ]
+    (tmp_path / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    result = run("score", "predictions.jsonl", "--json")
+    assert result.exit_code == 3, result.output
+    (row,) = map(json.loads, result.stdout.splitlines())
+    counts = row["counts"][""]
+    assert (counts["scored"], counts["failed"], counts["skipped"]) == (2, 1, 1)
+    scores = {(score["subset"], score["metric"]): score for score in row["scores"]}
+    assert scores["zh", "mer"]["value"] == 50
+    assert scores["", "mer"]["answered"] == 20
+    assert run("score", "runs/evals/predictions").exit_code == 3  # again, without the file's references
 
 
 def test_compare():

@@ -47,7 +47,7 @@ class InstrumentChoice:
     ratings: Annotated[list[Path] | None, typer.Option(help="Filled forms of listeners (CSV).")] = None
     recogniser: Annotated[str | None, typer.Option(help="Writes speech down: pocketsphinx, or as --model.")] = None
     speaker: Annotated[str | None, typer.Option(help="Compares voices: spectrum, or an x-vector model.")] = None
-    mos: Annotated[str | None, typer.Option(help="Predicts ratings of the sound: dnsmos or nisqa.")] = None
+    mos: Annotated[str | None, typer.Option(help="Predicts ratings of the sound: utmos, dnsmos or nisqa.")] = None
 
     def load(self) -> "Instruments":
         """Return the chosen instruments."""
@@ -159,20 +159,21 @@ def run(
 def score(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a run, or predictions.jsonl from elsewhere.")],
     measure: InstrumentChoice,
-    task: Annotated[str | None, typer.Option(help="Of predictions from elsewhere: lines with id and text.")] = None,
+    task: Annotated[str | None, typer.Option(help="Of predictions whose lines have no task and no reference.")] = None,
     name: Annotated[str | None, typer.Option(help="What to call their model; by default the name of the file.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="Their prompt and decoding, if known (YAML).")] = None,
     data: DataOption = DATA,
     out: OutOption = OUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Score answers that are there already; neither asks a model nor, for a run, needs the data."""
+    """Score answers that are there already; neither asks a model nor, for a run, needs the data.
+
+    Predictions from elsewhere are lines of JSON with id and text, and either a reference or the name of a task.
+    """
     check_files(path, recipe)
     report = Report(as_json)
     if path.is_dir():
         folder, results = path, _rescored(path, measure.load())
-    elif task is None:
-        raise ValueError("name the task of these predictions with --task")
     else:
         from kimi_audio.evals.evaluate import folder_name
 
@@ -231,6 +232,8 @@ def compare(
         report.text(note)
     if only_one:
         report.text(f"in one run only: {', '.join(only_one)}")
+    if left_out := comparison.not_compared(pairs):
+        report.text(f"not compared, as their task is not installed: {', '.join(left_out)}")
     with _extra():
         write_whole(page, comparison_page(pairs, differences, only_one, (str(a), str(b)), page))
     report.text(f"page: {page}")
@@ -316,7 +319,7 @@ def _rescored(folder: Path, instruments: "Instruments") -> "Iterator[Result]":
 
 def _scored_elsewhere(
     file: Path,
-    task_name: str,
+    task: str | None,
     name: str,
     recipe: Path | None,
     data: Path,
@@ -326,22 +329,21 @@ def _scored_elsewhere(
     from kimi_audio.evals.evaluate import evaluate
     from kimi_audio.evals.instruments import equip
     from kimi_audio.evals.recipes import NOT_STATED, read_recipe
-    from kimi_audio.evals.recorded import Recorded
-    from kimi_audio.evals.registry import find_tasks
+    from kimi_audio.evals.recorded import Recorded, tasks_of
     from kimi_audio.evals.runner import InferOptions
     from kimi_audio.evals.store import TaskFolder
     from kimi_audio.evals.types import Recipe
 
-    tasks = equip(find_tasks([task_name]), instruments)
-    if len(tasks) != 1:
-        raise ValueError(f"{task_name} is a suite; name the task of these predictions")
-    engine = Recorded(file, name)
     options = InferOptions(recipe=read_recipe(recipe) if recipe else Recipe(NOT_STATED))
-    with _progress() as watch:
-        yield from evaluate(tasks, data, engine, folder, options, watch)
-    asked = TaskFolder(folder / tasks[0].name).read_asked()
-    if unused := engine.unused(item.sample.id for item in asked):
-        err.print(f"{len(unused)} predictions belong to no sample of the task, such as {unused[0]!r}", markup=False)
+    for found in equip(tasks_of(file, task), instruments):
+        engine = Recorded(file, name, found.name)
+        with _progress() as watch:
+            yield from evaluate([found], data, engine, folder, options, watch)
+        asked = TaskFolder(folder / found.name).read_asked()
+        if unused := engine.unused(item.sample.id for item in asked):
+            err.print(
+                f"{len(unused)} predictions belong to no sample of {found.name}, such as {unused[0]!r}", markup=False
+            )
 
 
 def _shown(results: "Iterable[Result]", report: Report) -> "list[Result]":
@@ -358,7 +360,7 @@ def _shown(results: "Iterable[Result]", report: Report) -> "list[Result]":
             score = row.score
             text = f"{result.task} {score.subset or 'all'}, {score.metric}: {tables.number(score.value)} {score.unit}"
             text += f" (95 %: {tables.interval_text(score)}); {tables.counts_text(row.counts)}"
-            published = tables.published_text(row.published)
+            published = tables.published_text(row)
             aim = tables.aim_text(row)
             text += f"; recipe {tables.recipe_text(result)}" + (f"; published {published}" if published else "")
             report.text(text + (f"; aim {aim}" if aim else ""))

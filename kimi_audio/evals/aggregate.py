@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from kimi_audio.evals.metrics.statistics import bootstrap, bootstrap_ratio
+from kimi_audio.evals.metrics.accuracy import accuracy
+from kimi_audio.evals.metrics.statistics import Comparison, bootstrap, bootstrap_ratio, compare, compare_ratios
 from kimi_audio.evals.store import Outcome, State
 from kimi_audio.evals.types import Counts, Metric, Score, Scorer, ratio
 
@@ -48,7 +50,7 @@ def make_score(metric: Metric, subset: str, outcomes: Sequence[Outcome], scorer:
         pessimistic=value_of(metric, counted + worst),
         unit=metric.unit,
         higher_is_better=metric.higher_is_better,
-        scale=metric.scale if metric.combine is ratio else None,
+        scale=metric.scale if metric.is_ratio else None,
     )
 
 
@@ -60,24 +62,43 @@ def value_of(metric: Metric, statistics: Sequence[Any]) -> float | None:
     """Return the metric of some samples, None where it is not a number."""
     if not statistics:
         return None
-    value = metric.scale * metric.combine(statistics)
+    value = metric.scale * metric.combine(metric.settle(statistics))
     return value if math.isfinite(value) else None
 
 
 def interval(metric: Metric, statistics: Sequence[Any]) -> tuple[float | None, float | None]:
-    """Return the 95 % bootstrap interval over samples; the same in every run."""
+    """Return the 95 % interval, the same in every run: of shares of samples Wilson's, else by bootstrap over samples.
+
+    The bootstrap knows nothing but what it saw: that two of two answers are right would be certain to it.
+    """
     if len(statistics) < 2:
         return None, None
+    settled = metric.settle(statistics)
     if metric.combine is ratio:
-        numerators, weights = zip(*statistics, strict=True)
-        found = bootstrap_ratio(numerators, weights)
+        numerators, weights = zip(*settled, strict=True)
+        is_share = set(weights) == {1} and set(numerators) <= {0, 1}
+        found = accuracy([bool(one) for one in numerators]) if is_share else bootstrap_ratio(numerators, weights)
     else:
-        found = bootstrap(lambda index: _combined(metric, statistics, index), len(statistics))
+        found = bootstrap(lambda index: _resampled(metric, settled, index), len(settled))
     if not math.isfinite(found.low):
         return None, None
     return metric.scale * found.low, metric.scale * found.high
 
 
-def _combined(metric: Metric, statistics: Sequence[Any], index: np.ndarray) -> np.ndarray:
+def difference(metric: Metric, first: Sequence[Any], second: Sequence[Any]) -> Comparison:
+    """Compare the statistics of two models for the same samples in the same order, in units of the metric."""
+    a, b = metric.settle(first), metric.settle(second)
+    if metric.combine is ratio:
+        left, right = (tuple(zip(*rows, strict=True)) for rows in (a, b))
+        found = compare_ratios((left[0], left[1]), (right[0], right[1]), higher_is_better=metric.higher_is_better)
+    else:
+        rows = [*a, *b]
+        found = compare(lambda index: _resampled(metric, rows, index), len(a), higher_is_better=metric.higher_is_better)
+    gap = found.difference
+    scaled = replace(gap, **{name: metric.scale * getattr(gap, name) for name in ("estimate", "low", "high")})
+    return replace(found, difference=scaled)
+
+
+def _resampled(metric: Metric, statistics: Sequence[Any], index: np.ndarray) -> np.ndarray:
     """Return the metric of each resample; ``index`` [R, N] holds row numbers."""
     return np.array([metric.combine([statistics[place] for place in row]) for row in index])

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from kimi_audio.evals.types import Metric, Scorer, Task
+from kimi_audio.evals.types import Scorer, Task
 
 if TYPE_CHECKING:
     from kimi_audio.evals.judges.types import Judge
@@ -33,17 +33,9 @@ class Equippable(Protocol):
 
 
 def equip(tasks: Iterable[Task], instruments: Instruments) -> list[Task]:
-    """Return the tasks with their scorers equipped; answers that rules score are judged as well."""
+    """Return the tasks with their scorers equipped; scorers that are content with rules stay as they are."""
     return [replace(task, scorer=_equipped(task.scorer, instruments)) for task in tasks]
 
 
 def _equipped(scorer: Scorer, instruments: Instruments) -> Scorer:
-    from kimi_audio.evals.judges.scorer import Judged  # a scorer that takes instruments itself
-    from kimi_audio.evals.tasks.scorers import Choices, ShortAnswers
-
-    if isinstance(scorer, Equippable):
-        return scorer.equip(instruments)
-    if instruments.judge and isinstance(scorer, Choices | ShortAnswers):
-        prompt = "multiple-choice" if isinstance(scorer, Choices) else "short-answer"
-        return Judged(prompt, Metric("judged-accuracy"), scorer, instruments.judge)
-    return scorer
+    return scorer.equip(instruments) if isinstance(scorer, Equippable) else scorer

@@ -6,7 +6,9 @@ audio/              sound that the dataset gave as samples instead of files
 predictions.jsonl   one row per answer, appended; only rows whose key is that of the sample are valid
 speech/             spoken answers
 scores.jsonl        one row per scored answer, appended; valid by their keys, too
+outcomes.jsonl      what became of each sample; whole or absent
 result.json         scores and counts; whole or absent
+alignments.txt      of transcripts, as sclite writes them; made with the report
 """
 
 import json
@@ -100,6 +102,7 @@ class TaskFolder:
         self.predictions = path / "predictions.jsonl"
         self.scores = path / "scores.jsonl"
         self.result = path / "result.json"
+        self.alignments = path / "alignments.txt"
 
     def begin(self, run: Run, asked: Iterable[Asked]) -> None:
         """Write what is asked; a result of before does not hold any more."""

@@ -113,6 +113,11 @@ def ratio(statistics: Sequence[Sequence[float]]) -> float:
     return sum(pair[0] for pair in statistics) / weight if weight else float("nan")
 
 
+def unchanged(statistics: Sequence[Any]) -> Sequence[Any]:
+    """Return the statistics of samples that have nothing to do with each other."""
+    return statistics
+
+
 @dataclass(frozen=True)
 class Metric:
     """A number for many samples, made of one statistic per sample; 100 x ratio unless stated otherwise."""
@@ -122,6 +127,14 @@ class Metric:
     scale: float = 100.0
     higher_is_better: bool = True
     combine: Callable[[Sequence[Any]], float] = ratio
+    # Turns the statistics of all samples, which depend on each other (CIDEr weighs words by how few samples have them),
+    # into those that ``combine`` takes; once, before any resampling.
+    settle: Callable[[Sequence[Any]], Sequence[Any]] = unchanged
+
+    @property
+    def is_ratio(self) -> bool:
+        """Tell whether the statistic of a sample alone is a (number, weight) that says how good it is."""
+        return self.combine is ratio and self.settle is unchanged
 
 
 @dataclass(frozen=True)
@@ -254,7 +267,7 @@ class Score:
     metric: str
     subset: str  # "" covers all samples
     value: float | None  # failed samples count as the worst answer
-    low: float | None  # 95 % interval, by bootstrap over samples
+    low: float | None  # 95 % interval: of shares of samples Wilson's, else by bootstrap over samples
     high: float | None
     samples: int  # that the value covers
     answered: float | None  # the same without failed samples

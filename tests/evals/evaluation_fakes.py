@@ -15,7 +15,7 @@ from kimi_audio.audio.io import Samples
 from kimi_audio.data.scoring import word_errors
 from kimi_audio.evals.registry import ModelSpec
 from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Dataset, Metric, Options, Prediction, Recipe, Sample, SampleScore, Task
+from kimi_audio.evals.types import Dataset, Metric, Options, Prediction, Recipe, Sample, SampleScore, Scorer, Task
 
 RATE_HZ = 16000
 SPEC = ModelSpec(__name__, "fake")
@@ -84,7 +84,7 @@ class Words(PerSample):
 DATASET = Dataset("tiny", load_samples, prepare)
 
 
-def tiny_task(scorer: Words | None = None, version: str = "1", **recipe: Any) -> Task:
+def tiny_task(scorer: Scorer | None = None, version: str = "1", **recipe: Any) -> Task:
     return Task("tiny", version, DATASET, scorer or Words(), {"default": Recipe(**recipe)})
 
 

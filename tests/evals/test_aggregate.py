@@ -7,7 +7,7 @@ from evaluation_fakes import Words
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio.evals.aggregate import count, interval, make_score, subsets_of, value_of
+from kimi_audio.evals.aggregate import count, difference, interval, make_score, subsets_of, value_of
 from kimi_audio.evals.store import Outcome, State
 from kimi_audio.evals.types import Metric, Sample, Scorer, ratio
 
@@ -63,6 +63,13 @@ def test_ratio_without_weight_is_no_number():
     assert interval(WER, [(1, 2)]) == (None, None)
 
 
+def test_two_of_two_right_answers_prove_little():
+    right = Metric("right")
+    low, high = interval(right, [(1, 1), (1.0, 1)])
+    assert (round(low), high) == (34, 100)  # Wilson's 1 / (1 + 1.96^2 / 2)
+    assert interval(right, [(0.5, 1), (0.5, 1)]) == (50, 50)  # no share of samples: by bootstrap
+
+
 def test_a_metric_may_combine_in_its_own_way():
     largest = Metric("largest", unit="", scale=2, combine=max)
     assert value_of(largest, [1, 5, 3]) == 10
@@ -71,3 +78,21 @@ def test_a_metric_may_combine_in_its_own_way():
     sample = Sample("a")
     score = make_score(largest, "", [Outcome(sample, State.scored, {"largest": 4})], Words())
     assert (score.value, score.scale) == (8, None)
+
+
+def test_statistics_are_settled_once_for_all_samples():
+    def shares(values):
+        return [(value, sum(values)) for value in values]
+
+    share = Metric("share", settle=shares)
+    assert not share.is_ratio
+    assert value_of(share, [1, 3]) == pytest.approx(100 * 4 / 8)
+    assert interval(share, [1, 3]) == pytest.approx((25, 75))  # of resamples of the pairs (1, 4) and (3, 4)
+    found = difference(share, [1, 3], [2, 2])
+    assert found.difference.estimate == pytest.approx(0)
+
+
+def test_a_corpus_score_is_compared_in_its_unit():
+    largest = Metric("largest", unit="", scale=2, combine=max)
+    found = difference(largest, [1, 1, 1], [4, 4, 4])
+    assert (found.difference.estimate, found.difference.low, found.difference.high) == (6, 6, 6)

@@ -1,8 +1,13 @@
 """The published tables, and averages that follow from their columns."""
 
+from pathlib import Path
+
 import pytest
 
+from kimi_audio.evals.instruments import Instruments, equip
+from kimi_audio.evals.judges.stand_in import StandIn
 from kimi_audio.evals.published import find_published, published
+from kimi_audio.evals.registry import all_tasks
 from kimi_audio.evals.suites import parse_term, published_averages
 from kimi_audio.evals.types import Average
 
@@ -43,6 +48,16 @@ def test_tables_are_plausible():
     assert kimi is not None
     assert (kimi.values["Kimi-Audio"], kimi.source) == (2.42, "Kimi-Audio technical report, Table 4")
     assert find_published("librispeech", "dev-clean") is None
+
+
+def test_published_numbers_are_in_metrics_that_we_measure():
+    tasks = {task.name: task for task in equip(all_tasks().values(), Instruments(judge=StandIn()))}
+    rated = equip([all_tasks()["speech-conversation"]], Instruments(ratings=(Path("form.csv"),)))
+    tasks |= {task.name: task for task in rated}
+    rows = [row for row in published() if row.task in tasks]
+    assert len(rows) > 30
+    for row in rows:
+        assert row.metric in {metric.name for metric in tasks[row.task].scorer.metrics}, (row.task, row.metric)
 
 
 def test_an_average_without_all_its_terms_is_none():

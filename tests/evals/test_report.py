@@ -7,17 +7,19 @@ import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluation_fakes import FakeModel, Words, tiny_task, write_dataset
 
+from kimi_audio.evals import registry
 from kimi_audio.evals.engines import Here
 from kimi_audio.evals.evaluate import evaluate
 from kimi_audio.evals.report import page, tables
-from kimi_audio.evals.report.comparison import compare, pair_entries
+from kimi_audio.evals.report.comparison import compare, not_compared, pair_entries
 from kimi_audio.evals.report.files import write_report
 from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.types import Average, Counts, Result, Suite
+from kimi_audio.evals.types import Average, Counts, Metric, Prediction, Result, Sample, SampleScore, Suite
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
@@ -103,6 +105,9 @@ def test_page_shows_scores_failures_recipe_and_plots(shown):
     assert "text and speech" in shown.text
     assert "Say: What & why?" in shown.text
     assert shown.tags.count("svg") == 3
+    assert "All 6 scores" in shown.text
+    assert "seconds of work per second of sound" in shown.text
+    assert "Most frequent errors" in shown.text
     assert {"ins", "del", "audio"} <= set(shown.tags)
 
 
@@ -120,18 +125,34 @@ def test_small_recordings_are_inside_and_large_ones_are_links(run, tmp_path, mon
     assert all((run / address).is_file() for address in links)
 
 
-def test_page_budget(run, monkeypatch):
+def test_alignments_are_written_as_sclite_does(run):
+    write_report(run)
+    text = (run / "tiny" / "alignments.txt").read_text("utf-8")
+    assert "id: (b)\nScores: (#C #S #D #I) 1 1 1 0\nREF:  one TWO THREE\nHYP:  one TOO *****\n" in text
+    assert "id: (c)" not in text  # it was not answered
+
+
+def test_page_budget(run):
     size = max(path.stat().st_size for path in run.rglob("*.wav"))
-    monkeypatch.setattr(page, "MAX_PAGE_BYTES", size)
     player = page.Player(run / "report.html", size)
     clips = [player.clip(path) for path in sorted(run.rglob("*.wav"))]
     assert ["data" in clip for clip in clips] == [True] + [False] * (len(clips) - 1)
     assert player.clip(run / "gone.wav") == {"missing": str(run / "gone.wav")}
 
 
+def test_tasks_share_the_budget_of_a_page(run, monkeypatch):
+    size = max(path.stat().st_size for path in run.rglob("*.wav"))
+    monkeypatch.setattr(page, "MAX_PAGE_BYTES", 2 * size)
+    (entry,) = tables.collect(run)
+    content = page.results_page([entry, entry], run / "report.html")
+    assert content.count("data:audio") == 2
+    first, second = content.split('<h2 id="task-2">')
+    assert ("data:audio" in first, "data:audio" in second) == (True, True)
+
+
 def test_samples_are_shown_worst_first(run):
     (entry,) = tables.collect(run)
-    section = page._section(entry, page.Player(run / "report.html"))
+    section = page._section(entry, page._player(run / "report.html", 1))
     values = [item.value for item in section.shown]
     assert values == sorted(values, reverse=True)
     assert section.shown[-1].outcome.sample.id == "a"
@@ -141,12 +162,16 @@ def test_markdown_csv_and_json(run):
     write_report(run)
     markdown = (run / "report.md").read_text("utf-8")
     assert "<script>" not in markdown
-    table = [line for line in markdown.splitlines() if line.startswith("|")]
+    scores, speed = (part.splitlines() for part in markdown.split("## Speed"))
+    assert "| tiny | m&lt;b>odel | - | - | 0.50 | 0.50 | 5.00 | 5.00 |" in speed
+    table = [line for line in scores if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
     rows = list(csv.DictReader(io.StringIO((run / "report.csv").read_text("utf-8"))))
     overall = next(row for row in rows if row["metric"] == "wer" and not row["subset"])
     assert (overall["total"], overall["scored"], overall["failed"]) == ("4", "3", "1")
     assert overall["recipe"] in markdown
+    assert (overall["total_p50_s"], overall["first_sound_p50_s"]) == ("0.5", "")
+    assert float(overall["rtf_spoken"]) == pytest.approx(5)
     document = json.loads((run / "report.json").read_text("utf-8"))
     (result,) = document["results"]
     assert result["counts"][""]["failed"] == 1
@@ -165,6 +190,7 @@ def test_published_numbers_and_averages_stand_beside_ours(run, monkeypatch):
     markdown = tables.to_markdown(results)
     (beside,) = [line for line in markdown.splitlines() if "Kimi-Audio 1.28" in line]
     assert "| test-clean | wer |" in beside  # the metric to look at
+    assert "in evalkit-wer: Qwen2-Audio-base 1.74" in beside
     assert "Kimi-Audio technical report, Table 4" in markdown
     (row,) = tables.average_rows(results)
     scores = {(score.subset, score.metric): score.value for score in results[0].scores}
@@ -180,6 +206,7 @@ def test_published_numbers_stand_beside_the_metric_they_were_measured_in(run):
     )
     rows = tables.score_rows([replace(entry.result, task="librispeech", scores=scores)])
     assert [(row.score.metric, row.published is not None) for row in rows] == [("wer", False), ("evalkit-wer", True)]
+    assert tables.published_text(rows[1]).startswith("Qwen2-Audio-base 1.74")
 
 
 def test_a_task_that_could_not_run_is_in_the_report(tmp_path):
@@ -248,6 +275,36 @@ def test_comparison_page(tmp_path):
     assert "B is better in 1 samples and worse in 0" in shown.text
     assert "Differs, too: recipe" in shown.text
     assert not any(address.startswith("http") for address in shown.addresses)
+
+
+class Longest(Words):
+    """Has a score that is no sum over samples."""
+
+    metrics = (Metric("longest", unit="words", scale=1, combine=max), *Words.metrics)
+
+    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+        usual = super().score_one(sample, prediction)
+        return replace(usual, values={"longest": len(prediction.text.split()), **usual.values})
+
+    def worst(self, sample: Sample) -> dict[str, Any]:
+        return {"longest": 0, **super().worst(sample)}
+
+
+def test_scores_of_a_corpus_are_compared_if_their_task_is_known(tmp_path, monkeypatch):
+    task = tiny_task(Longest())
+    for name, say in (("a", "one"), ("b", "one two three")):
+        write_dataset(tmp_path / "data" / "tiny", [{"id": str(n), "say": say} for n in range(12)])
+        list(evaluate([task], tmp_path / "data", Here(FakeModel(name=name)), tmp_path / name, InferOptions()))
+    pairs, _ = pair_entries(tables.collect(tmp_path / "a"), tables.collect(tmp_path / "b"))
+    assert [row.metric for row in compare(pairs)] == ["wer", "right"]
+    assert not_compared(pairs) == ["tiny longest"]
+    assert "Not compared" in page.comparison_page(pairs, compare(pairs), [], ("a", "b"), tmp_path / "c.html")
+    monkeypatch.setattr(registry, "all_tasks", lambda: {"tiny": task})
+    longest, *_ = compare(pairs)
+    assert (longest.metric, longest.a, longest.b, longest.difference) == ("longest", 1, 3, 2)
+    assert longest.verdict == "B is better"
+    assert not_compared(pairs) == []
+    assert len(page._changed(pairs[0], page._player(tmp_path / "c.html", 1))["rows"]) == 12
 
 
 def test_runs_without_a_common_task(tmp_path):

@@ -1,7 +1,10 @@
 """The steps of an evaluation: stopped, resumed, repeated alone, and with everything that can go wrong."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,12 +12,16 @@ from evaluation_fakes import SPEC, FakeModel, Words, tiny_task, write_dataset
 
 from kimi_audio.evals.engines import Here, Pool
 from kimi_audio.evals.evaluate import evaluate
+from kimi_audio.evals.judges.replies import read_reply
+from kimi_audio.evals.judges.scorer import Judged
+from kimi_audio.evals.judges.stand_in import StandIn
+from kimi_audio.evals.judges.types import JudgeError, Verdict
 from kimi_audio.evals.registry import ModelSpec
 from kimi_audio.evals.runner import InferOptions, infer
 from kimi_audio.evals.scoring import score
 from kimi_audio.evals.selection import Selection
 from kimi_audio.evals.store import TaskFolder, read_result
-from kimi_audio.evals.types import Counts, Result, Score
+from kimi_audio.evals.types import Counts, Metric, Result, Score
 
 ROWS = [{"id": name, "say": "one two three"} for name in "abcd"]
 
@@ -171,6 +178,28 @@ def test_killed_at_any_byte(data, folder, tmp_path, name):
         shutil.rmtree(cut.path)
 
 
+KILLED = """
+from pathlib import Path
+from evaluation_fakes import FakeModel, tiny_task
+from kimi_audio.evals.engines import Here
+from kimi_audio.evals.runner import InferOptions, infer
+from kimi_audio.evals.store import TaskFolder
+infer(tiny_task(), Path({data!r}), Here(FakeModel()), TaskFolder(Path({folder!r})), InferOptions(output="both"))
+"""
+
+
+def test_a_process_that_died_is_resumed(data, folder, tmp_path):
+    rewrite(data, [*ROWS, {"id": "e", "say": "one two three", "behave": f"die-once:{tmp_path / 'died'}"}])
+    script = KILLED.format(data=str(data), folder=str(folder.path))
+    roots = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[2])])
+    done = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": roots}, check=False)
+    assert done.returncode == 9
+    before = set(folder.read_answers())
+    model = FakeModel()
+    assert run(data, folder, model, output="both").is_complete
+    assert len(asked(model)) == 5 - len(before)
+
+
 def test_a_damaged_row_is_told_and_done_again(data, folder, caplog):
     run(data, folder)
     lines = folder.predictions.read_bytes().splitlines(keepends=True)
@@ -196,6 +225,40 @@ def test_unscored_samples_are_scored_again(data, folder):
     scorer.seen.clear()
     assert score(tiny_task(scorer), folder).counts[""].unscored == 1
     assert scorer.seen == ["e"]
+
+
+class Moody(StandIn):
+    """A judge that is out of reach, mumbles, or rates, as it is told; in the end it always rates."""
+
+    moods = ("down", "mumbling", "well")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def rate(self, prompt, fields, clips=()):
+        mood = self.moods[min(self.asked, 2)]
+        self.asked += 1
+        if mood == "down":
+            raise JudgeError("the judge cannot be reached: connection refused")
+        if mood == "mumbling":
+            return Verdict(read_reply(prompt, "a good answer, I would say"), ("",))
+        return super().rate(prompt, fields, clips)
+
+
+def test_a_judge_out_of_reach_or_without_a_number_costs_nothing_but_its_verdicts(data, folder):
+    judge = Moody()
+    task = tiny_task(Judged("open-question", Metric("rating", "of 5", 1.0), judge=judge))
+    first = run(data, folder, task=task)
+    assert first.counts[""] == Counts(total=4, scored=2, unscored=2)
+    assert not first.is_complete
+    reasons = sorted(outcome.reason for outcome in folder.read_outcomes() if outcome.reason)
+    assert "connection refused" in reasons[0]
+    assert "judge" in reasons[1]
+    assert first.scores[0].pessimistic < first.scores[0].value
+    second = score(task, folder)
+    assert second.is_complete
+    assert judge.asked == 4 + 2
 
 
 def test_scoring_alone_needs_neither_data_nor_model(data, folder):

@@ -1,7 +1,9 @@
 """Multiple choice: which option a free reply names, and what to do if it names none.
 
 Nothing is drawn at random. A reply that names no option, or several, is unparsed: it is counted and scored as wrong.
-VoiceBench and the Evalkit let a random option stand in; the expected value of that is stated beside our accuracy.
+VoiceBench and the Evalkit look for 163 fixed phrases, know A to D alone, and draw a random option, unseeded, where none
+is found; the expected value of the draw is stated beside our accuracy. The phrases are not reproduced: with them "The
+answer is actually B." is A, and "**D**", "Answer: D" or 选B are no answers. The report's scores are a judge's anyway.
 
 Letters follow VoiceBench: options are A, B, C, ... in their order. What counts, the first rule that speaks deciding:
 a stated answer ("the answer is B", 答案是B, 选B; the last one), a letter at the start ("B.", "(b) a dog"), a single

@@ -1,8 +1,8 @@
 """How sure a score is, and whether one model beats another.
 
-Rows are resampled, so everything holds for scores that are sums over rows divided by sums over rows: error rates
-(errors, tokens), accuracies (1 or 0, 1), mean ratings (rating, 1). Draws come from a seed: the same call, the same
-numbers.
+Rows are resampled, and the score of the whole corpus is computed anew. Most scores are sums over rows divided by sums
+over rows: error rates (errors, tokens), accuracies (1 or 0, 1), mean ratings (rating, 1). For those it is quick; others
+(BLEU) are computed resample by resample. Draws come from a seed: the same call, the same numbers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from kimi_audio.evals.metrics.libraries import eval_extra
 
 _CELLS = 2_000_000  # resampled rows held at a time, to bound the memory
 Floats = NDArray[np.float64]
@@ -35,15 +33,6 @@ class Comparison:
     difference: Interval  # B minus A
     p_improvement: float  # share of resamples in which B is better; ties count half
     p_value: float  # two-sided, of the paired permutation test: how often chance alone differs as much
-
-
-@dataclass(frozen=True)
-class McNemar:
-    """Exact test on rows that only one of two models gets right."""
-
-    only_a: int
-    only_b: int
-    p_value: float
 
 
 def bootstrap(
@@ -87,9 +76,9 @@ def bootstrap_ratio(
     )
 
 
-def compare_ratios(
-    a: tuple[ArrayLike, ArrayLike],
-    b: tuple[ArrayLike, ArrayLike],
+def compare(
+    statistic: Callable[[NDArray[np.int64]], Floats],
+    rows: int,
     *,
     higher_is_better: bool,
     confidence: float = 0.95,
@@ -99,32 +88,29 @@ def compare_ratios(
     """Compare two models on the same rows: paired bootstrap and paired permutation test.
 
     Args:
-        a: numerators and weights of model A, one pair per row.
-        b: those of model B, in the same order.
+        statistic: maps row numbers [R, N] to one score per resample [R]. Row n of model A is number n, that of model B
+            is number ``rows`` + n.
+        rows: how many each model has.
         higher_is_better: False for error rates.
         confidence: of the interval of the difference.
         resamples: of the bootstrap, and permutations of the test.
         seed: of the draws.
     """
-    (above_a, below_a), (above_b, below_b) = _pairs(*a), _pairs(*b)
-    if len(above_a) != len(above_b):
-        raise ValueError(f"a paired test needs the same rows: model A has {len(above_a)}, model B {len(above_b)}")
-    rows = len(above_a)
     if not rows:
         raise ValueError("a paired test needs at least one row")
 
     def difference(index: NDArray[np.int64]) -> Floats:
-        return _ratio(above_b[index], below_b[index]) - _ratio(above_a[index], below_a[index])
+        return statistic(index + rows) - statistic(index)
 
-    observed = float(difference(np.arange(rows)[None])[0])
+    own = np.arange(rows)[None]
+    observed = float(difference(own)[0])
     values = _resampled(difference, rows, resamples, seed)
     gains = values if higher_is_better else -values
     extreme = 0
     for swap in _coins(rows, resamples, seed):
-        first = _ratio(np.where(swap, above_b, above_a), np.where(swap, below_b, below_a))
-        second = _ratio(np.where(swap, above_a, above_b), np.where(swap, below_a, below_b))
+        swapped = statistic(np.where(swap, own, own + rows)) - statistic(np.where(swap, own + rows, own))
         # Rounding must not make a permutation less extreme than the observation it equals.
-        extreme += int(np.sum(np.abs(second - first) >= abs(observed) - 1e-12))
+        extreme += int(np.sum(np.abs(swapped) >= abs(observed) - 1e-12))
     return Comparison(
         difference=_interval(observed, values, confidence),
         p_improvement=float(np.mean((gains > 0) + 0.5 * (gains == 0))),
@@ -132,15 +118,24 @@ def compare_ratios(
     )
 
 
-def mcnemar(correct_a: Sequence[bool], correct_b: Sequence[bool]) -> McNemar:
-    """Test whether two models are right equally often; exact and two-sided."""
-    with eval_extra():
-        from scipy.stats import binomtest
-    pairs = list(zip(correct_a, correct_b, strict=True))
-    only_a = sum(a and not b for a, b in pairs)
-    only_b = sum(b and not a for a, b in pairs)
-    p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-    return McNemar(only_a, only_b, p_value)
+def compare_ratios(
+    a: tuple[ArrayLike, ArrayLike],
+    b: tuple[ArrayLike, ArrayLike],
+    *,
+    higher_is_better: bool,
+    resamples: int = 2000,
+) -> Comparison:
+    """Compare sums of numerators over sums of weights, given for model A and, in the same order, for model B."""
+    (above_a, below_a), (above_b, below_b) = _pairs(*a), _pairs(*b)
+    if len(above_a) != len(above_b):
+        raise ValueError(f"a paired test needs the same rows: model A has {len(above_a)}, model B {len(above_b)}")
+    above, below = np.concatenate([above_a, above_b]), np.concatenate([below_a, below_b])
+    return compare(
+        lambda index: _ratio(above[index], below[index]),
+        len(above_a),
+        higher_is_better=higher_is_better,
+        resamples=resamples,
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -19,10 +19,8 @@ from kimi_audio.evals.models.transformers_model import (
     answers,
     decoding_of,
     drawing,
-    find_checkpoint,
+    load_checkpoint,
     moved,
-    ready,
-    transformers_extra,
 )
 from kimi_audio.evals.types import Options, Prediction, Sample
 from kimi_audio.units import OUTPUT_RATE_HZ
@@ -32,19 +30,9 @@ SPEAKER = "speaker"
 
 
 def load(name: str, device: str | None) -> "Qwen25Omni":
-    """Load a checkpoint.
-
-    Raises:
-        ModuleNotFoundError: transformers is not installed.
-        ValueError: there is no such checkpoint.
-    """
-    with transformers_extra():
-        from transformers import Qwen2_5OmniForConditionalGeneration
-
-        found = find_checkpoint(name, device)
-        parts = QwenParts.load(found.folder)
-    model = Qwen2_5OmniForConditionalGeneration.from_pretrained(str(found.folder), dtype=found.dtype)
-    return Qwen25Omni(found.name, found.revision, ready(model, found), parts)
+    """Load a checkpoint; raises what ``load_checkpoint`` raises."""
+    found, model, parts = load_checkpoint(name, device, "Qwen2_5OmniForConditionalGeneration", QwenParts.load)
+    return Qwen25Omni(found.name, found.revision, model, parts)
 
 
 @dataclass(frozen=True)

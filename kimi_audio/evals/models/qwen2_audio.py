@@ -18,10 +18,8 @@ from kimi_audio.evals.models.transformers_model import (
     answers,
     decoding_of,
     drawing,
-    find_checkpoint,
+    load_checkpoint,
     moved,
-    ready,
-    transformers_extra,
 )
 from kimi_audio.evals.types import Options, Prediction, Sample
 
@@ -30,20 +28,12 @@ BASE_PREFIX, BASE_HUB_ID = "base:", "Qwen/Qwen2-Audio-7B"
 
 
 def load(name: str, device: str | None) -> "Qwen2Audio":
-    """Load a checkpoint.
-
-    Raises:
-        ModuleNotFoundError: transformers is not installed.
-        ValueError: there is no such checkpoint.
-    """
+    """Load a checkpoint; raises what ``load_checkpoint`` raises."""
     is_base = name.startswith(BASE_PREFIX) or name.partition("@")[0] == BASE_HUB_ID
-    with transformers_extra():
-        from transformers import Qwen2AudioForConditionalGeneration
-
-        found = find_checkpoint(name.removeprefix(BASE_PREFIX), device)
-        parts = QwenParts.load(found.folder)
-    model = Qwen2AudioForConditionalGeneration.from_pretrained(str(found.folder), dtype=found.dtype)
-    return Qwen2Audio(found.name, found.revision, BASE_FAMILY if is_base else FAMILY, ready(model, found), parts)
+    found, model, parts = load_checkpoint(
+        name.removeprefix(BASE_PREFIX), device, "Qwen2AudioForConditionalGeneration", QwenParts.load
+    )
+    return Qwen2Audio(found.name, found.revision, BASE_FAMILY if is_base else FAMILY, model, parts)
 
 
 @dataclass(frozen=True)

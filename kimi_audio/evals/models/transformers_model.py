@@ -4,7 +4,7 @@ A name is a folder or a hub id, with @REVISION if one is wanted. Code from the h
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -75,9 +75,28 @@ def find_checkpoint(name: str, device: str | None) -> Checkpoint:
     return Checkpoint(folder, Path(hub_id).name, revision, found, dtype)
 
 
-def ready(model: Any, checkpoint: Checkpoint) -> Any:
-    """Return a loaded model on its device, for inference."""
-    return model.to(checkpoint.device).eval()
+def load_checkpoint(
+    name: str, device: str | None, architecture: str, read_parts: Callable[[Path], Any]
+) -> tuple[Checkpoint, Any, Any]:
+    """Load a model for inference, and what prepares its inputs.
+
+    Args:
+        name: a folder or a hub id.
+        device: where it is to run.
+        architecture: the library's class of the model.
+        read_parts: reads from the folder what prepares the inputs.
+
+    Raises:
+        ModuleNotFoundError: transformers is not installed.
+        ValueError: there is no such checkpoint.
+    """
+    with transformers_extra():
+        import transformers
+
+        found = find_checkpoint(name, device)
+        parts = read_parts(found.folder)
+    model = getattr(transformers, architecture).from_pretrained(str(found.folder), dtype=found.dtype)
+    return found, model.to(found.device).eval(), parts
 
 
 def _downloaded(hub_id: str, revision: str) -> Path:

@@ -6,6 +6,7 @@ It transcribes and takes no prompt: the text of a sample is left out. The langua
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +16,8 @@ from kimi_audio.evals.models.transformers_model import (
     DECODING,
     decoding_of,
     drawing,
-    find_checkpoint,
+    load_checkpoint,
     moved,
-    ready,
-    transformers_extra,
 )
 from kimi_audio.evals.types import Options, Prediction, Sample
 from kimi_audio.units import INPUT_RATE_HZ
@@ -28,19 +27,15 @@ KNOWN = DECODING | {"language", "task"}
 
 
 def load(name: str, device: str | None) -> "Whisper":
-    """Load a checkpoint.
+    """Load a checkpoint; raises what ``load_checkpoint`` raises."""
+    found, model, processor = load_checkpoint(name, device, "WhisperForConditionalGeneration", _processor)
+    return Whisper(found.name, found.revision, model, processor)
 
-    Raises:
-        ModuleNotFoundError: transformers is not installed.
-        ValueError: there is no such checkpoint.
-    """
-    with transformers_extra():
-        from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-        found = find_checkpoint(name, device)
-        processor = WhisperProcessor.from_pretrained(found.folder)
-    model = WhisperForConditionalGeneration.from_pretrained(str(found.folder), dtype=found.dtype)
-    return Whisper(found.name, found.revision, ready(model, found), processor)
+def _processor(folder: Path) -> Any:
+    from transformers import WhisperProcessor  # late: slow to import
+
+    return WhisperProcessor.from_pretrained(folder)
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kimi_audio.evals.metrics.statistics import compare_ratios, holm
+from kimi_audio.evals import registry
+from kimi_audio.evals.aggregate import difference, value_of
+from kimi_audio.evals.metrics.statistics import holm
 from kimi_audio.evals.report.tables import Entry
 from kimi_audio.evals.store import Outcome
-from kimi_audio.evals.types import Score
+from kimi_audio.evals.types import Metric, Score
 
 
 @dataclass(frozen=True)
@@ -77,26 +79,39 @@ def pair_entries(a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[Pair], li
 
 
 def compare(pairs: Sequence[Pair]) -> list[Difference]:
-    """Compare over each task and subset all metrics that are ratios; others do not add up over samples."""
+    """Compare all metrics over each task and subset."""
     raw = [found for pair in pairs for score in pair.a.result.scores if (found := _compare_score(pair, score))]
     adjusted = holm([values["p_value"] for values in raw])
     return [Difference(**values, adjusted_p=p_value) for values, p_value in zip(raw, adjusted, strict=True)]
 
 
+def not_compared(pairs: Sequence[Pair]) -> list[str]:
+    """Return the metrics of tasks that are not installed, which nobody knows how to compute."""
+    scores = ((pair.a.result.task, score) for pair in pairs for score in pair.a.result.scores)
+    return list(dict.fromkeys(f"{task} {score.metric}" for task, score in scores if _metric_of(task, score) is None))
+
+
+def _metric_of(task: str, score: Score) -> Metric | None:
+    """Return the metric of a score: as the score describes it, or, if it is no ratio, as its task does."""
+    if score.scale is not None:
+        return Metric(score.metric, score.unit, score.scale, score.higher_is_better)
+    known = registry.all_tasks().get(task)
+    metrics = known.scorer.metrics if known else ()
+    return next((metric for metric in metrics if metric.name == score.metric), None)
+
+
 def _compare_score(pair: Pair, score: Score) -> dict[str, Any] | None:
-    twin = next(
-        (item for item in pair.b.result.scores if (item.metric, item.subset) == (score.metric, score.subset)), None
-    )
-    if twin is None or score.scale is None or twin.scale != score.scale:
+    names = {(item.metric, item.subset, item.scale) for item in pair.b.result.scores}
+    metric = _metric_of(pair.a.result.task, score)
+    if metric is None or (score.metric, score.subset, score.scale) not in names:
         return None
     first, second = (_statistics(entry, score) for entry in (pair.a, pair.b))
     common = [id_ for id_ in first if id_ in second]
-    if not common:
+    a, b = ([table[id_] for id_ in common] for table in (first, second))
+    if (value_a := value_of(metric, a)) is None or (value_b := value_of(metric, b)) is None:
         return None
-    columns = [tuple(zip(*(table[id_] for id_ in common), strict=True)) for table in (first, second)]
-    a, b = ((column[0], column[1]) for column in columns)
-    found = compare_ratios(a, b, higher_is_better=score.higher_is_better)
-    if not math.isfinite(found.difference.estimate) or not math.isfinite(found.difference.low):
+    found = difference(metric, a, b)
+    if not math.isfinite(found.difference.low):
         return None
     return {
         "task": pair.a.result.task,
@@ -104,11 +119,11 @@ def _compare_score(pair: Pair, score: Score) -> dict[str, Any] | None:
         "metric": score.metric,
         "unit": score.unit,
         "higher_is_better": score.higher_is_better,
-        "a": score.scale * sum(a[0]) / sum(a[1]),
-        "b": score.scale * sum(b[0]) / sum(b[1]),
-        "difference": score.scale * found.difference.estimate,
-        "low": score.scale * found.difference.low,
-        "high": score.scale * found.difference.high,
+        "a": value_a,
+        "b": value_b,
+        "difference": found.difference.estimate,
+        "low": found.difference.low,
+        "high": found.difference.high,
         "p_value": found.p_value,
         "samples": len(common),
         "only_one": len(set(first) ^ set(second)),
@@ -134,13 +149,13 @@ class Change:
 
 
 def changes(pair: Pair) -> list[Change]:
-    """Return the samples whose score differs in the metric to look at, the largest changes first."""
-    score = pair.a.result.scores[0]
+    """Return the samples whose score differs, the largest changes first."""
+    score = pair.a.sample_score
     second = {outcome.sample.id: outcome for outcome in pair.b.folder.read_outcomes()}
     found = []
     for first in pair.a.folder.read_outcomes():
         twin = second.get(first.sample.id)
-        if twin is None or score.scale is None:
+        if twin is None:
             continue
         left, right = (value_of_sample(outcome, score) for outcome in (first, twin))
         if left is not None and right is not None and left != right:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kimi_audio.evals.report.alignments import to_sclite
 from kimi_audio.evals.report.page import results_page
 from kimi_audio.evals.report.tables import collect, to_csv, to_json, to_markdown
 from kimi_audio.evals.store import write_whole
@@ -10,12 +11,17 @@ from kimi_audio.evals.store import write_whole
 def write_report(folder: Path) -> list[Path]:
     """Write ``report.md``, ``report.json``, ``report.csv`` and ``report.html`` about all results in a folder.
 
+    Beside each result that has alignments, they are written as ``alignments.txt``.
+
     Raises:
         ValueError: there are no results.
         ModuleNotFoundError: the page needs the eval extra; the other files are written before.
     """
     entries = collect(folder)
     results = [entry.result for entry in entries]
+    for entry in entries:
+        if text := to_sclite(entry.folder.read_outcomes()):
+            write_whole(entry.folder.alignments, text)
     paths = []
     for name, make in (("report.md", to_markdown), ("report.json", to_json), ("report.csv", to_csv)):
         write_whole(folder / name, make(results))

@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from kimi_audio.evals.metrics.error_rate import AlignedToken
 from kimi_audio.evals.metrics.libraries import eval_extra
 from kimi_audio.evals.report import tables
-from kimi_audio.evals.report.comparison import Difference, Pair, changes, value_of_sample
+from kimi_audio.evals.report.alignments import confusions
+from kimi_audio.evals.report.comparison import Difference, Pair, changes, not_compared, value_of_sample
 from kimi_audio.evals.report.plots import plot_histogram, plot_scores, plot_times
+from kimi_audio.evals.report.speed import EXPLANATION, speed_rows
+from kimi_audio.evals.report.speed import HEAD as SPEED_HEAD
 from kimi_audio.evals.report.tables import Entry, ScoreRow, average_rows, score_rows
 from kimi_audio.evals.store import Answered, Asked, Outcome, State
 from kimi_audio.evals.types import POLICY
@@ -19,7 +23,7 @@ from kimi_audio.evals.types import POLICY
 MAX_SAMPLES = 100  # of a task that are shown, the worst first
 MAX_FAILURES = 1000  # of a task that are listed
 MAX_CLIP_BYTES = 200_000  # larger recordings are linked
-MAX_PAGE_BYTES = 20_000_000  # of recordings inside a page; what is left is linked
+MAX_PAGE_BYTES = 8_000_000  # of recordings inside a page, shared out among its tasks; what is left is linked
 MEDIA_TYPES = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".mp3": "audio/mpeg"}
 
 
@@ -28,7 +32,7 @@ class Player:
     """Puts recordings into a page: small ones inside, others as links that are relative to it."""
 
     page: Path
-    left_bytes: int = MAX_PAGE_BYTES
+    left_bytes: int
 
     def clip(self, path: Any) -> dict[str, str]:
         """Return what the page shows of a recording."""
@@ -83,6 +87,7 @@ class Section:
     total: int = 0
     histogram: str = ""
     times: str = ""
+    confusions: list[tuple[AlignedToken, int]] = field(default_factory=list)
 
 
 def results_page(entries: Sequence[Entry], path: Path) -> str:
@@ -91,12 +96,12 @@ def results_page(entries: Sequence[Entry], path: Path) -> str:
     Raises:
         ModuleNotFoundError: the eval extra is not installed.
     """
-    player = Player(path)
+    done = [entry for entry in entries if not entry.result.error]
     results = [entry.result for entry in entries]
     rows = score_rows(results)
     plotted: dict[str, list[ScoreRow]] = {}
     for row in rows:
-        if row.published or row.score.metric == row.result.scores[0].metric:
+        if row.is_headline:
             plotted.setdefault(f"{row.result.task}: {row.score.metric}", []).append(row)
     return _render(
         "report.html",
@@ -104,7 +109,10 @@ def results_page(entries: Sequence[Entry], path: Path) -> str:
         errors=[result for result in results if result.error],
         averages=average_rows(results),
         plots={title: plot_scores(group) for title, group in plotted.items()},
-        sections=[_section(entry, player) for entry in entries if not entry.result.error],
+        sections=[_section(entry, _player(path, len(done))) for entry in done],
+        speeds=speed_rows(results),
+        speed_head=SPEED_HEAD,
+        speed_explanation=EXPLANATION,
         sources=sorted({row.published.source for row in rows if row.published}),
     )
 
@@ -117,19 +125,24 @@ def comparison_page(
     path: Path,
 ) -> str:
     """Return the page that shows two runs side by side, to be written to ``path``; errors as above."""
-    player = Player(path)
     return _render(
         "compare.html",
         names=names,
         differences=differences,
         only_one=only_one,
-        sections=[_changed(pair, player) for pair in pairs],
+        not_compared=not_compared(pairs),
+        sections=[_changed(pair, _player(path, len(pairs))) for pair in pairs],
     )
+
+
+def _player(page: Path, tasks: int) -> Player:
+    """Return the player of one of the tasks of a page, so that the first does not take all the room."""
+    return Player(page, MAX_PAGE_BYTES // tasks)
 
 
 def _section(entry: Entry, player: Player) -> Section:
     outcomes = entry.folder.read_outcomes()
-    score = entry.result.scores[0]
+    score = entry.sample_score
     values = {outcome.sample.id: value_of_sample(outcome, score) for outcome in outcomes}
     ranked = sorted(
         (outcome for outcome in outcomes if outcome.state is not State.skipped),
@@ -151,6 +164,7 @@ def _section(entry: Entry, player: Player) -> Section:
             [value for value in values.values() if value is not None], f"{score.metric} of a sample, {score.unit}"
         ),
         plot_times(times_s),
+        confusions(outcomes),
     )
 
 
@@ -169,7 +183,7 @@ def _shown(asked: Asked, answers: dict[str, Answered], outcome: Outcome, value: 
 def _changed(pair: Pair, player: Player) -> dict[str, Any]:
     """Return the samples of a task that the two runs do not answer equally well."""
     found = changes(pair)
-    score = pair.a.result.scores[0]
+    score = pair.a.sample_score
     asked = [{item.sample.id: item for item in entry.folder.read_asked()} for entry in (pair.a, pair.b)]
     answers = [entry.folder.read_answers() for entry in (pair.a, pair.b)]
     rows = []

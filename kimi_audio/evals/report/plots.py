@@ -36,7 +36,7 @@ def plot_scores(rows: Sequence[ScoreRow]) -> str:
             axes.plot([low, high], [place, place], color=colour, linewidth=2, alpha=0.5)
             axes.plot([value], [place], "o", color=colour, markersize=5)
         axes.set_yticks(range(len(points)), list(points))
-        axes.invert_yaxis()
+        axes.set_ylim(len(points) - 0.4, -0.6)  # the first on top
         axes.set_xlabel(f"{rows[0].score.metric}, {rows[0].score.unit}")
         axes.grid(axis="x", alpha=0.3)
         return finish()

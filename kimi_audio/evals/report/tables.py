@@ -11,6 +11,8 @@ from typing import Any
 from kimi_audio.evals.aims import find_aim, is_met
 from kimi_audio.evals.published import Published, find_published
 from kimi_audio.evals.registry import all_suites
+from kimi_audio.evals.report.speed import EXPLANATION, speed_of, speed_rows
+from kimi_audio.evals.report.speed import HEAD as SPEED_HEAD
 from kimi_audio.evals.store import TaskFolder, read_result
 from kimi_audio.evals.suites import average_of, published_averages
 from kimi_audio.evals.types import POLICY, Counts, Result, Score
@@ -24,9 +26,10 @@ class Entry:
     result: Result
 
     @property
-    def headline(self) -> str:
-        """The metric to look at."""
-        return self.result.scores[0].metric if self.result.scores else ""
+    def sample_score(self) -> Score:
+        """The first score that says how good a sample alone is; the first of all, if none does."""
+        scores = self.result.scores
+        return next((score for score in scores if score.scale is not None), scores[0])
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class ScoreRow:
     def is_met(self) -> bool | None:
         """Whether the score reaches its aim; None without one."""
         return None if self.aim is None else is_met(self.score, self.aim)
+
+    @property
+    def is_headline(self) -> bool:
+        """Tell whether this is one to look at first: the first metric of a task, aims, and what others published."""
+        return self.published is not None or self.aim is not None or self.score.metric == self.result.scores[0].metric
 
     @property
     def counts(self) -> Counts:
@@ -118,9 +126,12 @@ def interval_text(score: Score) -> str:
     return "-" if score.low is None or score.high is None else f"{score.low:.2f} to {score.high:.2f}"
 
 
-def published_text(row: Published | None) -> str:
-    """Return the published numbers, by model."""
-    return "" if row is None else ", ".join(f"{model} {value:.2f}" for model, value in row.values.items())
+def published_text(row: ScoreRow) -> str:
+    """Return the published numbers, by model, and their metric where it is another one."""
+    if row.published is None:
+        return ""
+    other = "" if row.published.metric == row.score.metric else f"in {row.published.metric}: "
+    return other + ", ".join(f"{model} {value:.2f}" for model, value in row.published.values.items())
 
 
 def aim_text(row: ScoreRow) -> str:
@@ -161,7 +172,7 @@ def to_markdown(results: Sequence[Result]) -> str:
         cells = [result.task, score.subset or "all", score.metric, result.model]
         cells += [f"{number(score.value)} {score.unit}", interval_text(score), str(score.samples)]
         cells += [number(score.answered), number(score.pessimistic), counts_text(row.counts), recipe_text(result)]
-        lines.append(_line(*cells, published_text(row.published), aim_text(row)))
+        lines.append(_line(*cells, published_text(row), aim_text(row)))
     lines += [
         _line(result.task, "", "", result.model, "not run", "", "0", "", "", result.error, "", "", "")
         for result in results
@@ -173,6 +184,9 @@ def to_markdown(results: Sequence[Result]) -> str:
         for average in averages:
             published = ", ".join(f"{model} {value:.2f}" for model, value in average.published.items())
             lines.append(_line(average.name, average.model, number(average.value), published, average.source))
+    if speeds := speed_rows(results):
+        lines += ["", "## Speed", "", EXPLANATION, "", _line("task", "model", *SPEED_HEAD), _line(*["---"] * 8)]
+        lines += [_line(row.task, row.model, *map(number, row.numbers.values())) for row in speeds]
     sources = {row.published.source for row in score_rows(results) if row.published}
     lines += ["", f"**How samples are counted.** {POLICY}", ""]
     lines += [f"Published numbers: {source}." for source in sorted(sources)]
@@ -221,6 +235,12 @@ _COLUMNS: tuple[str, ...] = (
     *_COUNTS,
     "aim",
     "is_met",
+    "first_text_p50_s",
+    "first_sound_p50_s",
+    "total_p50_s",
+    "total_p95_s",
+    "rtf_heard",
+    "rtf_spoken",
     "output",
     "recipe",
     "seed",
@@ -235,7 +255,7 @@ _COLUMNS: tuple[str, ...] = (
 def _csv_row(row: ScoreRow) -> dict[str, Any]:
     result, score = row.result, row.score
     values = {name: getattr(score, name) for name in _FIXED if hasattr(score, name)}
-    values |= {name: getattr(row.counts, name) for name in _COUNTS}
+    values |= {name: getattr(row.counts, name) for name in _COUNTS} | speed_of(result).numbers
     values |= {name: getattr(result, name) for name in ("task", "model", "seed", "selection", "revision", "git_hash")}
     versions = json.dumps(dict(result.versions), ensure_ascii=False)
     return values | {

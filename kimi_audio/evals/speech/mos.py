@@ -1,8 +1,14 @@
-"""Predicted mean opinion scores, through torchmetrics, which fetches the weights when they are used first.
+"""Predicted mean opinion scores. Their libraries fetch the weights when they are used first.
 
-``dnsmos`` (overall quality, DNS challenge P.835) and ``nisqa``. UTMOS has no kept package without fairseq; rate with
-VERSA, which ships it. Such predictors were trained on English above all.
+``utmos`` through utmos-pytorch; ``dnsmos`` (overall quality, DNS challenge P.835) and ``nisqa`` through torchmetrics.
+Such predictors were trained on English above all.
 """
+
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.evals.metrics.libraries import versions
@@ -10,39 +16,66 @@ from kimi_audio.evals.speech.types import Mos
 from kimi_audio.evals.types import Clip
 from kimi_audio.units import INPUT_RATE_HZ
 
-NAMES = ("dnsmos", "nisqa")
+Predictor = Callable[[Tensor], float]  # of a waveform [L] at 16 kHz
 
 
-class TorchmetricsMos:
-    """One of the predictors of torchmetrics."""
+def _utmos() -> Predictor:
+    from utmos_pytorch import UTMOSScoreTorch  # pyright: ignore[reportMissingImports]
+
+    model = UTMOSScoreTorch(device="cpu")
+    return lambda wav: float(model.score(wav).reshape(()))
+
+
+def _dnsmos() -> Predictor:
+    from torchmetrics.functional.audio.dnsmos import (  # pyright: ignore[reportMissingImports]
+        deep_noise_suppression_mean_opinion_score as predict,
+    )
+
+    return lambda wav: float(predict(wav, INPUT_RATE_HZ, personalized=False)[-1])  # p808, signal, background, overall
+
+
+def _nisqa() -> Predictor:
+    from torchmetrics.functional.audio.nisqa import (  # pyright: ignore[reportMissingImports]
+        non_intrusive_speech_quality_assessment as predict,
+    )
+
+    return lambda wav: float(predict(wav, INPUT_RATE_HZ)[0])
+
+
+PREDICTORS: dict[str, tuple[Callable[[], Predictor], str]] = {  # and the library
+    "utmos": (_utmos, "utmos-pytorch"),
+    "dnsmos": (_dnsmos, "torchmetrics"),
+    "nisqa": (_nisqa, "torchmetrics"),
+}
+
+
+class PredictedMos:
+    """One of the predictors."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
-        self.name = f"{kind} (torchmetrics {versions(('torchmetrics',))['torchmetrics']})"
+        self._load, self.library = PREDICTORS[kind]
+        self.name = f"{kind} ({self.library} {versions((self.library,))[self.library]})"
+
+    @cached_property
+    def _predict(self) -> Predictor:
+        return self._load()
 
     def rate(self, clip: Clip) -> float:
         """Return the overall score; ValueError if library or weights are missing."""
-        try:
-            from torchmetrics.functional.audio.dnsmos import (  # pyright: ignore[reportMissingImports]
-                deep_noise_suppression_mean_opinion_score,
-            )
-            from torchmetrics.functional.audio.nisqa import (  # pyright: ignore[reportMissingImports]
-                non_intrusive_speech_quality_assessment,
-            )
-        except ModuleNotFoundError as error:
-            raise ValueError(f"{error.name} is missing: pip install torchmetrics[audio]") from None
         wav = load_audio(clip, INPUT_RATE_HZ)
         try:
-            if self.kind == "dnsmos":
-                # p808, signal, background, overall
-                return float(deep_noise_suppression_mean_opinion_score(wav, INPUT_RATE_HZ, personalized=False)[-1])
-            return float(non_intrusive_speech_quality_assessment(wav, INPUT_RATE_HZ)[0])
-        except (OSError, ModuleNotFoundError) as error:
-            raise ValueError(f"{self.kind} lacks weights or a library, see torchmetrics: {error}") from None
+            with torch.inference_mode():
+                return self._predict(wav)
+        except ModuleNotFoundError as error:
+            wanted = "torchmetrics[audio]" if self.library == "torchmetrics" else self.library
+            raise ValueError(f"{self.kind} needs {error.name}: pip install '{wanted}'") from None
+        except OSError as error:
+            raise ValueError(f"the weights of {self.kind} cannot be fetched: {error}") from None
 
 
 def choose_mos(name: str) -> Mos:
     """Return a predictor by name; ValueError if there is none."""
-    if name not in NAMES:
-        raise ValueError(f"there is no {name!r}; use {' or '.join(NAMES)}. UTMOS: rate the speech files with VERSA")
-    return TorchmetricsMos(name)
+    if name not in PREDICTORS:
+        raise ValueError(f"there is no {name!r}; use {', '.join(PREDICTORS)}")
+    return PredictedMos(name)

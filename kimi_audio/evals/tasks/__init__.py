@@ -11,6 +11,7 @@ MODULES: tuple[str, ...] = (
     "common_voice",
     "kespeech",
     "manifest",
+    "own_references",
     "mmau",
     "clothoaqa",
     "vocalsound",

@@ -9,7 +9,7 @@ from pathlib import Path
 from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_csv
 from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import plain_recipes
-from kimi_audio.evals.tasks.scorers import ShortAnswers
+from kimi_audio.evals.tasks.scorers import judged_answers
 from kimi_audio.evals.types import Sample, Task
 
 LISTS = {"test": "clotho_aqa_test_clean.csv", "dev": "clotho_aqa_val_clean.csv"}
@@ -46,7 +46,7 @@ TASKS = (
         "clothoaqa",
         "1",
         make_dataset("clothoaqa", "https://zenodo.org/records/6473207, MIT", LAYOUT, read),
-        ShortAnswers(),
+        judged_answers(),
         plain_recipes(others=prompts.sound_question()),
         "short answers to questions about sounds; published scores are a judge's",
     ),

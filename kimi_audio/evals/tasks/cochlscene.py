@@ -6,7 +6,7 @@ from pathlib import Path
 from kimi_audio.evals.datasets import Layout, make_dataset
 from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
-from kimi_audio.evals.tasks.scorers import Choices
+from kimi_audio.evals.tasks.scorers import judged_choices
 from kimi_audio.evals.types import Sample, Task
 
 OPTIONS = (  # the folders of the dataset, in small letters
@@ -37,7 +37,7 @@ TASKS = (
         "cochlscene",
         "1",
         make_dataset("cochlscene", "https://zenodo.org/records/7080122, CC BY-SA 3.0", LAYOUT, read),
-        Choices(),
+        judged_choices(),
         plain_recipes(others=prompts.sound_question()),
         "choice of one of 13 places",
     ),

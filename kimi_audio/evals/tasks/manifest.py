@@ -1,13 +1,15 @@
-"""Recognition of one's own recordings, listed in JSONL files; each file is a subset.
+"""Recordings of one's own, listed in JSONL files, each of which is a subset: recognition, translation, description.
 
     {"id": "a1", "audio": "a1.wav", "text": "what is said", "language": "en"}
 
-Paths are relative to the file. ``id`` and ``language`` (en) may be left out. Lines of the official Evalkit are read,
-too (``audio_path``, ``answer``, ``index``, and ``question``, which then is the prompt).
+Paths are relative to the file. ``text`` is the right answer, or a list of all that are accepted; ``language`` (en) is
+that of the answer. ``id``, ``language`` and ``question``, which then is the prompt, may be left out. Lines of the
+official Evalkit are read, too (``audio_path``, ``answer``, ``index``). The files lie in the folder of the task.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +17,55 @@ from kimi_audio.evals.datasets import Layout, make_dataset
 from kimi_audio.evals.metrics.normalizers import language_code
 from kimi_audio.evals.tasks.asking import plain_recipes
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Sample, Task
+from kimi_audio.evals.tasks.text_scorers import Captions, Translations
+from kimi_audio.evals.types import Sample, Scorer, Task
 
 LAYOUT = Layout(
     index=("*.jsonl",),
-    by_hand='place a file such as mine.jsonl there, with lines {"audio": "a.wav", "text": "what is said"}',
+    by_hand='place a file such as mine.jsonl there, with lines {"audio": "a.wav", "text": "the right answer"}',
 )
-PROMPTS = {"zh": "请把这段语音转录成文本。"}
-ANY_OTHER = "Please transcribe the spoken content into written text."
+Prompts = Mapping[str, str]  # by language of the answer; "" serves all others, if there is one
+TRANSCRIBE: Prompts = {
+    "zh": "请把这段语音转录成文本。",
+    "": "Please transcribe the spoken content into written text.",
+}
+TRANSLATE: Prompts = {
+    "zh": "请把这段语音翻译成中文。",
+    "en": "Please translate the spoken content into English text.",
+}
+DESCRIBE: Prompts = {
+    "zh": "请用一句话描述这段声音。",
+    "": "Please describe the sound in one sentence.",
+}
 
 
-def read(folder: Path) -> Iterator[Sample]:
+def read(prompts: Prompts, folder: Path) -> Iterator[Sample]:
     """Yield one sample per line. A line that cannot be used is a sample with a fault, not the end."""
     for path in sorted(folder.glob("*.jsonl")):
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             if line.strip():
-                yield _sample(path, number, line)
+                yield _sample(prompts, path, number, line)
 
 
-def _sample(path: Path, number: int, line: str) -> Sample:
+def _sample(prompts: Prompts, path: Path, number: int, line: str) -> Sample:
     name = f"{path.stem}/{number:06d}"
     try:
         row = json.loads(line)
     except json.JSONDecodeError:
         return Sample(name, subset=path.stem, fault=f"{path.name}, line {number} is not JSON")
     audio, text = _first(row, "audio", "audio_path"), _first(row, "text", "answer")
-    if not isinstance(audio, str) or not isinstance(text, str):
+    if not isinstance(audio, str) or not _is_answer(text):
         return Sample(name, subset=path.stem, fault=f"{path.name}, line {number} has no audio or no text")
     language = str(_first(row, "language", "lang") or "en")
+    question = row.get("question") or prompts.get(language_code(language), prompts.get(""))
+    if not question:
+        fault = f"{path.name}, line {number} needs a question: there is no prompt for the language {language}"
+        return Sample(name, subset=path.stem, fault=fault)
     return Sample(
         str(row.get("id", name)),
         (path.parent / audio,),
-        str(row.get("question") or PROMPTS.get(language_code(language), ANY_OTHER)),
-        text,
+        str(question),
+        text if isinstance(text, str) else tuple(text),
         path.stem,
         {"language": language},
     )
@@ -57,13 +75,21 @@ def _first(row: Any, *names: str) -> Any:
     return next((row[name] for name in names if isinstance(row, dict) and name in row), None)
 
 
+def _is_answer(text: Any) -> bool:
+    return isinstance(text, str) or (
+        isinstance(text, list) and text != [] and all(isinstance(item, str) for item in text)
+    )
+
+
+def _task(name: str, prompts: Prompts, scorer: Scorer, description: str) -> Task:
+    dataset = make_dataset(name, "your own", LAYOUT, partial(read, prompts))
+    return Task(
+        name, "1", dataset, scorer, plain_recipes(), f"{description} of your own recordings, listed in JSONL files"
+    )
+
+
 TASKS = (
-    Task(
-        "manifest",
-        "1",
-        make_dataset("manifest", "your own", LAYOUT, read),
-        Transcripts("en", "zh", "yue", "other"),
-        plain_recipes(),
-        "recognition of your own recordings, listed in JSONL files",
-    ),
+    _task("manifest", TRANSCRIBE, Transcripts("en", "zh", "yue", "other"), "recognition"),
+    _task("translation", TRANSLATE, Translations(), "translation"),
+    _task("captions", DESCRIBE, Captions(), "description"),
 )

@@ -15,7 +15,7 @@ from rich.progress import track
 from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_csv, unpack
 from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
-from kimi_audio.evals.tasks.scorers import Choices
+from kimi_audio.evals.tasks.scorers import judged_choices
 from kimi_audio.evals.types import Sample, Task
 
 OPTIONS = ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust")
@@ -86,7 +86,7 @@ TASKS = (
         "meld",
         "1",
         make_dataset("meld", "https://github.com/declare-lab/MELD, GPL 3.0", LAYOUT, read),
-        Choices(),
+        judged_choices(),
         plain_recipes(others=prompts.speech_question()),
         "choice of one of seven emotions of a speaker",
     ),

@@ -7,7 +7,7 @@ from string import ascii_uppercase
 from kimi_audio.evals.datasets import Layout, make_dataset, read_json
 from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, plain_recipes
-from kimi_audio.evals.tasks.scorers import Choices
+from kimi_audio.evals.tasks.scorers import judged_choices
 from kimi_audio.evals.types import Sample, Task
 
 INDEX = "mmau-test-mini.json"
@@ -33,7 +33,7 @@ TASKS = (
         "mmau",
         "1",
         make_dataset("mmau", "https://github.com/Sakshi113/MMAU, Apache 2.0", LAYOUT, read),
-        Choices(),
+        judged_choices(),
         plain_recipes(others=prompts.speech_question()),
         "multiple choice about music, sound and speech",
     ),

@@ -6,7 +6,7 @@ from pathlib import Path
 from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_csv
 from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
-from kimi_audio.evals.tasks.scorers import Choices
+from kimi_audio.evals.tasks.scorers import judged_choices
 from kimi_audio.evals.types import Sample, Task
 
 OPTIONS = ("Breath", "Cough", "Cry", "Laugh", "Scream", "Sneeze", "Yawn")
@@ -39,7 +39,7 @@ TASKS = (
         "nonspeech7k",
         "1",
         make_dataset("nonspeech7k", "https://zenodo.org/records/6967442, CC BY-NC-SA 4.0", LAYOUT, read),
-        Choices(),
+        judged_choices(),
         plain_recipes(others=prompts.sound_question()),
         "choice of one of seven sounds of people",
     ),

@@ -1,9 +1,9 @@
-"""Scorers of transcripts, of multiple choice and of short answers. Those of answers can ask a judge as well."""
+"""Scorers of transcripts, of multiple choice and of short answers; those of answers can ask a judge as well."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
+from kimi_audio.evals.judges.scorer import Judged
 from kimi_audio.evals.metrics.choice import score_choices
 from kimi_audio.evals.metrics.error_rate import Alignment, Errors
 from kimi_audio.evals.metrics.evalkit import evalkit_fingerprint
@@ -11,10 +11,11 @@ from kimi_audio.evals.metrics.normalizers import language_code, normalizer_for
 from kimi_audio.evals.metrics.qa import score_answers
 from kimi_audio.evals.metrics.transcription import score_transcripts
 from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore, Task
+from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore
 
 KINDS = ("substitutions", "deletions", "insertions")
 WITHOUT_SPACES = ("zh", "yue", "ja")
+JUDGED = Metric("judged-accuracy")
 
 
 class Transcripts(PerSample):
@@ -38,7 +39,7 @@ class Transcripts(PerSample):
 
     def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
         """Return the errors and tokens of one transcript, under each definition."""
-        reference = _only(sample)
+        reference = references_of(sample)[0]
         language = str(sample.meta.get("language", self.language))
         scores = score_transcripts([reference], [prediction.text], language)
         main = scores.mer if self.main == "mer" else scores.wer
@@ -51,13 +52,14 @@ class Transcripts(PerSample):
 
     def worst(self, sample: Sample) -> Mapping[str, Any]:
         """Return the statistics of a transcript without a word. The Evalkit leaves missing ones out."""
-        values = dict(self.score_one(replace(sample, reference=_only(sample)), Prediction()).values)
+        values = dict(self.score_one(sample, Prediction()).values)
         values.pop("evalkit-wer", None)
         return values
 
 
-def _only(sample: Sample) -> str:
-    return sample.reference if isinstance(sample.reference, str) else sample.reference[0]
+def references_of(sample: Sample) -> tuple[str, ...]:
+    """Return all that is accepted."""
+    return (sample.reference,) if isinstance(sample.reference, str) else tuple(sample.reference)
 
 
 def _statistic(errors: Errors) -> tuple[int, int]:
@@ -72,39 +74,7 @@ def _steps(row: Alignment) -> list[tuple[str, str, str]]:
 # Answers
 
 
-class AnswerJudge(Protocol):
-    """Tells whether an answer is right where rules are not enough; published accuracies are a judge's."""
-
-    version: str  # model and prompt
-
-    def is_right(self, sample: Sample, answer: str) -> bool:
-        """Return the verdict.
-
-        Raises:
-            ValueError: the judge's words cannot be understood.
-            ConnectionError: the judge cannot be reached. The sample is then counted as unscored, and tried again.
-        """
-        ...
-
-
-class _Judged(PerSample):
-    """A scorer by rules, which also asks the judge, if there is one, about each answer."""
-
-    rules: str
-    own_metrics: tuple[Metric, ...]
-
-    def __init__(self, judge: AnswerJudge | None = None) -> None:
-        self.judge = judge
-        self.metrics = (*self.own_metrics, *((Metric("judged-accuracy"),) if judge else ()))
-        self.versions: Mapping[str, str] = {"rules": self.rules} | ({"judge": judge.version} if judge else {})
-
-    def _verdict(self, sample: Sample, prediction: Prediction) -> dict[str, Any]:
-        if self.judge is None:
-            return {}
-        return {"judged-accuracy": (float(self.judge.is_right(sample, prediction.text)), 1)}
-
-
-class Choices(_Judged):
+class Choices(PerSample):
     """Accuracy of multiple choice by rules, never by chance.
 
     ``meta["choices"]`` of a sample holds the options, its reference is the right one of them. Replies that name
@@ -112,8 +82,8 @@ class Choices(_Judged):
     option would be worth on average, as VoiceBench does by drawing one.
     """
 
-    rules = "choice/1"
-    own_metrics = (
+    versions: Mapping[str, str] = {"rules": "choice/1"}
+    metrics = (
         Metric("accuracy"),
         Metric("accuracy-with-chance"),
         Metric("unparsed", higher_is_better=False),
@@ -131,7 +101,7 @@ class Choices(_Judged):
         chosen = score.chosen[0]
         return SampleScore(
             sample.id,
-            values | self._verdict(sample, prediction),
+            values,
             {"chosen": None if chosen is None else options[chosen]},
         )
 
@@ -140,22 +110,24 @@ class Choices(_Judged):
         return {metric.name: (0.0, 1) for metric in self.metrics if metric.name != "unparsed"}
 
 
-class ShortAnswers(_Judged):
+class ShortAnswers(PerSample):
     """Short answers to open questions: ``contained`` in the reply, ``exact``, and ``f1`` of their words."""
 
-    rules = "short answers/1"
-    own_metrics = (Metric("contained"), Metric("exact"), Metric("f1"))
+    versions: Mapping[str, str] = {"rules": "short answers/1"}
+    metrics = (Metric("contained"), Metric("exact"), Metric("f1"))
 
     def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
         """Compare with all accepted answers; the best counts."""
-        references = (sample.reference,) if isinstance(sample.reference, str) else sample.reference
-        score = score_answers([prediction.text], [references])
+        score = score_answers([prediction.text], [references_of(sample)])
         values = {"contained": (score.contained_rate, 1), "exact": (score.exact_rate, 1), "f1": (score.f1_mean, 1)}
-        return SampleScore(sample.id, values | self._verdict(sample, prediction))
+        return SampleScore(sample.id, values)
 
 
-def with_judge(task: Task, judge: AnswerJudge) -> Task:
-    """Return a task whose answers are also judged; ValueError if its scorer has no use for a judge."""
-    if not isinstance(task.scorer, _Judged):
-        raise ValueError(f"{task.name} is scored by rules alone; it takes no judge")
-    return replace(task, scorer=type(task.scorer)(judge))
+def judged_choices() -> Judged:
+    """Return the scorer of multiple choice, by rules and by the judge if one is chosen."""
+    return Judged("multiple-choice", JUDGED, Choices())
+
+
+def judged_answers(prompt: str = "short-answer") -> Judged:
+    """Return the scorer of short answers, by rules and by the judge if one is chosen."""
+    return Judged(prompt, JUDGED, ShortAnswers())

@@ -6,7 +6,7 @@ from pathlib import Path
 from kimi_audio.evals.datasets import Download, Layout, make_dataset
 from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
-from kimi_audio.evals.tasks.scorers import Choices
+from kimi_audio.evals.tasks.scorers import judged_choices
 from kimi_audio.evals.types import Sample, Task
 
 OPTIONS = (
@@ -47,7 +47,7 @@ TASKS = (
         "tut2017",
         "1",
         make_dataset("tut2017", f"{RECORD}, for research", LAYOUT, read),
-        Choices(),
+        judged_choices(),
         plain_recipes(others=prompts.sound_question()),
         "choice of one of 15 places",
     ),

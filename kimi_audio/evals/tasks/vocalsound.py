@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_json
 from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
-from kimi_audio.evals.tasks.scorers import Choices
+from kimi_audio.evals.tasks.scorers import judged_choices
 from kimi_audio.evals.types import Sample, Task
 
 OPTIONS = {  # in the order of the prompt; by the AudioSet label
@@ -47,7 +47,7 @@ TASKS = (
         "vocalsound",
         "1",
         make_dataset("vocalsound", "https://github.com/YuanGongND/vocalsound, CC BY-SA 4.0", LAYOUT, read),
-        Choices(),
+        judged_choices(),
         plain_recipes(others=prompts.sound_question()),
         "choice of one of six sounds of people",
     ),

@@ -21,12 +21,11 @@ from kimi_audio.evals.models import prompts
 from kimi_audio.evals.scoring import PerSample
 from kimi_audio.evals.store import read_rows
 from kimi_audio.evals.tasks.asking import plain_recipes
-from kimi_audio.evals.tasks.scorers import Choices, ShortAnswers
+from kimi_audio.evals.tasks.scorers import judged_answers, judged_choices
 from kimi_audio.evals.types import Average, Metric, Prediction, Sample, SampleScore, Scorer, Suite, Task
 
 SOURCE = "https://huggingface.co/datasets/hlt-lab/voicebench, Apache 2.0"
 _OPTION = re.compile(r"(?:^|[\s(])([A-Z])[.):]\s+(.+?)(?=[\s(]+[A-Z][.):]\s|\s*$)", re.DOTALL)
-JUDGED = Metric("judged-accuracy")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -145,9 +144,9 @@ RATING = Metric("rating", "of 5", 1.0)
 TASKS = (
     _task("alpacaeval", "alpacaeval_full", Judged("open-question", RATING), "spoken requests, rated by a judge"),
     _task("commoneval", "commoneval", Judged("open-question", RATING), "recorded requests, rated by a judge"),
-    _task("sd-qa", "sd-qa", Judged("spoken-question", JUDGED, ShortAnswers()), "questions in the accent of the USA"),
-    _task("mmsu", "mmsu", Judged("multiple-choice", JUDGED, Choices()), "spoken multiple choice, 12 fields"),
-    _task("openbookqa", "openbookqa", Judged("multiple-choice", JUDGED, Choices()), "spoken multiple choice, science"),
+    _task("sd-qa", "sd-qa", judged_answers("spoken-question"), "questions in the accent of the USA"),
+    _task("mmsu", "mmsu", judged_choices(), "spoken multiple choice, 12 fields"),
+    _task("openbookqa", "openbookqa", judged_choices(), "spoken multiple choice, science"),
     _task("ifeval", "ifeval", Instructions(), "verifiable instructions, by rules"),
     _task("advbench", "advbench", Refusals(), "harmful requests, by rules"),
 )

@@ -1,4 +1,4 @@
-"""Short answers, refusals, shares, correlations."""
+"""Short answers, refusals, shares."""
 
 import math
 
@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kimi_audio.evals.metrics.accuracy import accuracy
-from kimi_audio.evals.metrics.correlation import correlate
 from kimi_audio.evals.metrics.qa import contains, exact_match, f1, score_answers
 from kimi_audio.evals.metrics.refusal import refuses, refuses_evalkit, score_refusals
 
@@ -69,12 +68,3 @@ def test_accuracy_has_wilsons_interval():
     assert share.rate == 0.8
     assert accuracy([True] * 5).high == 1.0
     assert math.isnan(accuracy([]).rate)
-
-
-def test_correlations():
-    result = correlate([1, 2, 3, 4], [1, 4, 9, 16])
-    assert result.spearman == pytest.approx(1.0)
-    assert 0.9 < result.pearson < 1.0
-    assert math.isnan(correlate([1, 1, 1], [1, 2, 3]).pearson)
-    with pytest.raises(ValueError, match="at least 3 pairs"):
-        correlate([1, 2], [1, 2])

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kimi_audio.evals.metrics.statistics import bootstrap, bootstrap_ratio, compare_ratios, holm, mcnemar
+from kimi_audio.evals.metrics.statistics import bootstrap, bootstrap_ratio, compare, compare_ratios, holm
 
 ROW = st.tuples(st.integers(0, 5), st.integers(1, 20))
 ROWS = st.lists(ROW, min_size=1, max_size=30)
@@ -94,18 +94,21 @@ def test_the_permutation_test_agrees_with_all_permutations():
     assert test.p_value == pytest.approx(2 / 8, abs=0.01)
 
 
+def test_any_score_of_a_corpus_can_be_compared():
+    values = np.array([1.0, 2.0, 9.0, 2.0, 3.0, 10.0])  # of model A, then those of model B
+    test = compare(lambda index: np.median(values[index], axis=1), 3, higher_is_better=True)
+    assert (test.difference.estimate, test.p_improvement) == (1.0, 1.0)
+    ratios = compare_ratios((values[:3], np.ones(3)), (values[3:], np.ones(3)), higher_is_better=True)
+    same = compare(lambda index: values[index].mean(axis=1), 3, higher_is_better=True)
+    assert same.p_value == ratios.p_value
+    assert same.difference.low == pytest.approx(ratios.difference.low)
+    with pytest.raises(ValueError, match="at least one row"):
+        compare(lambda index: values[index].mean(axis=1), 0, higher_is_better=True)
+
+
 def test_unpaired_models_are_refused():
     with pytest.raises(ValueError, match="model A has 1, model B 2"):
         compare_ratios(([1], [1]), ([1, 1], [1, 1]), higher_is_better=True)
-
-
-def test_mcnemar_is_the_sign_test_on_disagreements():
-    a = [True] * 6 + [False] * 1 + [True] * 10
-    b = [False] * 6 + [True] * 1 + [True] * 10
-    result = mcnemar(a, b)
-    assert (result.only_a, result.only_b) == (6, 1)
-    assert result.p_value == pytest.approx(2 * (1 + 7) / 2**7)
-    assert mcnemar(a, a).p_value == 1.0
 
 
 def test_holm():

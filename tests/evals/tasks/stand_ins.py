@@ -105,6 +105,26 @@ def manifest(folder: Path) -> None:
         tone(folder / f"{name}.wav")
 
 
+def translation(folder: Path) -> None:
+    rows = [
+        {"audio": "a.wav", "text": "a dog is barking at the gate", "language": "en"},
+        {"audio": "b.wav", "text": ["今天天气很好啊", "今天天气真好啊"], "language": "zh"},
+    ]
+    text(folder / "mine.jsonl", (json.dumps(row, ensure_ascii=False) for row in rows))
+    for name in "ab":
+        tone(folder / f"{name}.wav")
+
+
+def captions(folder: Path) -> None:
+    rows = [
+        {"audio": "a.wav", "text": "a dog barks and a car passes by"},
+        {"audio": "b.wav", "text": "rain falls on a roof of tin"},
+    ]
+    text(folder / "mine.jsonl", (json.dumps(row) for row in rows))
+    for name in "ab":
+        tone(folder / f"{name}.wav")
+
+
 def mmau(folder: Path) -> None:
     rows = [
         {
@@ -170,6 +190,7 @@ def cochlscene(folder: Path) -> None:
 STAND_INS = {
     "librispeech": librispeech, "fleurs": fleurs, "aishell-1": aishell_1, "aishell-2": aishell_2,
     "wenetspeech": wenetspeech, "common-voice": common_voice, "kespeech": kespeech, "manifest": manifest,
+    "translation": translation, "captions": captions,
     "mmau": mmau, "clothoaqa": clothoaqa, "vocalsound": vocalsound, "nonspeech7k": nonspeech7k, "meld": meld,
     "tut2017": tut2017, "cochlscene": cochlscene,
 }  # fmt: skip

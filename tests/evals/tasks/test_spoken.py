@@ -1,8 +1,10 @@
 """Chat, speech conversation and reading aloud, from files of the public formats to scores, with tiny stand-ins."""
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from kimi_audio.evals.registry import find_tasks
 from kimi_audio.evals.runner import InferOptions, infer
 from kimi_audio.evals.scoring import score
 from kimi_audio.evals.speech.mos import choose_mos
-from kimi_audio.evals.speech.speakers import Spectrum, similarity
+from kimi_audio.evals.speech.speakers import Spectrum, choose_speaker_encoder, similarity
 from kimi_audio.evals.store import TaskFolder
 from kimi_audio.evals.suites import published_averages
 from kimi_audio.evals.tasks import conversation, open_audio_bench, tts, voice_bench
@@ -227,6 +229,71 @@ def test_the_same_sound_is_the_same_voice(tmp_path):
     assert similarity(Spectrum(), tmp_path / "a.wav", tmp_path / "other.wav") < 0.99
 
 
-def test_missing_predictors_of_quality_are_one_sentence():
-    with pytest.raises(ValueError, match="VERSA"):
-        choose_mos("utmos")
+def test_an_x_vector_model_compares_voices(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    small |= {"conv_dim": [8, 8], "conv_stride": [5, 4], "conv_kernel": [10, 8], "num_conv_pos_embeddings": 16}
+    small |= {"num_conv_pos_embedding_groups": 2, "num_feat_extract_layers": 2, "xvector_output_dim": 8}
+    config = transformers.WavLMConfig(**small, tdnn_dim=[8, 8], tdnn_kernel=[3, 1], tdnn_dilation=[1, 1])
+    transformers.WavLMForXVector(config).save_pretrained(tmp_path / "model")
+    transformers.Wav2Vec2FeatureExtractor().save_pretrained(tmp_path / "model")
+    for name in ("a", "other"):
+        tone(tmp_path / f"{name}.wav", 0.5)
+    encoder = choose_speaker_encoder(str(tmp_path / "model"))
+    assert similarity(encoder, tmp_path / "a.wav", tmp_path / "a.wav") == pytest.approx(1)
+    assert -1 <= similarity(encoder, tmp_path / "a.wav", tmp_path / "other.wav") < 1
+
+
+class Quality:
+    def __init__(self, value: float | None) -> None:
+        self.value, self.name = value, f"quality {value}"
+
+    def rate(self, clip):
+        if self.value is None:
+            raise ValueError("the weights cannot be fetched")
+        return self.value
+
+
+def test_predicted_quality_stands_beside_the_errors(tmp_path):
+    text(tmp_path / "tts" / "en" / "meta.lst", ["a|hello|prompt-wavs/a.wav|The dog barks."])
+    rated = run(tmp_path, TASKS["tts"], Instruments(recogniser=Ears(), mos=Quality(3.5)))
+    assert values(rated)["predicted-mos"] == 3.5
+    assert rated.versions["mos"] == "quality 3.5"
+    lacking = run(tmp_path, TASKS["tts"], Instruments(recogniser=Ears(), mos=Quality(None)))
+    assert lacking.counts[""].unscored == 1
+
+
+def test_predictors_are_asked_at_16_khz(tmp_path, monkeypatch):
+    heard = []
+
+    class Model:
+        def __init__(self, device: str) -> None:
+            pass
+
+        def score(self, wav):
+            heard.append(wav.shape)
+            return wav.new_tensor([4.25])
+
+    monkeypatch.setitem(sys.modules, "utmos_pytorch", SimpleNamespace(UTMOSScoreTorch=Model))
+    tone(tmp_path / "a.wav", 0.5)
+    assert choose_mos("utmos").rate(tmp_path / "a.wav") == 4.25
+    assert heard == [(8000,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "wanted"),
+    [
+        ("utmos", "utmos_pytorch", "pip install 'utmos-pytorch'"),
+        ("dnsmos", "torchmetrics", r"pip install 'torchmetrics\[audio\]'"),
+        ("nisqa", "torchmetrics", r"pip install 'torchmetrics\[audio\]'"),
+    ],
+)
+def test_missing_predictors_of_quality_are_one_sentence(tmp_path, monkeypatch, name, module, wanted):
+    for known in [known for known in sys.modules if known.split(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, known)
+    monkeypatch.setitem(sys.modules, module, None)
+    tone(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match=wanted):
+        choose_mos(name).rate(tmp_path / "a.wav")
+    with pytest.raises(ValueError, match="utmos, dnsmos, nisqa"):
+        choose_mos("ear")
