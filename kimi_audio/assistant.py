@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 Chat = Iterable[Message | Mapping[str, Any]]
 ASR_INSTRUCTION = "Please transcribe the spoken content into written text."
 TTS_INSTRUCTION = "Please read the following text aloud: "
+READ_IN_VOICE = "Say in the voice of {0}: "
+CONVERT = "Say this in the voice of {0}."
 TRANSCRIBED_AT_ONCE = 8  # pieces of a long recording
 
 
@@ -318,22 +320,43 @@ class KimiAudio:
         return self.answer(_question(source, question)).text
 
     def speak(self, text: str, *, voice: AudioSource | None = None, seed: int | None = None) -> Tensor:
-        """Return speech [L] at 24 kHz that says ``text``."""
+        """Return speech [L] at 24 kHz that says ``text``.
+
+        Args:
+            text: what to say.
+            voice: the name of one of the model's voices (``settings.voices``), or a recording, see ``answer``.
+            seed: see ``generate``.
+        """
         if not text.strip():
             raise ValueError("there is no text to speak")
-        options = self.default_options("both")
-        answer = self.answer([Message("user", "text", TTS_INSTRUCTION + text)], options, seed=seed, voice=voice)
-        assert answer.audio is not None
-        return answer.audio
+        name = self.named_voice(voice)
+        request = TTS_INSTRUCTION if name is None else READ_IN_VOICE.format(name)
+        return self._spoken([Message("user", "text", request + text)], seed, voice if name is None else None)
+
+    def named_voice(self, voice: AudioSource | None) -> str | None:
+        """Return which of the model's own voices is meant, in any case of letters; None if it is a recording."""
+        names = {name.lower(): name for name in self.settings.voices}
+        return names.get(voice.lower()) if isinstance(voice, str) else None
+
+    def _spoken(self, messages: Chat, seed: int | None, voice: AudioSource | None) -> Tensor:
+        answer = self.answer(messages, self.default_options("both"), seed=seed, voice=voice)
+        return torch.zeros(0) if answer.audio is None else answer.audio
 
     def convert_voice(
         self, source: AudioSource, *, voice: AudioSource | None = None, seed: int | None = None
     ) -> Tensor:
-        """Return the recording said again [L] at 24 kHz, in the model's voice or in that of a reference recording.
+        """Return the recording said again [L] at 24 kHz.
 
-        How well a reference is followed depends on the voices that the detokenizer was trained on.
+        Args:
+            source: what to say again.
+            voice: the name of one of the model's voices (``settings.voices``), which the LLM takes on; or a reference
+                recording, which the detokenizer follows as well as the voices that it was trained on allow.
+            seed: see ``generate``.
         """
         self._check_output("both")
+        name = self.named_voice(voice)
+        if name is not None:
+            return self._spoken(_question(source, CONVERT.format(name)), seed, None)
         codes = self.semantic.encode_wav(load_audio(source, INPUT_RATE_HZ).to(self.device))
         return self.synthesise(codes.tolist(), seed=seed, voice=voice)
 

@@ -241,3 +241,4 @@ class Settings(Config):
     guidance_scale: float = key("kimi_audio_guidance_scale", default=1.0)  # of the flow, see ``ChunkPlan``
     audio_temperature: float = key("kimi_audio_temperature", default=0.8)  # of the codes, as the release advises
     audio_top_k: int = key("kimi_audio_top_k", default=10)
+    voices: tuple[str, ...] = key("kimi_audio_voices", default=())  # that the LLM takes on when asked by name

@@ -32,6 +32,7 @@ from kimi_audio.data.corpus import build
 from kimi_audio.data.manifest import Split
 from kimi_audio.data.qa import side
 from kimi_audio.data.task_corpus import EXAMPLES, build_tasks, read_examples
+from kimi_audio.data.voices import SPEAKERS
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.lm.model import AudioLM
@@ -182,7 +183,9 @@ TASK_SHARES = {
 }
 REPEATED = {"tasks-voices": 3, "tasks-replies": 2}  # by the detokenizer's training
 # Guidance makes the speech clearer at twice the cost (docs/LOG.md).
-SETTINGS = Settings(segment_s=5.0, ode_steps=12, guidance_scale=2.5, audio_temperature=0.0, audio_top_k=0)
+SETTINGS = Settings(
+    segment_s=5.0, ode_steps=12, guidance_scale=2.5, audio_temperature=0.0, audio_top_k=0, voices=tuple(SPEAKERS)
+)
 
 
 @dataclass(frozen=True)

@@ -269,6 +269,28 @@ def test_speech_needs_text(model):
         model.speak("  ")
 
 
+def test_a_voice_of_the_model_is_asked_for_by_name(model, question, monkeypatch):
+    asked: list[tuple[list[Message], object]] = []
+
+    def answer(messages, options, *, seed, voice):
+        assert options.output_type == "both"
+        asked.append((messages, voice))
+        return Answer("", torch.ones(2), "stop")
+
+    monkeypatch.setattr(model, "settings", replace(model.settings, voices=("Ben", "Dora")))
+    monkeypatch.setattr(model, "answer", answer)
+    model.speak("hello", voice="dora")
+    model.convert_voice(question, voice="Ben")
+    model.speak("hello", voice=str(question))
+    contents = [[message.content for message in messages] for messages, _ in asked]
+    assert contents == [
+        ["Say in the voice of Dora: hello"],
+        ["Say this in the voice of Ben.", question],
+        [kimi_audio.assistant.TTS_INSTRUCTION + "hello"],
+    ]
+    assert [voice for _, voice in asked] == [None, None, str(question)]
+
+
 def test_speak_says_the_text(model, monkeypatch):
     asked = []
 

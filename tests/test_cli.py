@@ -186,6 +186,14 @@ def test_speak_and_convert_write_a_file(model, question, tmp_path, monkeypatch, 
     assert speech.exists()
 
 
+def test_a_voice_that_is_neither_a_file_nor_one_of_the_model_is_named(model, question, monkeypatch):
+    monkeypatch.setattr(model, "settings", replace(model.settings, voices=("Ben", "Dora")))
+    monkeypatch.setattr(model, "speak", lambda text, **_: torch.zeros(24_000))
+    result = run("speak", "hello", "--voice", "Nobody")
+    assert result.exit_code == 1
+    assert "there is no file Nobody, and the model's voices are Ben, Dora" in " ".join(result.output.split())
+
+
 def test_info_reads_no_weights(no_model, reference):
     folder = reference / "checkpoint"
     (facts,) = results(run("info", "--model", folder, "--json"))

@@ -6,7 +6,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kimi_audio.cli.command import command
-from kimi_audio.cli.options import Files, JsonOption, ModelChoice, OneFile, SeedOption, VoiceOption, check_files
+from kimi_audio.cli.options import (
+    Files,
+    JsonOption,
+    ModelChoice,
+    NamedVoiceOption,
+    OneFile,
+    SeedOption,
+    VoiceOption,
+    check_files,
+    check_voice,
+    recording,
+)
 from kimi_audio.cli.replies import bundled_questions, reply_to, save, save_speech, spoken
 from kimi_audio.cli.report import Report, err, print_error
 
@@ -124,7 +135,7 @@ def speak(
     text: Annotated[str, typer.Argument(help="What to say.")],
     *,
     target: Annotated[Path, typer.Option("--out", help="File of the speech.")] = Path("speech.wav"),
-    voice: VoiceOption = None,
+    voice: NamedVoiceOption = None,
     model: ModelChoice,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
@@ -132,9 +143,10 @@ def speak(
     """Read a text aloud."""
     from kimi_audio.audio.io import check_target
 
-    check_files(voice)
+    check_files(recording(voice))
     check_target(target)
     assistant, _ = model.load()
+    check_voice(assistant, voice)
     save_speech(assistant.speak(text, voice=voice, seed=seed), target, Report(as_json))
 
 
@@ -143,15 +155,16 @@ def convert(
     file: OneFile,
     *,
     target: Annotated[Path, typer.Option("--out", help="File of the speech.")] = Path("converted.wav"),
-    voice: VoiceOption = None,
+    voice: NamedVoiceOption = None,
     model: ModelChoice,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Say a recording again in the voice of the model, or of another recording."""
+    """Say a recording again in a voice of the model, or in that of another recording."""
     from kimi_audio.audio.io import check_target
 
-    check_files(file, voice)
+    check_files(file, recording(voice))
     check_target(target)
     assistant, _ = model.load()
+    check_voice(assistant, voice)
     save_speech(assistant.convert_voice(file, voice=voice, seed=seed), target, Report(as_json))

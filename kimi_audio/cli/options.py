@@ -28,6 +28,10 @@ DtypeOption = Annotated[Dtype | None, typer.Option(help="By default bfloat16 on 
 SeedOption = Annotated[int, typer.Option(help="The same seed gives the same speech.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
 VoiceOption = Annotated[Path | None, typer.Option(help="A recording whose voice to take on.")]
+NamedVoiceOption = Annotated[
+    str | None,
+    typer.Option("--voice", help="A voice of the model by name, or a recording whose voice to take on."),
+]
 OneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A recording (wav, flac, ogg or mp3).")]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings (wav, flac, ogg or mp3).")]
 
@@ -58,3 +62,20 @@ def check_files(*files: Path | None) -> None:
     for file in files:
         if file is not None and not file.exists():
             raise FileNotFoundError(f"there is no file {file}")
+
+
+def recording(voice: str | None) -> Path | None:
+    """Return the file that a voice names, None if it may be a name: those have no dot."""
+    return None if voice is None or "." not in voice else Path(voice)
+
+
+def check_voice(assistant: "KimiAudio", voice: str | None) -> None:
+    """Check that a voice is one of the model's or a recording.
+
+    Raises:
+        FileNotFoundError: it is neither.
+    """
+    if voice is None or assistant.named_voice(voice) or Path(voice).exists():
+        return
+    names = ", ".join(assistant.settings.voices)
+    raise FileNotFoundError(f"there is no file {voice}" + (f", and the model's voices are {names}" if names else ""))
