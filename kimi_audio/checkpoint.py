@@ -51,6 +51,7 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 NANO = "nano"
 NANO_FOLDER = Path(__file__).parent / "nano"
 WHISPER = "whisper-large-v3"
+ENCODER = "model.encoder."  # before the names of the acoustic encoder in its file
 SEMANTIC = "glm-4-voice-tokenizer"
 FLOW = "audio_detokenizer"
 VOCODER = "vocoder"
@@ -208,12 +209,16 @@ def load_lm(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype
     return load_module(lambda: AudioLM(config), tensors, str(folder), device, dtype)
 
 
+def load_acoustic_config(folder: Path) -> EncoderConfig:
+    """Load the sizes of the acoustic encoder."""
+    return _config(EncoderConfig, folder / WHISPER / "config.json")
+
+
 def load_acoustic(
     folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> AcousticEncoder:
     """Load the acoustic encoder; the decoder that Whisper files also hold is skipped."""
-    folder = folder / WHISPER
-    config = _config(EncoderConfig, folder / "config.json")
+    config, folder = load_acoustic_config(folder), folder / WHISPER
     # Whisper files name the encoder "model.encoder.", exports of it "encoder.", and some have no prefix at all.
     tensors = (
         (re.sub(r"^(model\.)?(encoder\.)?", "", name), tensor)
@@ -358,7 +363,7 @@ def save_model(
     save_weights(folder / WEIGHTS, lm.state_dict(), int8=int8)
     write_json(folder / "generation_config.json", (settings or Settings()).to_dict())
 
-    encoder = {f"model.encoder.{name}": tensor for name, tensor in acoustic.state_dict().items()}
+    encoder = {f"{ENCODER}{name}": tensor for name, tensor in acoustic.state_dict().items()}
     save_weights(folder / WHISPER / WEIGHTS, encoder, int8=int8)
     write_json(folder / WHISPER / "config.json", acoustic.config.to_dict())
     save_weights(folder / SEMANTIC / WEIGHTS, semantic.state_dict(), int8=int8)
