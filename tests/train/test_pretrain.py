@@ -1,6 +1,9 @@
 """Pre-training on the seven tasks, from documents to a model folder, on the miniature checkpoint."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,3 +136,24 @@ def test_the_budget_knows_the_encoder(config):
     modules = (load_lm(base), load_acoustic(base))
     assert needed.parameters == sum(p.numel() for module in modules for p in module.parameters())
     assert needed.tokens_per_step == 128
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_loss_curve_of_one(config, data, tmp_path):
+    changes = {"base": config.base, "row_positions": 64, "held_out": 0.3, "loop.steps": 5, "loop.micro_batches": 2}
+    changes |= {"loop.bf16": "false", "loop.log_every_steps": 1, "loop.warmup_steps": 1}
+    command = ["-m", "kimi_audio.cli", "train", "pretrain", "--data", str(data)]
+    for name, value in changes.items():
+        command += ["--set", f"{name}={value}"]
+    starts = {"one": [], "two": ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]}
+    logs = {}
+    for name, start in starts.items():
+        folder = tmp_path / name
+        arguments = [sys.executable, *start, *command, "--out", str(folder)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run(arguments, env=environment, check=True, capture_output=True, timeout=600)
+        logs[name] = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert len(logs["two"]) == 5
+    for one, two in zip(logs["one"], logs["two"], strict=True):
+        for key in one.keys() - {"step_s"}:
+            assert two[key] == pytest.approx(one[key], rel=1e-4), (one["step"], key)
