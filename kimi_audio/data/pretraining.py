@@ -90,7 +90,7 @@ class Documents:
             ValueError: it cannot be read any more; with file and line.
         """
         try:
-            segments = self.file[self.survey.lines[span.document] - 1].segments[span.first : span.last]
+            segments = self.file[int(self.survey.lines[span.document]) - 1].segments[span.first : span.last]
             starts = _starts(task, len(segments))
             start = starts[int(generator.integers(len(starts)))]
             written = zip(segments, task.items(len(segments), start), strict=True)

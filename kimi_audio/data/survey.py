@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from kimi_audio.data.documents import Document, DocumentFile, SoundPart
-from kimi_audio.data.jsonl import BadSampleError, Problem, Progress, log_problems
+from kimi_audio.data.jsonl import BadSampleError, LineReport, Problem, Progress
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 
@@ -13,24 +15,10 @@ Size = tuple[int, int]  # codes and text ids of a segment; 0 of what it lacks
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What a file holds; a line with problems is counted in ``num_skipped`` and nowhere else."""
+class Survey(LineReport):
+    """What a file of documents holds."""
 
-    path: Path
-    num_lines: int
-    problems: tuple[Problem, ...]
-    lines: tuple[int, ...]  # the good lines, from 1
-    sizes: tuple[tuple[Size, ...], ...]  # of the segments of each of them
-
-    @property
-    def num_valid(self) -> int:
-        """Number of documents that can be learned."""
-        return len(self.lines)
-
-    @property
-    def num_skipped(self) -> int:
-        """Number of lines that cannot."""
-        return self.num_lines - self.num_valid
+    sizes: tuple[tuple[Size, ...], ...]  # of the segments of each good document
 
     @property
     def audio_tokens(self) -> int:
@@ -47,29 +35,10 @@ class Survey:
         """Hours of all recordings, in whole tokens."""
         return self.audio_tokens * SAMPLES_PER_TOKEN / INPUT_RATE_HZ / 3600
 
-    def log(self) -> None:
-        """Log the first problems.
-
-        Raises:
-            ValueError: there is nothing else.
-        """
-        log_problems(self.path, self.num_lines, self.num_skipped, self.problems)
-        if not self.lines:
-            first = self.problems[0]
-            raise ValueError(f"{self.path} holds no document that can be learned; line {first.line}: {first.reason}")
-
     def summary(self) -> dict[str, Any]:
         """Return all numbers and problems as plain values, for JSON."""
-        return {
-            "path": str(self.path),
-            "lines": self.num_lines,
-            "valid": self.num_valid,
-            "skipped": self.num_skipped,
-            "audio_hours": self.audio_hours,
-            "audio_tokens": self.audio_tokens,
-            "text_tokens": self.text_tokens,
-            "problems": [{"line": problem.line, "reason": problem.reason} for problem in self.problems],
-        }
+        sizes = {name: getattr(self, name) for name in ("audio_hours", "audio_tokens", "text_tokens")}
+        return super().summary() | sizes
 
 
 def survey_file(
@@ -103,7 +72,7 @@ def survey_file(
             problems += [Problem(index + 1, reason) for reason in error.reasons]
         if progress is not None:
             progress(index + 1, len(file))
-    return Survey(file.path, len(file), tuple(problems), tuple(lines), tuple(sizes))
+    return Survey(file.path, len(file), tuple(problems), np.array(lines, np.int64), tuple(sizes))
 
 
 def _sizes(document: Document, tokenizer: TextTokenizer, max_positions: int, *, decode: bool) -> tuple[Size, ...]:
