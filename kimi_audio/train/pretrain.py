@@ -5,7 +5,7 @@ model folder of it in which the acoustic encoder is the trained one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +28,11 @@ from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.budget import Budget, training_budget
 from kimi_audio.train.hearing import HearingLM
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.losses import LMLoss
-from kimi_audio.train.parallel import exchange, joined, rank
-from kimi_audio.train.runs import (
-    RUN,
-    LabelledBatch,
-    check_run,
-    labelled,
-    learned_ids,
-    log_epochs,
-    open_encoder,
-    random_lm,
-    run_facts,
-)
+from kimi_audio.train.parallel import joined
+from kimi_audio.train.runs import check_run, log_epochs, open_encoder, random_lm, run_facts, train_rows
 from kimi_audio.train.scores import task_losses
-from kimi_audio.weights import write_json
 
 STAGE = "pretrain"  # in run.json
 
@@ -102,19 +91,7 @@ def pretrain(
         module = _load(config, base, place)
         log_epochs(mixture, config.loop, f"{sum(map(len, files))} documents")
         scores = None if held_out is None else TaskScores(module, held_out, config)
-
-        def batch_of(number: int) -> LabelledBatch:
-            return labelled(mixture, number).to(place)
-
-        def loss_of(batch: LabelledBatch, _step: int) -> Mapping[str, Tensor]:
-            loss = module.loss(batch)
-            return {"text": loss.text.mean, "audio": loss.audio.mean}
-
-        exchange(None)  # every process has looked into the folder before one writes
-        if rank() == 0:
-            write_json(folder / RUN, facts)
-        loop = config.loop if scores is not None else replace(config.loop, best_score=None)
-        train(module, loss_of, batch_of, loop, folder, scores, config.evaluate_every_steps, learned_ids)
+        train_rows(module, module.loss, mixture, config.loop, folder, facts, scores, config.evaluate_every_steps, place)
 
 
 def _facts(config: PretrainConfig, base: Path, data: Sequence[Path]) -> dict[str, Any]:
@@ -139,6 +116,7 @@ def _open(
     for path in data:
         survey = survey_file(path, tokenizer, limit, decode=False)
         survey.log()
+        survey.require_good_lines()
         good = tuple(range(len(survey.lines)))
         files.append(Documents(DocumentFile(path), survey, tokenizer, codes_of, layout, good))
     return files
@@ -202,7 +180,7 @@ class TaskScores:
 
 def budget(config: PretrainConfig, *, processes: int = 1) -> Budget:
     """Return what a run will need, from the sizes alone."""
-    base = find_model(config.base, with_detokenizer=False)
+    base = find_model(config.base, with_weights=False)
     with torch.device("meta"):
         module = HearingLM(AudioLM(load_lm_config(base)), AcousticEncoder(load_acoustic_config(base)))
     return training_budget(module, config.loop, config.rows * config.row_positions, processes=processes)

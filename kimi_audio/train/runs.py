@@ -2,12 +2,13 @@
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from kimi_audio.checkpoint import (
     NANO,
@@ -21,8 +22,10 @@ from kimi_audio.data.mixture import Mixture
 from kimi_audio.data.shards import TokenStore
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.sequence import Batch
-from kimi_audio.train.schedule import LoopConfig
-from kimi_audio.weights import read_json
+from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.losses import LMLoss
+from kimi_audio.train.parallel import exchange, rank
+from kimi_audio.weights import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +85,6 @@ class LabelledBatch(Batch):
     ids: tuple[str, ...] = ()
 
 
-def labelled(mixture: Mixture, number: int) -> LabelledBatch:
-    """Return a micro-batch with the names of its samples."""
-    return LabelledBatch(**vars(mixture(number)), ids=mixture.names(number))
-
-
 def learned_ids(batch: Batch) -> dict[str, float]:
     """Return how many ids of either row a batch teaches: what the losses are means over."""
     return {"text": float(batch.text_loss.sum()), "audio": float(batch.audio_loss.sum())}
@@ -96,6 +94,33 @@ def log_epochs(mixture: Mixture, loop: LoopConfig, what: str) -> None:
     """Log how often a run sees each of its sources."""
     seen = mixture.epochs(loop.steps * loop.micro_batches)
     logger.info("%s; the run sees %s", what, ", ".join(f"{name} {count:.1f} times" for name, count in seen.items()))
+
+
+def train_rows(
+    module: nn.Module,
+    loss_of: Callable[[Batch], LMLoss],
+    mixture: Mixture,
+    loop: LoopConfig,
+    folder: Path,
+    facts: Mapping[str, Any],
+    scores: Callable[[], dict[str, float]] | None,
+    evaluate_every_steps: int,
+    device: torch.device,
+) -> None:
+    """Train on the packed rows of a mixture, and note in the folder what is trained; errors as for ``loop.train``."""
+
+    def batch_of(number: int) -> LabelledBatch:
+        return LabelledBatch(**vars(mixture(number)), ids=mixture.names(number)).to(device)
+
+    def losses_of(batch: LabelledBatch, _step: int) -> Mapping[str, Tensor]:
+        loss = loss_of(batch)
+        return {"text": loss.text.mean, "audio": loss.audio.mean}
+
+    exchange(None)  # every process has looked into the folder before one writes
+    if rank() == 0:
+        write_json(folder / RUN, facts)
+    loop = loop if scores is not None else replace(loop, best_score=None)
+    train(module, losses_of, batch_of, loop, folder, scores, evaluate_every_steps, learned_ids)
 
 
 def random_lm(base: Path, seed: int, device: torch.device) -> AudioLM:

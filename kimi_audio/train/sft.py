@@ -5,14 +5,13 @@ rest is the loop's (see ``loop``). ``export`` makes a model folder of it.
 """
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kimi_audio.chat import LossChoice
 from kimi_audio.checkpoint import NANO, find_model, load_lm, load_lm_config
@@ -22,23 +21,12 @@ from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.budget import Budget, training_budget
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.lora import FOUR_BIT_BYTES, LoraOptions, add_lora, only_trained
 from kimi_audio.train.losses import lm_loss
-from kimi_audio.train.parallel import exchange, joined, rank, world_size
-from kimi_audio.train.runs import (
-    RUN,
-    LabelledBatch,
-    check_run,
-    labelled,
-    learned_ids,
-    log_epochs,
-    open_encoder,
-    random_lm,
-    run_facts,
-)
+from kimi_audio.train.parallel import joined, world_size
+from kimi_audio.train.runs import check_run, log_epochs, open_encoder, random_lm, run_facts, train_rows
 from kimi_audio.train.scores import HeldOutScores
-from kimi_audio.weights import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +90,17 @@ def finetune(
         mixture = mixed(learned, config, lm.config.pad_id)
         log_epochs(mixture, config.loop, f"{sum(map(len, learned))} samples")
         scores = None if held_out is None else _scores(lm, held_out, tokenizer, config)
-
-        def batch_of(number: int) -> LabelledBatch:
-            return labelled(mixture, number).to(place)
-
-        def loss_of(batch: LabelledBatch, _step: int) -> Mapping[str, Tensor]:
-            loss = lm_loss(lm, batch)
-            return {"text": loss.text.mean, "audio": loss.audio.mean}
-
-        exchange(None)  # every process has looked into the folder before one writes
-        if rank() == 0:
-            write_json(folder / RUN, facts)
-        loop = config.loop if scores is not None else replace(config.loop, best_score=None)
-        train(lm, loss_of, batch_of, loop, folder, scores, config.evaluate_every_steps, learned_ids)
+        train_rows(
+            lm,
+            lambda batch: lm_loss(lm, batch),
+            mixture,
+            config.loop,
+            folder,
+            facts,
+            scores,
+            config.evaluate_every_steps,
+            place,
+        )
 
 
 def mixed(files: Sequence[ConversationDataset], config: FinetuneConfig, pad_id: int) -> Mixture:
@@ -205,7 +191,7 @@ def _scores(
 def budget(config: FinetuneConfig, *, processes: int = 1) -> Budget:
     """Return what a run will need, from the sizes alone."""
     with torch.device("meta"):
-        lm = AudioLM(load_lm_config(find_model(config.base, with_detokenizer=False)))
+        lm = AudioLM(load_lm_config(find_model(config.base, with_weights=False)))
         if config.lora is not None:
             add_lora(lm, replace(config.lora, four_bit=False))
     found = training_budget(lm, config.loop, config.rows * config.row_positions, processes=processes)
