@@ -58,14 +58,17 @@ VOCODER = "vocoder"
 SEMANTIC_HUB_ID = "THUDM/glm-4-voice-tokenizer"
 SPEECH_MODEL = "speech_model."  # prefix of the flow-matching network in the release
 
-_FILES = [  # "*" in a pattern also matches "/"
+_SMALL_FILES = [
     "config.json",
     "generation_config.json",
-    "model*.safetensors",
-    INDEX,
     "tiktoken.model",
     "tokenizer_config.json",
     f"{WHISPER}/config.json",
+]
+_FILES = [  # "*" in a pattern also matches "/"
+    *_SMALL_FILES,
+    "model*.safetensors",
+    INDEX,
     f"{WHISPER}/{WEIGHTS}",
     f"{SEMANTIC}/config.json",
     f"{SEMANTIC}/{WEIGHTS}",
@@ -77,8 +80,13 @@ _DETOKENIZER_FILES = [f"{FLOW}/config.yaml", f"{FLOW}/model.*", f"{VOCODER}/conf
 # Finding
 
 
-def find_model(name: str | os.PathLike[str], *, with_detokenizer: bool = True) -> Path:
+def find_model(name: str | os.PathLike[str], *, with_detokenizer: bool = True, with_weights: bool = True) -> Path:
     """Return the folder of a model: the bundled nano, a local folder, or a hub repository (downloaded if needed).
+
+    Args:
+        name: of the model.
+        with_detokenizer: download the detokenizer, too.
+        with_weights: download more than what tells the sizes of LLM and encoders, and the text tokenizer.
 
     Raises:
         ValueError: the name is neither "nano" nor a folder nor a hub id, or the folder holds no model.
@@ -91,7 +99,8 @@ def find_model(name: str | os.PathLike[str], *, with_detokenizer: bool = True) -
         if not folder.is_dir():
             raise ValueError(f"{name} is a file; a model is a folder with config.json")
     else:
-        folder = _download(str(name), _FILES + (_DETOKENIZER_FILES if with_detokenizer else []))
+        wanted = _FILES + (_DETOKENIZER_FILES if with_detokenizer else [])
+        folder = _download(str(name), wanted if with_weights else _SMALL_FILES)
     if not (folder / "config.json").exists():
         if folder == NANO_FOLDER:
             raise ValueError("the nano model is not part of this installation; give the folder of another model")
