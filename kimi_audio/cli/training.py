@@ -46,7 +46,7 @@ def validate(
     from kimi_audio.tokenizer.text import TextTokenizer
 
     report = Report(as_json)
-    folder = find_model(model, with_detokenizer=False)
+    folder = find_model(model, with_weights=False)
     config, tokenizer = load_lm_config(folder), TextTokenizer.load(folder)
     limit, decode = max_positions or config.max_positions, not headers_only
     with _progress(f"checking {file.name}") as advance:
@@ -100,11 +100,17 @@ def corpus(
     out: Annotated[Path, typer.Option("--out", help="Folder of the corpus.")] = Path("runs/corpus"),
     seed: Annotated[int, typer.Option(help="The same seed gives the same corpus.")] = 0,
     workers: Annotated[int, typer.Option(help="Speech engines at once.")] = 2,
+    tasks: Annotated[
+        bool,
+        typer.Option("--tasks", help="Also the other tasks: Mandarin, dialogues, sounds, styles, voices."),
+    ] = False,
 ) -> None:
     """Generate the texts and speech that nano learns from; needs the engines of "make speech-tools", resumes."""
-    from kimi_audio.data.corpus import build
+    from kimi_audio.data import corpus, task_corpus
 
-    build(out, seed=seed, workers=workers)
+    corpus.build(out, seed=seed, workers=workers)
+    if tasks:
+        task_corpus.build_tasks(out, seed=seed, workers=workers)
 
 
 @command()
