@@ -151,7 +151,8 @@ class ChatTemplate:
         encode_speech: the same as ``encode`` for what the assistant says, where codes are enough; by default
             ``encode``.
         blank_loss: in training, also learn the blanks of spoken replies: those before the speech and those behind
-            the text. The official training learns none, and generation forces them, so the default is no.
+            the text. The official training learns none, and generation forces them, so the default is no; an experiment
+            found no difference (docs/LOG.md).
     """
 
     tokenizer: _TextTokenizer

@@ -51,20 +51,24 @@ AnyConfig = TypeVar("AnyConfig", bound=Config)
 NANO = "nano"
 NANO_FOLDER = Path(__file__).parent / "nano"
 WHISPER = "whisper-large-v3"
+ENCODER = "model.encoder."  # before the names of the acoustic encoder in its file
 SEMANTIC = "glm-4-voice-tokenizer"
 FLOW = "audio_detokenizer"
 VOCODER = "vocoder"
 SEMANTIC_HUB_ID = "THUDM/glm-4-voice-tokenizer"
 SPEECH_MODEL = "speech_model."  # prefix of the flow-matching network in the release
 
-_FILES = [  # "*" in a pattern also matches "/"
+_SMALL_FILES = [
     "config.json",
     "generation_config.json",
-    "model*.safetensors",
-    INDEX,
     "tiktoken.model",
     "tokenizer_config.json",
     f"{WHISPER}/config.json",
+]
+_FILES = [  # "*" in a pattern also matches "/"
+    *_SMALL_FILES,
+    "model*.safetensors",
+    INDEX,
     f"{WHISPER}/{WEIGHTS}",
     f"{SEMANTIC}/config.json",
     f"{SEMANTIC}/{WEIGHTS}",
@@ -76,8 +80,13 @@ _DETOKENIZER_FILES = [f"{FLOW}/config.yaml", f"{FLOW}/model.*", f"{VOCODER}/conf
 # Finding
 
 
-def find_model(name: str | os.PathLike[str], *, with_detokenizer: bool = True) -> Path:
+def find_model(name: str | os.PathLike[str], *, with_detokenizer: bool = True, with_weights: bool = True) -> Path:
     """Return the folder of a model: the bundled nano, a local folder, or a hub repository (downloaded if needed).
+
+    Args:
+        name: of the model.
+        with_detokenizer: download the detokenizer, too.
+        with_weights: download more than what tells the sizes of LLM and encoders, and the text tokenizer.
 
     Raises:
         ValueError: the name is neither "nano" nor a folder nor a hub id, or the folder holds no model.
@@ -90,7 +99,8 @@ def find_model(name: str | os.PathLike[str], *, with_detokenizer: bool = True) -
         if not folder.is_dir():
             raise ValueError(f"{name} is a file; a model is a folder with config.json")
     else:
-        folder = _download(str(name), _FILES + (_DETOKENIZER_FILES if with_detokenizer else []))
+        wanted = _FILES + (_DETOKENIZER_FILES if with_detokenizer else [])
+        folder = _download(str(name), wanted if with_weights else _SMALL_FILES)
     if not (folder / "config.json").exists():
         if folder == NANO_FOLDER:
             raise ValueError("the nano model is not part of this installation; give the folder of another model")
@@ -208,12 +218,16 @@ def load_lm(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype
     return load_module(lambda: AudioLM(config), tensors, str(folder), device, dtype)
 
 
+def load_acoustic_config(folder: Path) -> EncoderConfig:
+    """Load the sizes of the acoustic encoder."""
+    return _config(EncoderConfig, folder / WHISPER / "config.json")
+
+
 def load_acoustic(
     folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> AcousticEncoder:
     """Load the acoustic encoder; the decoder that Whisper files also hold is skipped."""
-    folder = folder / WHISPER
-    config = _config(EncoderConfig, folder / "config.json")
+    config, folder = load_acoustic_config(folder), folder / WHISPER
     # Whisper files name the encoder "model.encoder.", exports of it "encoder.", and some have no prefix at all.
     tensors = (
         (re.sub(r"^(model\.)?(encoder\.)?", "", name), tensor)
@@ -358,7 +372,7 @@ def save_model(
     save_weights(folder / WEIGHTS, lm.state_dict(), int8=int8)
     write_json(folder / "generation_config.json", (settings or Settings()).to_dict())
 
-    encoder = {f"model.encoder.{name}": tensor for name, tensor in acoustic.state_dict().items()}
+    encoder = {f"{ENCODER}{name}": tensor for name, tensor in acoustic.state_dict().items()}
     save_weights(folder / WHISPER / WEIGHTS, encoder, int8=int8)
     write_json(folder / WHISPER / "config.json", acoustic.config.to_dict())
     save_weights(folder / SEMANTIC / WEIGHTS, semantic.state_dict(), int8=int8)

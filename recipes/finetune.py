@@ -12,7 +12,6 @@ from kimi_audio.train.lora import LoraOptions
 from kimi_audio.train.sft import FinetuneConfig
 
 RELEASED = "moonshotai/Kimi-Audio-7B-Instruct"
-RELEASED_BASE = "moonshotai/Kimi-Audio-7B"  # before it was tuned for instructions
 LAYERS = ("model.layers", "model.mimo_layers")
 
 
@@ -44,15 +43,6 @@ def qlora() -> FinetuneConfig:
     return replace(lora(), lora=LoraOptions(four_bit=True))
 
 
-def pretrain() -> FinetuneConfig:
-    """Go on with pre-training on much data: higher rate, averaged weights, acoustic adaptor frozen at first."""
-    config = sft()
-    loop = replace(
-        config.loop, steps=5000, peak_lr=1e-3, warmup_steps=200, ema_decay=0.999, frozen={"model.vq_adaptor.": 0.2}
-    )
-    return replace(config, loop=loop, evaluate_every_steps=500)
-
-
 def tts() -> FinetuneConfig:
     """Learn to read aloud: requests in text, replies in text and speech."""
     return replace(sft(), transcribed_samples=0)
@@ -76,12 +66,6 @@ def lora_7b() -> FinetuneConfig:
 def qlora_7b() -> FinetuneConfig:
     """As ``qlora``, for the released model: one GPU of 24 GB."""
     return _released(qlora(), peak_lr=1e-4)
-
-
-def pretrain_7b() -> FinetuneConfig:
-    """As ``pretrain``, from the released base model."""
-    config = _released(pretrain(), peak_lr=2e-5)
-    return replace(config, base=RELEASED_BASE)
 
 
 def _released(config: FinetuneConfig, peak_lr: float) -> FinetuneConfig:

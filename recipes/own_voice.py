@@ -45,6 +45,7 @@ def main() -> None:
     """Train, export and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="JSONL file or folder of recordings")
+    parser.add_argument("--judge", type=Path, help="recordings that judge; by default some of --data are held back")
     parser.add_argument("--out", type=Path, required=True, help="the new model folder")
     parser.add_argument("--base", default="nano", help="the model to start from")
     parser.add_argument("--flow-steps", type=int, help="of flow matching")
@@ -62,7 +63,7 @@ def main() -> None:
     config = replace(config, flow=flow, vocoder=vocoder, held_out=held_out)
     console = Console(stderr=True)
     try:
-        report = train_own_voice(arguments.data, arguments.out, arguments.base, config)
+        report = train_own_voice(arguments.data, arguments.out, arguments.base, config, arguments.judge)
     except (ValueError, FloatingPointError, MemoryError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         raise SystemExit(1) from None

@@ -216,6 +216,7 @@ def test_only_needed_files_are_downloaded(reference: Path, monkeypatch: pytest.M
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert checkpoint.find_model("owner/whole") == reference / "checkpoint"
     checkpoint.find_model("owner/text", with_detokenizer=False)
+    checkpoint.find_model("owner/sizes", with_weights=False)
     released = [
         *("config.json", "tiktoken.model", "model-35-of-35.safetensors", "whisper-large-v3/model.safetensors"),
         *("audio_detokenizer/model.pt", "vocoder/config.json"),
@@ -227,6 +228,9 @@ def test_only_needed_files_are_downloaded(reference: Path, monkeypatch: pytest.M
 
     assert taken("owner/whole", released + unwanted) == released
     assert taken("owner/text", released + unwanted) == released[:4]
+    assert taken("owner/sizes", [*released, "whisper-large-v3/config.json"]) == [
+        *("config.json", "tiktoken.model", "whisper-large-v3/config.json"),
+    ]
 
 
 def test_base_model_is_recognised():

@@ -12,10 +12,13 @@ from typer.testing import CliRunner
 
 from kimi_audio import GenerationOptions, KimiAudio, Message, cli
 from kimi_audio.cli.recipes import find_recipe, with_changes
+from kimi_audio.train.pretrain import PretrainConfig
 from kimi_audio.train.sft import FinetuneConfig
 from tests.train.conversations import write_conversations
+from tests.train.documents import write_documents
 
-DOCUMENT = (Path(__file__).parent.parent / "docs" / "FINETUNING.md").read_text("utf-8")
+DOCS = Path(__file__).parent.parent / "docs"
+DOCUMENT = (DOCS / "FINETUNING.md").read_text("utf-8")
 
 
 def run(*arguments: object) -> Result:
@@ -54,9 +57,10 @@ def test_the_lines_of_the_document_are_valid(base, tmp_path):
     assert checked["learned_audio_tokens"] > 0
 
 
-def test_the_commands_of_the_document_exist():
-    commands = re.findall(r"^kimi-audio (.*)$", DOCUMENT, re.MULTILINE)
-    assert len(commands) >= 6
+@pytest.mark.parametrize("name", ["FINETUNING.md", "PRETRAINING.md"])
+def test_the_commands_of_the_documents_exist(name: str):
+    commands = re.findall(r"^kimi-audio (.*)$", (DOCS / name).read_text("utf-8"), re.MULTILINE)
+    assert len(commands) >= 5
     for command in commands:
         words = command.split()
         name = words[:2] if words[0] == "prepare" else words[:1]
@@ -64,6 +68,9 @@ def test_the_commands_of_the_document_exist():
         assert shown.exit_code == 0, command
         for option in (word for word in words if word.startswith("--")):
             assert option in shown.stdout, command
+
+
+def test_the_recipes_of_the_document_exist():
     for recipe in re.findall(r"`(\w+)`(?=[,|\w` ]*\|)", DOCUMENT[DOCUMENT.index("| recipe") :]):
         assert isinstance(find_recipe(recipe)(), FinetuneConfig)
 
@@ -93,6 +100,48 @@ def test_from_conversations_to_a_model_that_speaks(base, tmp_path):
     ]
     answer = assistant.answer(history, GenerationOptions(output_type="both", max_new_tokens=12), seed=0)
     assert answer.audio is not None
+
+
+def test_from_documents_to_a_model(base, tmp_path):
+    data, folder, model = write_documents(tmp_path / "data"), tmp_path / "run", tmp_path / "model"
+    checked = result_of(run("prepare", "validate", data, "--model", base, "--json"))
+    assert checked["valid"] == checked["lines"] == 6
+    encoded = result_of(run("prepare", "tokens", data, "--model", base, "--json"))
+    assert encoded["encoded"] == 5
+    assert encoded["found"] == 5
+    command = ["train", "pretrain", "--data", data, "--out", folder]
+    for change in (f"base={base}", "loop.steps=2", "loop.bf16=false", "row_positions=64", "held_out=0.3"):
+        command += ["--set", change]
+    assert result_of(run(*command, "--dry-run", "--json"))["tokens_per_step"] == 64
+    assert not folder.exists()
+    done = run(*command)
+    assert done.exit_code == 0, done.output
+    assert_one_line_error(run(*command), "go on with --resume")
+    assert run(*command, "--resume").exit_code == 0
+    assert result_of(run("export", folder, "--out", model, "--json"))["model"] == str(model)
+    assert isinstance(KimiAudio.from_pretrained(model, device="cpu").transcribe(data.parent / "talk.wav"), str)
+
+
+@pytest.mark.parametrize("options", [[], ["--tasks"]])
+def test_the_corpora_are_built_with_the_same_options(monkeypatch, tmp_path, options):
+    built = []
+    for name in ("corpus.build", "task_corpus.build_tasks"):
+        monkeypatch.setattr(
+            f"kimi_audio.data.{name}", lambda out, seed, workers, name=name: built.append((name, out, seed, workers))
+        )
+    done = run("prepare", "corpus", "--out", tmp_path, "--seed", 3, "--workers", 1, *options)
+    assert done.exit_code == 0, done.output
+    assert built == [(name, tmp_path, 3, 1) for name in ("corpus.build", "task_corpus.build_tasks")[: 1 + len(options)]]
+
+
+def test_pretraining_has_the_settings_of_the_report():
+    config = find_recipe("pretrain_7b")()
+    assert isinstance(config, PretrainConfig)
+    assert list(config.weights.values()) == [7, 1, 1, 1, 1, 1, 2]
+    loop = config.loop
+    assert (loop.peak_lr, loop.final_lr, loop.muon) == (2e-5, 2e-6, False)
+    assert loop.warmup_steps / loop.steps == 0.01
+    assert loop.frozen == find_recipe("pretrain")().loop.frozen == {"acoustic.": 0.2}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -59,6 +59,36 @@ def decode_audio(source: AudioSource) -> Samples:
     return Samples(samples, rate_hz)
 
 
+def read_part(path: str | os.PathLike[str], start_s: float = 0.0, duration_s: float | None = None) -> Samples:
+    """Read a part of a file without decoding what lies behind it; arguments and errors as for ``inspect_part``."""
+    start, length, rate_hz = inspect_part(path, start_s, duration_s)
+    with _existing(path).open("rb") as file, _sound(file, str(path)) as sound:
+        sound.seek(start)
+        return Samples(sound.read(length, dtype="float32"), rate_hz)
+
+
+def inspect_part(
+    path: str | os.PathLike[str], start_s: float = 0.0, duration_s: float | None = None
+) -> tuple[int, int, int]:
+    """Return the first sample of a part of a file, its number of samples, and the rate in Hz, from the header.
+
+    Args:
+        path: of the file.
+        start_s: where the part begins.
+        duration_s: how long it is; by default it goes to the end of the file.
+
+    Raises:
+        FileNotFoundError, ValueError: as for ``load_audio``, or the file holds no such part.
+    """
+    total, rate_hz = inspect_audio(path)
+    start = round(start_s * rate_hz)
+    end = total if duration_s is None else round((start_s + duration_s) * rate_hz)
+    if not 0 <= start < end <= total:
+        until = "its end" if duration_s is None else f"{start_s + duration_s:g} s"
+        raise ValueError(f"{path} has nothing from {start_s:g} s to {until}: it lasts {total / rate_hz:.2f} s")
+    return start, end - start, rate_hz
+
+
 def inspect_audio(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Return the samples per channel and the rate in Hz of a file, from its header; errors as for ``load_audio``."""
     with _existing(path).open("rb") as file, _sound(file, str(path)) as sound:

@@ -9,18 +9,18 @@ from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-HOME = "recipes.finetune"  # found by name at run time: nothing below imports recipes
+HOMES = ("recipes.finetune", "recipes.pretrain")  # found by name at run time: nothing below imports recipes
 
 
 def find_recipe(name: str) -> Callable[[], Any]:
-    """Return the function of a name in ``recipes/finetune.py``, or of ``FILE.py:NAME``.
+    """Return the function of a name in the recipes of fine-tuning or pre-training, or of ``FILE.py:NAME``.
 
     Raises:
         ValueError: there is none.
     """
     file, _, function = name.rpartition(":")
-    module = _module_of(Path(file)) if file else importlib.import_module(HOME)
-    recipes = _recipes(module)
+    modules = [_module_of(Path(file))] if file else [importlib.import_module(home) for home in HOMES]
+    recipes = {name: recipe for module in modules for name, recipe in _recipes(module).items()}
     if function not in recipes:
         raise ValueError(f"there is no recipe {name!r}; there are {', '.join(recipes)}, or give FILE.py:NAME")
     return recipes[function]

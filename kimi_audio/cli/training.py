@@ -15,14 +15,15 @@ from kimi_audio.cli.recipes import find_recipe, with_changes
 from kimi_audio.cli.report import Report, err
 
 if TYPE_CHECKING:
-    from kimi_audio.data.conversations import Problem
+    from kimi_audio.data.jsonl import Problem
+    from kimi_audio.train.budget import Budget
 
 SHOWN_PROBLEMS = 20  # --json has all
 
 prepare = typer.Typer(help="Check and encode data to learn from.", no_args_is_help=True)
 app.add_typer(prepare, name="prepare")
 
-DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="Conversations (JSONL).")]
+DataFile = Annotated[Path, typer.Argument(metavar="FILE", help="Conversations or documents (JSONL).")]
 
 
 @command(prepare)
@@ -39,24 +40,25 @@ def validate(
     """Check every line of a file as training would read it; exit code 1 if a line would be left out."""
     check_files(file)
     from kimi_audio.checkpoint import find_model, load_lm_config
+    from kimi_audio.data.documents import holds_documents
+    from kimi_audio.data.survey import survey_file
     from kimi_audio.data.validation import validate_file
     from kimi_audio.tokenizer.text import TextTokenizer
 
     report = Report(as_json)
-    folder = find_model(model, with_detokenizer=False)
+    folder = find_model(model, with_weights=False)
+    config, tokenizer = load_lm_config(folder), TextTokenizer.load(folder)
+    limit, decode = max_positions or config.max_positions, not headers_only
     with _progress(f"checking {file.name}") as advance:
-        found = validate_file(
-            file,
-            load_lm_config(folder),
-            TextTokenizer.load(folder),
-            max_positions=max_positions,
-            decode=not headers_only,
-            progress=advance,
-        )
+        if holds_documents(file):
+            found = survey_file(file, tokenizer, limit, decode=decode, progress=advance)
+            sizes = f"{found.text_tokens:,} text and {found.audio_tokens:,} audio tokens"
+        else:
+            found = validate_file(file, config, tokenizer, max_positions=limit, decode=decode, progress=advance)
+            sizes = f"{found.learned_text_tokens:,} text and {found.learned_audio_tokens:,} audio tokens to predict"
     _show_problems(report, found.problems)
     report.line(
-        f"{found.num_valid} of {found.num_lines} lines can be learned: {found.audio_hours:.2f} hours of audio, "
-        f"{found.learned_text_tokens:,} text and {found.learned_audio_tokens:,} audio tokens to predict"
+        f"{found.num_valid} of {found.num_lines} lines can be learned: {found.audio_hours:.2f} hours of audio, {sizes}"
     )
     report.result(found.summary())
     if found.problems:
@@ -77,7 +79,7 @@ def tokens(
     from kimi_audio.assistant import find_device
     from kimi_audio.checkpoint import find_model
     from kimi_audio.data.encoding import encode_file
-    from kimi_audio.train.sft import load_encoder
+    from kimi_audio.train.runs import load_encoder
 
     report = Report(as_json)
     folder = out or tokens_folder(file)
@@ -98,18 +100,24 @@ def corpus(
     out: Annotated[Path, typer.Option("--out", help="Folder of the corpus.")] = Path("runs/corpus"),
     seed: Annotated[int, typer.Option(help="The same seed gives the same corpus.")] = 0,
     workers: Annotated[int, typer.Option(help="Speech engines at once.")] = 2,
+    tasks: Annotated[
+        bool,
+        typer.Option("--tasks", help="Also the other tasks: Mandarin, dialogues, sounds, styles, voices."),
+    ] = False,
 ) -> None:
     """Generate the texts and speech that nano learns from; needs the engines of "make speech-tools", resumes."""
-    from kimi_audio.data.corpus import build
+    from kimi_audio.data import corpus, task_corpus
 
-    build(out, seed=seed, workers=workers)
+    corpus.build(out, seed=seed, workers=workers)
+    if tasks:
+        task_corpus.build_tasks(out, seed=seed, workers=workers)
 
 
 @command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A name in recipes/finetune.py, or FILE.py:NAME.")],
+    recipe: Annotated[str, typer.Argument(help="A name in recipes/, such as sft or pretrain, or FILE.py:NAME.")],
     *,
-    data: Annotated[list[Path], typer.Option("--data", help="Conversations (JSONL); may be given several times.")],
+    data: Annotated[list[Path], typer.Option("--data", help="JSONL; may be given several times.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
     tokens: Annotated[
         Path | None, typer.Option(help='From "prepare tokens"; by default the folder beside a single data file.')
@@ -123,14 +131,14 @@ def train(
     device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fine-tune the audio LLM; with several GPUs: torchrun --nproc-per-node N -m kimi_audio.cli train ..."""
+    """Train the audio LLM; with several GPUs: torchrun --nproc-per-node N -m kimi_audio.cli train ..."""
     check_files(*data, tokens)
     config = with_changes(find_recipe(recipe)(), changes or [])
     from dataclasses import asdict
 
     from kimi_audio.assistant import find_device
-    from kimi_audio.train.sft import budget, finetune
 
+    budget, run = _stage(config)
     report = Report(as_json)
     if dry_run:
         needed = budget(config, processes=gpus)
@@ -141,7 +149,7 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if tokens is None and len(data) == 1 and tokens_folder(data[0]).exists():
         tokens = tokens_folder(data[0])
-    finetune(config, data, out, tokens=tokens, resume=resume, device=find_device(device).type)
+    run(config, data, out, tokens=tokens, resume=resume, device=find_device(device).type)
     report.line(f"trained; make a model of it with: kimi-audio export {out} --out FOLDER")
     report.result({"run": str(out), "steps": config.loop.steps})
 
@@ -168,6 +176,15 @@ def export(
     option = "adapter" if adapter else "model"
     report.line(f"{out}: {option} of {run}")
     report.result({option: str(out), "run": str(run)})
+
+
+def _stage(config: object) -> "tuple[Callable[..., Budget], Callable[..., None]]":
+    """Return what tells what a run needs, and what runs it, by the kind of its configuration."""
+    from kimi_audio.train import pretrain, sft
+
+    if isinstance(config, pretrain.PretrainConfig):
+        return pretrain.budget, pretrain.pretrain
+    return sft.budget, sft.finetune
 
 
 # ---------------------------------------------------------------------------------------------------------------------

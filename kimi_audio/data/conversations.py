@@ -18,9 +18,7 @@ assistant says (``[audio, transcript]``). Paths are relative to the folder of th
 A sample that cannot be learned is never cut or repaired; it is reported with its line and left out.
 """
 
-import json
-from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,19 +28,10 @@ import numpy as np
 
 from kimi_audio.audio.io import Samples, inspect_audio
 from kimi_audio.chat import LossChoice, Message, OutputType
-
-Progress = Callable[[int, int], None]  # lines done, lines in all
+from kimi_audio.data.jsonl import BadSampleError, JsonLines, parse_object
 
 _TEXT_TASK = "understanding"  # the official task_type that asks for text
 _FIELDS = ("conversation", "task_type", "output_type", "loss", "id", "metadata")
-
-
-class BadSampleError(ValueError):
-    """A sample that cannot be learned, for one or several reasons."""
-
-    def __init__(self, reasons: Iterable[str]):
-        self.reasons = tuple(reasons)
-        super().__init__("; ".join(self.reasons))
 
 
 @dataclass(frozen=True)
@@ -60,23 +49,11 @@ class Conversation:
         Raises:
             BadSampleError: with everything that is wrong and can be known without decoding audio.
         """
-        if not line.strip():
-            raise BadSampleError(["the line is empty"])
-        try:
-            values = json.loads(line)
-        except UnicodeDecodeError:
-            raise BadSampleError(["the line is not UTF-8"]) from None
-        except json.JSONDecodeError as error:
-            raise BadSampleError([f"the line is not JSON: {error.msg} at character {error.pos + 1}"]) from None
-        except RecursionError:
-            raise BadSampleError(["the line is not JSON that can be read: it is nested too deeply"]) from None
-        return cls.from_dict(values, folder)
+        return cls.from_dict(parse_object(line), folder)
 
     @classmethod
-    def from_dict(cls, values: Any, folder: Path) -> Self:
+    def from_dict(cls, values: Mapping[str, Any], folder: Path) -> Self:
         """Build from the dictionary of one line; errors as for ``parse``."""
-        if not isinstance(values, Mapping):
-            raise BadSampleError([f"a sample must be a dictionary, not {type(values).__name__}"])
         if not isinstance(values.get("conversation"), list):
             raise BadSampleError(["a sample lacks the field conversation, a list of messages"])
         reasons = [f"a sample has the unknown field {name}" for name in values if name not in _FIELDS]
@@ -156,30 +133,8 @@ def _check_target(message: Message) -> None:
         raise ValueError("the transcript of the assistant's speech is missing")
 
 
-class ConversationFile(SequenceOf[Conversation]):
-    """The samples of a JSONL file; only the places of the lines are in memory.
-
-    It holds no open file, so that processes can share it.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it holds no line.
-    """
-
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"there is no file {path}")
-        ends = array("q", [0])
-        with self.path.open("rb") as lines:
-            for line in lines:
-                ends.append(ends[-1] + len(line))
-        self._ends = np.frombuffer(ends, np.int64)  # [lines + 1] bytes
-        if not len(self):
-            raise ValueError(f"{path} is empty")
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
+class ConversationFile(JsonLines, SequenceOf[Conversation]):
+    """The samples of a JSONL file."""
 
     def __getitem__(self, index: int) -> Conversation:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Read one sample.
@@ -189,21 +144,3 @@ class ConversationFile(SequenceOf[Conversation]):
             ValueError: the file has changed since it was opened.
         """
         return Conversation.parse(self.line(index), self.path.parent)
-
-    def line(self, index: int) -> bytes:
-        """Return one line."""
-        index = range(len(self))[index]
-        begin, end = self._ends[index : index + 2].tolist()
-        with self.path.open("rb") as file:
-            if file.seek(0, 2) != self._ends[-1]:
-                raise ValueError(f"{self.path} has changed since it was opened; start again")
-            file.seek(begin)
-            return file.read(end - begin)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a line was left out; lines count from 1."""
-
-    line: int
-    reason: str

@@ -1,6 +1,5 @@
 """Files of conversations as a data set: sequences with their losses, in any order, with their lengths known before."""
 
-import logging
 from collections.abc import Callable, Iterator
 from collections.abc import Sequence as SequenceOf
 from pathlib import Path
@@ -10,14 +9,11 @@ import numpy as np
 
 from kimi_audio.chat import ChatTemplate, LossChoice
 from kimi_audio.config import LMConfig
-from kimi_audio.data.conversations import ConversationFile, Progress
+from kimi_audio.data.conversations import ConversationFile
+from kimi_audio.data.jsonl import Progress
 from kimi_audio.data.validation import FileReport, check_length, validate_file
 from kimi_audio.sequence import AudioTokens, Sequence
 from kimi_audio.tokenizer.text import TextTokenizer
-
-logger = logging.getLogger(__name__)
-
-_LOGGED = 10  # problems; the report has all
 
 
 class ConversationDataset(SequenceOf[Sequence]):
@@ -46,9 +42,7 @@ class ConversationDataset(SequenceOf[Sequence]):
     ):
         if report.num_lines != len(file):
             raise ValueError(f"the report is about {report.num_lines} lines, but {file.path} has {len(file)}")
-        if not report.num_valid:
-            first = report.problems[0]
-            raise ValueError(f"{file.path} holds no sample that can be learned; line {first.line}: {first.reason}")
+        report.require_good_lines()
         self.file, self.report, self.template = file, report, template
         self.max_positions = max_positions
         self.loss: LossChoice = loss
@@ -86,9 +80,7 @@ class ConversationDataset(SequenceOf[Sequence]):
         report = validate_file(
             path, config, tokenizer, max_positions=max_positions, loss=loss, decode=False, progress=progress
         )
-        if report.problems:
-            first = "".join(f"\n  line {problem.line}: {problem.reason}" for problem in report.problems[:_LOGGED])
-            logger.warning("%s: %d of %d lines are left out:%s", path, report.num_skipped, report.num_lines, first)
+        report.log()
         template = ChatTemplate.of(config, tokenizer, encode, encode_speech, blank_loss=blank_loss)
         return cls(ConversationFile(path), report, template, max_positions, loss)
 

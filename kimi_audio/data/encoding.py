@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from kimi_audio.audio.io import AudioSource, load_audio
-from kimi_audio.data.conversations import BadSampleError, ConversationFile, Problem, Progress
+from kimi_audio.data.conversations import Conversation, ConversationFile
+from kimi_audio.data.documents import Document, DocumentFile, holds_documents
+from kimi_audio.data.jsonl import BadSampleError, Problem, Progress
 from kimi_audio.data.shards import FOREIGN_STORE, KEY_BYTES, SHARD_TOKENS, ShardWriter, TokenStore, content_key, in_half
 from kimi_audio.sequence import AudioTokens
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
@@ -85,6 +88,15 @@ class StoredEncoder:
         """Return codes [N] and features [N, D]."""
         return self._find(source, features=True) or self._fallback(source)(source)
 
+    def known(self, key: bytes, name: str, *, features: bool) -> AudioTokens:
+        """Return the tokens with a key of their own.
+
+        Raises:
+            ValueError: they are not in the store.
+        """
+        found = self.store.get(key, features=features)
+        return self._missing(name) if found is None else found
+
     def codes(self, source: AudioSource) -> AudioTokens:
         """Return codes [N] alone."""
         return self._find(source, features=False) or self._fallback(source).codes(source)
@@ -94,9 +106,11 @@ class StoredEncoder:
 
     def _fallback(self, source: AudioSource) -> AudioEncoder:
         if self.fallback is None:
-            name = str(source) if isinstance(source, str | Path) else "a recording"
-            raise ValueError(f"the tokens of {name} are not in {self.store.folder}; prepare the tokens again")
+            self._missing(str(source) if isinstance(source, str | Path) else "a recording")
         return self.fallback
+
+    def _missing(self, name: str) -> NoReturn:
+        raise ValueError(f"the tokens of {name} are not in {self.store.folder}; prepare the tokens again")
 
 
 @dataclass(frozen=True)
@@ -156,12 +170,13 @@ def encode_file(
     shard_tokens: int = SHARD_TOKENS,
     progress: Progress | None = None,
 ) -> EncodeReport:
-    """Encode every recording of a JSONL file of conversations into a store, for ``StoredEncoder``.
+    """Encode every recording of a JSONL file of conversations or documents into a store.
 
-    What the assistant says gets no features, and nothing at all where the file has its ``audio_tokens``.
+    Of conversations, what the assistant says gets no features, and nothing at all where the file has its
+    ``audio_tokens``. Of documents, nothing gets features: pre-training makes them of the sound.
 
     Args:
-        path: see ``conversations``.
+        path: see ``conversations`` and ``documents``.
         encoder: the tokenizers.
         out: folder of the store; what it holds is not encoded again.
         shard_tokens: size of a shard.
@@ -171,25 +186,41 @@ def encode_file(
         FileNotFoundError: there is no such file.
         ValueError: it is empty, or ``out`` belongs to other tokenizers.
     """
-    file, problems = ConversationFile(path), []
-    report = encode_recordings(_recordings(file, problems, progress), encoder, out, shard_tokens=shard_tokens)
+    is_documents = holds_documents(Path(path))
+    file = DocumentFile(path) if is_documents else ConversationFile(path)
+    problems: list[Problem] = []
+    recordings = _recordings(file, problems, progress)
+    report = encode_recordings(recordings, encoder, out, shard_tokens=shard_tokens)
     problems += report.problems
     return replace(report, problems=tuple(sorted(problems, key=lambda problem: problem.line)))
 
 
-def _recordings(file: ConversationFile, problems: list[Problem], progress: Progress | None) -> Iterator[Recording]:
+def _recordings(
+    file: ConversationFile | DocumentFile, problems: list[Problem], progress: Progress | None
+) -> Iterator[Recording]:
     for index in range(len(file)):
         try:
-            for message in file[index].messages:
-                if message.message_type == "text" or message.audio is None:
-                    continue
-                features = message.message_type == "audio"
-                if features or message.audio_tokens is None:
-                    load = partial(load_audio, message.audio, INPUT_RATE_HZ)
-                    yield Recording(content_key(message.audio), load, features, index + 1)
+            sample = file[index]
+            yield from _of_document(sample, index + 1) if isinstance(sample, Document) else _said(sample, index + 1)
         except BadSampleError as error:
             problems += [Problem(index + 1, reason) for reason in error.reasons]
         except (ValueError, OSError) as error:
             problems.append(Problem(index + 1, str(error)))
         if progress is not None:
             progress(index + 1, len(file))
+
+
+def _said(conversation: Conversation, line: int) -> Iterator[Recording]:
+    for message in conversation.messages:
+        if message.message_type == "text" or message.audio is None:
+            continue
+        features = message.message_type == "audio"
+        if features or message.audio_tokens is None:
+            load = partial(load_audio, message.audio, INPUT_RATE_HZ)
+            yield Recording(content_key(message.audio), load, features, line)
+
+
+def _of_document(document: Document, line: int) -> Iterator[Recording]:
+    for segment in document.segments:
+        if segment.audio is not None:
+            yield Recording(segment.audio.key(), segment.audio.load, features=False, line=line)

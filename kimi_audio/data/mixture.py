@@ -33,6 +33,7 @@ class Source:
         weight: share of all positions, relative to the other weights. With the positions of ``n`` epochs as its weight,
             a source is seen ``n`` times in a run over as many positions as all weights together.
         too_long: see ``packing.pieces``.
+        name_of: what a document is called in messages.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Source:
     build: Callable[[int, np.random.Generator], sequence.Sequence]
     weight: float
     too_long: TooLong = "refuse"
+    name_of: Callable[[int], str] = str
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ class Mixture:
             self._go_to(step)
             self._latest = step, self._next_rows()
         return self._latest[1]
+
+    def names(self, step: int) -> tuple[str, ...]:
+        """Return what the documents of one step are called."""
+        drawn = (draw for row in self.plan(step) for draw in row)
+        return tuple(self.sources[draw.source].name_of(draw.piece.document) for draw in drawn)
 
     def epochs(self, step: int) -> dict[str, float]:
         """Return how often each source has been gone through before a step, with what waits in the pool."""

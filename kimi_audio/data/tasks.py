@@ -78,7 +78,7 @@ class Task:
         """The sequence of four segments in the report's notation, such as ``a1 a2^d* a3 a4^d*``."""
         return " ".join(
             "/".join(part[0] + str(number) + part[1:] for part in item.value.split("/"))
-            for number, items in enumerate(self._items(4, 0), 1)
+            for number, items in enumerate(self.items(4, 0), 1)
             for item in items
         )
 
@@ -96,7 +96,7 @@ class Task:
         """
         self._check_learned(len(segments), start)
         rows = SequenceBuilder(layout.blank_id)
-        for number, (segment, items) in enumerate(zip(segments, self._items(len(segments), start), strict=True), 1):
+        for number, (segment, items) in enumerate(zip(segments, self.items(len(segments), start), strict=True), 1):
             for item in items:
                 try:
                     _write(rows, item, segment, layout)
@@ -109,15 +109,16 @@ class Task:
         self._check_learned(len(sizes), start)
         return sum(
             _length(item, codes, ids, layout)
-            for (codes, ids), items in zip(sizes, self._items(len(sizes), start), strict=True)
+            for (codes, ids), items in zip(sizes, self.items(len(sizes), start), strict=True)
             for item in items
         )
 
-    def _items(self, segments: int, start: int) -> Iterable[tuple[Item, ...]]:
+    def items(self, segments: int, start: int) -> Iterable[tuple[Item, ...]]:
+        """Yield what is written of each of so many segments."""
         return (self.cycle[(start + number) % len(self.cycle)] for number in range(segments))
 
     def _check_learned(self, segments: int, start: int) -> None:
-        if not any(item.is_learned for items in self._items(segments, start) for item in items):
+        if not any(item.is_learned for items in self.items(segments, start) for item in items):
             raise ValueError(f"task {self.name} learns nothing from {segments} segments; give it longer recordings")
 
 

@@ -11,7 +11,8 @@ import torch
 from kimi_audio.audio.io import AudioSource, decode_audio, inspect_audio, resampled_samples
 from kimi_audio.chat import ChatTemplate, LossChoice, Message
 from kimi_audio.config import LMConfig
-from kimi_audio.data.conversations import BadSampleError, Conversation, ConversationFile, Problem, Progress
+from kimi_audio.data.conversations import Conversation, ConversationFile
+from kimi_audio.data.jsonl import BadSampleError, LineReport, Problem, Progress
 from kimi_audio.sequence import AudioTokens, Sequence
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
@@ -20,13 +21,9 @@ _TOTALS = ("heard_s", "spoken_s", "text_tokens", "audio_tokens", "learned_text_t
 
 
 @dataclass(frozen=True)
-class FileReport:
-    """What a file holds; a line with problems is counted in ``num_skipped`` and nowhere else."""
+class FileReport(LineReport):
+    """What a file of conversations holds."""
 
-    path: Path
-    num_lines: int
-    problems: tuple[Problem, ...]
-    lines: np.ndarray  # [K] int64, the good lines, from 1
     positions: np.ndarray  # [K] int64, the lengths of their sequences (of mp3: about, if headers were trusted)
     heard_s: float = 0.0
     spoken_s: float = 0.0  # by the assistant
@@ -36,32 +33,14 @@ class FileReport:
     learned_audio_tokens: int = 0
 
     @property
-    def num_valid(self) -> int:
-        """Number of samples that can be learned."""
-        return len(self.lines)
-
-    @property
-    def num_skipped(self) -> int:
-        """Number of lines that cannot."""
-        return self.num_lines - self.num_valid
-
-    @property
     def audio_hours(self) -> float:
         """Hours of all recordings."""
         return (self.heard_s + self.spoken_s) / 3600
 
     def summary(self) -> dict[str, Any]:
         """Return all numbers and problems as plain values, for JSON."""
-        return {
-            "path": str(self.path),
-            "lines": self.num_lines,
-            "valid": self.num_valid,
-            "skipped": self.num_skipped,
-            "audio_hours": self.audio_hours,
-            "positions": int(self.positions.sum()),
-            **{name: getattr(self, name) for name in _TOTALS},
-            "problems": [{"line": problem.line, "reason": problem.reason} for problem in self.problems],
-        }
+        totals = {name: getattr(self, name) for name in _TOTALS}
+        return super().summary() | {"audio_hours": self.audio_hours, "positions": int(self.positions.sum())} | totals
 
 
 def validate_file(

@@ -38,9 +38,10 @@ class AcousticEncoder(WhisperEncoder):
         Raises:
             ValueError: there is no sample.
         """
-        return torch.cat([self._window_features(window) for window in cut_windows(wav)])
+        return torch.cat([self.window_features(window) for window in cut_windows(wav)])
 
-    def _window_features(self, window: Tensor) -> Tensor:
+    def window_features(self, window: Tensor) -> Tensor:
+        """Return the features [N, 4 D] of one window [L], with gradients for training."""
         # One window at a time: the released encoder was trained with windows filled up to 30 s (and attends to the
         # silence), nano with bare ones; neither then depends on its neighbours.
         length = SAMPLES_PER_WINDOW if self.config.pad_windows else whole_tokens(len(window))

@@ -1,17 +1,31 @@
 """From a training run of the audio LLM to a model folder in the released layout, or to an adapter of peft."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from kimi_audio.adapters import merged
-from kimi_audio.checkpoint import FLOW, SEMANTIC, VOCODER, WHISPER, find_model, find_semantic_tokenizer, load_lm
+from kimi_audio.checkpoint import (
+    ENCODER,
+    FLOW,
+    SEMANTIC,
+    VOCODER,
+    WHISPER,
+    find_model,
+    find_semantic_tokenizer,
+    load_acoustic,
+    load_lm,
+)
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.train.hearing import HearingLM
 from kimi_audio.train.loop import load_module_state
 from kimi_audio.train.lora import LoraOptions, add_lora, only_trained
-from kimi_audio.train.sft import RUN
+from kimi_audio.train.pretrain import STAGE
+from kimi_audio.train.runs import RUN
 from kimi_audio.weights import INDEX, WEIGHTS, read_json, read_shards, save_weights
 
 _SETTINGS = ("*.json", "*.py", "tiktoken.model")  # beside the weights of the LLM; model cards tell about the base
@@ -19,7 +33,7 @@ _NETWORKS = (WHISPER, FLOW, VOCODER, SEMANTIC)
 
 
 def export_model(run: Path, folder: Path, *, best: bool = False, int8: bool = False) -> None:
-    """Write the model of a run: its LLM, adapters merged, and copies of the other components of its base.
+    """Write the model of a run: what it trained, adapters merged, and copies of the other components of its base.
 
     The weights are their average where the run has one. They keep the dtype of the base; small ones (int8) become
     float32, unless ``int8`` is set.
@@ -34,18 +48,33 @@ def export_model(run: Path, folder: Path, *, best: bool = False, int8: bool = Fa
         ValueError: there is no such run or checkpoint, its base is gone, or ``folder`` is not empty.
     """
     facts, base = _facts(run, folder)
-    lm, wrapped = _trained(run, facts, base, best=best)
-    if wrapped is not None:
-        lm = merged(wrapped)
-    dtype = next(read_shards(base))[1].dtype
-    _copy(base, folder)
-    save_weights(folder / WEIGHTS, {name: t.to(dtype) for name, t in lm.state_dict().items()}, int8=int8)
+    if facts.get("stage") == STAGE:
+        module = _pretrained(run, base, best=best)
+        _copy(base, folder)
+        encoder = {f"{ENCODER}{name}": tensor for name, tensor in module.acoustic.state_dict().items()}
+        for file in (folder / WHISPER).glob("*.safetensors*"):
+            file.unlink()
+        _save_like(base / WHISPER, folder / WHISPER / WEIGHTS, encoder, int8=int8)
+        lm = module.lm
+    else:
+        lm, wrapped = _trained(run, facts, base, best=best)
+        lm = lm if wrapped is None else merged(wrapped)
+        _copy(base, folder)
+    _save_like(base, folder / WEIGHTS, lm.state_dict(), int8=int8)
     shutil.copyfile(base / "config.json", folder / "config.json")
+
+
+def _save_like(source: Path, target: Path, state: Mapping[str, Tensor], *, int8: bool) -> None:
+    """Write tensors in the dtype of those in the folder ``source``."""
+    dtype = next(read_shards(source))[1].dtype
+    save_weights(target, {name: tensor.to(dtype) for name, tensor in state.items()}, int8=int8)
 
 
 def export_adapter(run: Path, folder: Path, *, best: bool = False) -> None:
     """Write the adapter of a run in the format of peft; arguments and errors as for ``export_model``."""
     facts, base = _facts(run, folder)
+    if facts.get("stage") == STAGE:
+        raise ValueError(f"{run} was pre-training and has no adapter; export the model")
     _, wrapped = _trained(run, facts, base, best=best)
     if wrapped is None:
         raise ValueError(f"{run} trained the weights themselves and has no adapter; export the model")
@@ -60,6 +89,12 @@ def _facts(run: Path, folder: Path) -> tuple[dict[str, Any], Path]:
         raise ValueError(f"{folder} is not empty; give another folder")
     facts = read_json(run / RUN)
     return facts, find_model(facts["base"])
+
+
+def _pretrained(run: Path, base: Path, *, best: bool) -> HearingLM:
+    module = HearingLM(load_lm(base), load_acoustic(base)).requires_grad_(True)
+    load_module_state(run, module, best=best)
+    return module
 
 
 def _trained(run: Path, facts: dict[str, Any], base: Path, *, best: bool) -> tuple[AudioLM, Any]:

@@ -121,7 +121,11 @@ class VoiceReport:
 
 
 def train_own_voice(
-    data: Path, out: Path, base: str | Path = checkpoint.NANO, config: OwnVoiceConfig | None = None
+    data: Path,
+    out: Path,
+    base: str | Path = checkpoint.NANO,
+    config: OwnVoiceConfig | None = None,
+    judge: Path | None = None,
 ) -> VoiceReport:
     """Teach a model a voice and write the model folder; a run that was stopped goes on.
 
@@ -130,6 +134,7 @@ def train_own_voice(
         out: receives the model, the report and, under ``own_voice_run``, what resuming needs.
         base: the model to start from.
         config: how.
+        judge: recordings of the same speaker that judge the result; by default some of ``data`` are held back.
 
     Returns:
         The report, which is also written to ``own_voice.json``.
@@ -143,7 +148,8 @@ def train_own_voice(
     if out.resolve() == base_folder.resolve():
         raise ValueError(f"{out} is the base model itself; write to another folder")
     recordings = read_recordings(data)
-    training, judging = _prepare(recordings, out / WORK, base_folder, config)
+    held = None if judge is None else read_recordings(judge)
+    training, judging = _prepare(recordings, held, out / WORK, base_folder, config)
     dit, flow_config = checkpoint.load_flow(base_folder)
     vocoder, vocoder_config = checkpoint.load_vocoder(base_folder)
     semantic = checkpoint.load_semantic(checkpoint.find_semantic_tokenizer(base_folder))
@@ -164,11 +170,13 @@ def train_own_voice(
     return report
 
 
-def _prepare(recordings: list[Recording], work: Path, base: Path, config: OwnVoiceConfig) -> tuple[Split, Split]:
+def _prepare(
+    recordings: list[Recording], held: list[Recording] | None, work: Path, base: Path, config: OwnVoiceConfig
+) -> tuple[Split, Split]:
     """Return what is learnt from and what is held back, stored in ``work``; a run goes on with the same alone."""
-    said = sorted((str(recording.path.resolve()), recording.text) for recording in recordings)
     own = {
-        "recordings": hashlib.sha256(repr(said).encode()).hexdigest(),
+        "recordings": _fingerprint(recordings),
+        **({} if held is None else {"judge": _fingerprint(held)}),
         "base": str(base.resolve()),
         "held_out": config.held_out,
         "seed": config.seed,
@@ -178,8 +186,11 @@ def _prepare(recordings: list[Recording], work: Path, base: Path, config: OwnVoi
         if json.loads(note.read_text("utf-8")) != own:
             raise ValueError(f"{work} was begun with other recordings or settings; write to another folder")
         return Split(work / "learnt"), Split(work / "held-out")
-    learnt, held = hold_out(recordings, config.held_out, config.seed)
-    training, judging = store_speech(learnt, work / "learnt"), store_speech(held, work / "held-out")
+    if held is None:
+        recordings, held = hold_out(recordings, config.held_out, config.seed)
+    else:
+        _check_apart(recordings, held)
+    training, judging = store_speech(recordings, work / "learnt"), store_speech(held, work / "held-out")
     if training.duration_s < config.min_total_s:
         raise ValueError(
             f"{training.duration_s:.0f} s of recordings remain to learn from; at least {config.min_total_s:.0f} s are "
@@ -189,13 +200,29 @@ def _prepare(recordings: list[Recording], work: Path, base: Path, config: OwnVoi
     return training, judging
 
 
+def _fingerprint(recordings: Sequence[Recording]) -> str:
+    said = sorted((str(recording.path.resolve()), recording.text) for recording in recordings)
+    return hashlib.sha256(repr(said).encode()).hexdigest()
+
+
+def _check_apart(learnt: Sequence[Recording], held: Sequence[Recording]) -> None:
+    known = {_sentence(recording) for recording in learnt}
+    both = [recording.place for recording in held if _sentence(recording) in known]
+    if both:
+        raise ValueError(f"{len(both)} sentences that judge are also learnt from, such as that of {both[0]}")
+
+
+def _sentence(recording: Recording) -> str:
+    return " ".join(words_of(recording.text))
+
+
 def hold_out(recordings: Sequence[Recording], sentences: int, seed: int) -> tuple[list[Recording], list[Recording]]:
     """Return (learnt from, held back): all recordings of so many randomly chosen sentences are held back.
 
     Raises:
         ValueError: there are not twice as many different sentences.
     """
-    texts = sorted({" ".join(words_of(recording.text)) for recording in recordings})
+    texts = sorted({_sentence(recording) for recording in recordings})
     if len(texts) < 2 * sentences:
         raise ValueError(
             f"the recordings hold {len(texts)} different sentences; at least {2 * sentences} are needed, "
@@ -204,7 +231,7 @@ def hold_out(recordings: Sequence[Recording], sentences: int, seed: int) -> tupl
     chosen = set(random.Random(seed).sample(texts, sentences))  # noqa: S311 (no secrets)
     learnt, held = [], []
     for recording in recordings:
-        (held if " ".join(words_of(recording.text)) in chosen else learnt).append(recording)
+        (held if _sentence(recording) in chosen else learnt).append(recording)
     return learnt, held
 
 

@@ -1,9 +1,11 @@
-"""How well a model does on held-out conversations while it is trained: losses per task and row, and word errors."""
+"""How well a model does on what is held out while it is trained: losses per task and row, and word errors."""
 
 import json
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,9 +17,9 @@ from kimi_audio.data.scoring import word_errors
 from kimi_audio.data.text import normalise
 from kimi_audio.lm.generate import GenerationOptions, generate
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import Sequence, pack
+from kimi_audio.sequence import Batch, Sequence, pack
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.losses import lm_loss
+from kimi_audio.train.losses import LMLoss, lm_loss
 
 TRANSCRIBED_AT_ONCE = 8
 MAX_TRANSCRIPT_TOKENS = 256
@@ -51,6 +53,36 @@ class Sample:
         """Tell whether it ends with a text of the assistant."""
         last = self.messages()[-1]
         return last.role == "assistant" and last.message_type == "text"
+
+
+class Scored(Protocol):
+    """Something that is held out."""
+
+    @property
+    def positions(self) -> int:
+        """The length of its sequence, at most."""
+        ...
+
+    def build(self) -> Sequence:
+        """Return its sequence."""
+        ...
+
+
+def task_losses(
+    loss_of: Callable[[Batch], LMLoss], tasks: Mapping[str, SequenceOf[Scored]], row_positions: int, pad_id: int
+) -> dict[str, float]:
+    """Return ``dev_loss``, the sum of the mean losses of both rows, and ``dev_TASK_text`` and ``dev_TASK_audio``."""
+    totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])  # row and task -> sum, count
+    for task, samples in tasks.items():
+        for row in pack_rows([sample.positions for sample in samples], row_positions):
+            loss = loss_of(pack([[samples[place].build() for place in row]], pad_id))
+            for name, part in (("text", loss.text), ("audio", loss.audio)):
+                for key in (f"dev_{task}_{name}", name):
+                    totals[key][0] += float(part.total)
+                    totals[key][1] += int(part.count)
+    means = {name: total / count for name, (total, count) in totals.items() if count}
+    loss = sum(means.pop(name, 0.0) for name in ("text", "audio"))
+    return {"dev_loss": loss, **means}
 
 
 class HeldOutScores:
@@ -91,22 +123,11 @@ class HeldOutScores:
         """Return ``dev_loss``, ``dev_TASK_text``, ``dev_TASK_audio`` for every task, and ``dev_wer``."""
         self.lm.eval()
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            scores = self._losses()
+            scores = task_losses(self._loss, self._tasks, self.row_positions, self.lm.config.pad_id)
         return scores | ({"dev_wer": self._word_error_rate()} if self._transcribed else {})
 
-    def _losses(self) -> dict[str, float]:
-        totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])  # row and task -> sum, count
-        for task, samples in self._tasks.items():
-            for row in pack_rows([sample.positions for sample in samples], self.row_positions):
-                batch = pack([[samples[place].build() for place in row]], self.lm.config.pad_id)
-                loss = lm_loss(self.lm, batch.to(self.device))
-                for name, part in (("text", loss.text), ("audio", loss.audio)):
-                    for key in (f"dev_{task}_{name}", name):
-                        totals[key][0] += float(part.total)
-                        totals[key][1] += int(part.count)
-        means = {name: total / count for name, (total, count) in totals.items() if count}
-        loss = sum(means.pop(name, 0.0) for name in ("text", "audio"))
-        return {"dev_loss": loss, **means}
+    def _loss(self, batch: Batch) -> LMLoss:
+        return lm_loss(self.lm, batch.to(self.device))
 
     def _word_error_rate(self) -> float:
         errors = words = 0

@@ -1,49 +1,32 @@
-"""Fine-tuning and continued pre-training of the audio LLM on conversations, whole or with adapters.
+"""Fine-tuning of the audio LLM on conversations, whole or with adapters.
 
 The tokenizers and the detokenizer stay as they are. A run is a folder: ``run.json`` says what was trained on what, the
 rest is the loop's (see ``loop``). ``export`` makes a model folder of it.
 """
 
 import gc
-import json
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from kimi_audio.chat import LossChoice
-from kimi_audio.checkpoint import (
-    NANO,
-    find_model,
-    find_semantic_tokenizer,
-    load_acoustic,
-    load_lm,
-    load_lm_config,
-    load_semantic,
-)
+from kimi_audio.checkpoint import NANO, find_model, load_lm, load_lm_config
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
 from kimi_audio.data.mixture import Mixture, Source
-from kimi_audio.data.shards import TokenStore
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.budget import Budget, training_budget
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.lora import FOUR_BIT_BYTES, LoraOptions, add_lora, only_trained
 from kimi_audio.train.losses import lm_loss
-from kimi_audio.train.parallel import exchange, joined, rank, world_size
+from kimi_audio.train.parallel import joined, world_size
+from kimi_audio.train.runs import check_run, log_epochs, open_encoder, random_lm, run_facts, train_rows
 from kimi_audio.train.scores import HeldOutScores
-from kimi_audio.weights import read_json, write_json
-
-logger = logging.getLogger(__name__)
-
-RUN = "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +45,6 @@ class FinetuneConfig:
     scored_samples: int = 64  # of the held-out ones
     transcribed_samples: int = 0  # of the held-out ones with written replies, for the word error rate
     evaluate_every_steps: int = 100
-
-
-@dataclass(frozen=True)
-class LabelledBatch(Batch):
-    """A batch that knows the file and line of its samples, for messages."""
-
-    ids: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -101,9 +77,9 @@ def finetune(
     with joined(device) as place, ExitStack() as stack:
         base = find_model(config.base, with_detokenizer=False)
         facts = _facts(config, base, data)
-        _check(folder, facts, resume=resume)
+        check_run(folder, facts, resume=resume)
         tokenizer = TextTokenizer.load(base)
-        encoder = _encoder(base, place, tokens)
+        encoder = open_encoder(base, place, tokens)
         learned, held_out = _open(config, data, base, tokenizer, encoder)
         del encoder
         gc.collect()
@@ -112,28 +88,19 @@ def finetune(
             _add_lora(lm, config)
             stack.enter_context(only_trained(lm))
         mixture = mixed(learned, config, lm.config.pad_id)
-        updates = config.loop.steps * config.loop.micro_batches
-        epochs = ", ".join(f"{name} {count:.1f} times" for name, count in mixture.epochs(updates).items())
-        logger.info("%d samples; the run sees %s", sum(map(len, learned)), epochs)
+        log_epochs(mixture, config.loop, f"{sum(map(len, learned))} samples")
         scores = None if held_out is None else _scores(lm, held_out, tokenizer, config)
-
-        def batch_of(number: int) -> LabelledBatch:
-            return labelled(mixture, learned, number).to(place)
-
-        def loss_of(batch: LabelledBatch, _step: int) -> Mapping[str, Tensor]:
-            loss = lm_loss(lm, batch)
-            return {"text": loss.text.mean, "audio": loss.audio.mean}
-
-        exchange(None)  # every process has looked into the folder before one writes
-        if rank() == 0:
-            write_json(folder / RUN, facts)
-        loop = config.loop if scores is not None else replace(config.loop, best_score=None)
-        train(lm, loss_of, batch_of, loop, folder, scores, config.evaluate_every_steps, learned_ids)
-
-
-def learned_ids(batch: Batch) -> dict[str, float]:
-    """Return how many ids of either row a batch teaches: what the losses are means over."""
-    return {"text": float(batch.text_loss.sum()), "audio": float(batch.audio_loss.sum())}
+        train_rows(
+            lm,
+            lambda batch: lm_loss(lm, batch),
+            mixture,
+            config.loop,
+            folder,
+            facts,
+            scores,
+            config.evaluate_every_steps,
+            place,
+        )
 
 
 def mixed(files: Sequence[ConversationDataset], config: FinetuneConfig, pad_id: int) -> Mixture:
@@ -144,58 +111,17 @@ def mixed(files: Sequence[ConversationDataset], config: FinetuneConfig, pad_id: 
             file.positions.tolist(),
             lambda index, _generator, file=file: file[index],
             float(file.positions.sum()),
+            name_of=lambda index, file=file: f"{file.file.path.name}:{file.lines[index]}",
         )
         for number, file in enumerate(files)
     ]
     return Mixture(sources, row_positions=config.row_positions, rows=config.rows, pad_id=pad_id, seed=config.loop.seed)
 
 
-def labelled(mixture: Mixture, files: Sequence[ConversationDataset], number: int) -> LabelledBatch:
-    """Return a micro-batch with the names of its samples."""
-    ids = tuple(
-        f"{files[draw.source].file.path.name}:{files[draw.source].lines[draw.piece.document]}"
-        for row in mixture.plan(number)
-        for draw in row
-    )
-    return LabelledBatch(**vars(mixture(number)), ids=ids)
-
-
-def load_encoder(base: Path, device: torch.device | str) -> AudioEncoder:
-    """Return the tokenizers of the model in ``base``."""
-    return AudioEncoder(load_semantic(find_semantic_tokenizer(base), device), load_acoustic(base, device))
-
-
-def _encoder(base: Path, device: torch.device, tokens: Path | None) -> AudioEncoder | StoredEncoder:
-    encoder = load_encoder(base, device)
-    if tokens is None:
-        return encoder
-    StoredEncoder(TokenStore(tokens), encoder)  # refuses the tokens of other tokenizers
-    return StoredEncoder(TokenStore(tokens))  # and leaves the memory of the tokenizers to the LLM
-
-
 def _facts(config: FinetuneConfig, base: Path, data: Sequence[Path]) -> dict[str, Any]:
     """Return what a run cannot change on its way, as plain values."""
-    is_folder = config.base != NANO and Path(config.base).exists()
     watching = ("loop", "scored_samples", "transcribed_samples", "evaluate_every_steps")
-    facts = {name: value for name, value in asdict(config).items() if name not in watching}
-    files = [str(path.resolve()) for path in data]
-    return json.loads(json.dumps(facts | {"base": str(base.resolve()) if is_folder else config.base, "data": files}))
-
-
-def _check(folder: Path, facts: dict[str, Any], *, resume: bool) -> None:
-    """Compare what is trained with what a run in the folder trains."""
-    path = folder / RUN
-    if not path.exists():
-        return
-    if not resume:
-        raise ValueError(f"{folder} holds a training run; go on with --resume, or give another folder")
-    known = read_json(path)
-    changed = [name for name, value in facts.items() if known.get(name) != value]
-    if changed:
-        raise ValueError(
-            f"the run in {folder} was begun with another {' and another '.join(changed)}; "
-            f"resume with what {path} says, or give another folder"
-        )
+    return run_facts({name: value for name, value in asdict(config).items() if name not in watching}, base, data)
 
 
 def _open(
@@ -229,9 +155,7 @@ def _open(
 
 def _load(config: FinetuneConfig, base: Path, device: torch.device) -> AudioLM:
     if config.from_scratch:
-        lm = AudioLM(load_lm_config(base))
-        lm.reset_parameters(torch.Generator().manual_seed(config.loop.seed))
-        return lm.to(device)
+        return random_lm(base, config.loop.seed, device)
     # Shards of several processes have one dtype, and adapters need float32.
     frozen_in_half = config.lora is not None and device.type != "cpu" and world_size() == 1
     return load_lm(base, device, torch.bfloat16 if frozen_in_half else torch.float32).requires_grad_(True)
@@ -267,7 +191,7 @@ def _scores(
 def budget(config: FinetuneConfig, *, processes: int = 1) -> Budget:
     """Return what a run will need, from the sizes alone."""
     with torch.device("meta"):
-        lm = AudioLM(load_lm_config(find_model(config.base, with_detokenizer=False)))
+        lm = AudioLM(load_lm_config(find_model(config.base, with_weights=False)))
         if config.lora is not None:
             add_lora(lm, replace(config.lora, four_bit=False))
     found = training_budget(lm, config.loop, config.rows * config.row_positions, processes=processes)

@@ -106,6 +106,21 @@ def test_recordings_become_a_model_that_differs_in_its_voice_alone(base: Path, d
         train_own_voice(data, out, base, CONFIG)
 
 
+@pytest.mark.usefixtures("_short_replies")
+def test_other_recordings_may_judge(base: Path, data: Path, tmp_path: Path):
+    judge = data.with_name("judge.jsonl")
+    judge.write_text('{"audio": "0.wav", "text": "Seven."}')
+    report = train_own_voice(data, tmp_path / "mine", base, CONFIG, judge)
+    assert report.sentences == 1
+    assert report.training_s == pytest.approx(6 * 0.8, rel=0.01)
+    judge.write_text('{"audio": "0.wav", "text": "Eight."}')
+    with pytest.raises(ValueError, match="begun with other recordings or settings"):
+        train_own_voice(data, tmp_path / "mine", base, CONFIG, judge)
+    judge.write_text('{"audio": "0.wav", "text": "ONE!"}')
+    with pytest.raises(ValueError, match="1 sentences that judge are also learnt from, such as that of line 1"):
+        train_own_voice(data, tmp_path / "other", base, CONFIG, judge)
+
+
 def test_too_little_to_learn_from_is_said_before_training(base: Path, data: Path, tmp_path: Path):
     with pytest.raises(ValueError, match=r"\d s of recordings remain to learn from; at least 60 s are needed"):
         train_own_voice(data, tmp_path / "mine", base, replace(CONFIG, min_total_s=60.0))

@@ -1,0 +1,186 @@
+"""Pre-training of the audio LLM on the seven tasks, together with its acoustic encoder.
+
+The semantic tokenizer and the detokenizer stay as they are. The folder of a run is that of ``sft``; ``export`` makes a
+model folder of it in which the acoustic encoder is the trained one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kimi_audio import sequence
+from kimi_audio.checkpoint import NANO, find_model, load_acoustic, load_acoustic_config, load_lm, load_lm_config
+from kimi_audio.data.documents import DocumentFile, SoundPart
+from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
+from kimi_audio.data.mixture import Mixture
+from kimi_audio.data.packing import cut
+from kimi_audio.data.pretraining import WEIGHTS, Documents, Span, sources, spans_of, tasks_of
+from kimi_audio.data.survey import survey_file
+from kimi_audio.data.tasks import Layout, Task
+from kimi_audio.lm.model import AudioLM
+from kimi_audio.sequence import Batch
+from kimi_audio.tokenizer.acoustic import AcousticEncoder
+from kimi_audio.tokenizer.text import TextTokenizer
+from kimi_audio.train.budget import Budget, training_budget
+from kimi_audio.train.hearing import HearingLM
+from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.losses import LMLoss
+from kimi_audio.train.parallel import joined
+from kimi_audio.train.runs import check_run, log_epochs, open_encoder, random_lm, run_facts, train_rows
+from kimi_audio.train.scores import task_losses
+
+STAGE = "pretrain"  # in run.json
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """What is trained, on what rows, and how it is watched."""
+
+    loop: LoopConfig
+    base: str = NANO  # the model to begin with: nano, a folder, or a hub id
+    from_scratch: bool = False  # random weights of the base's sizes for the LLM; the encoder begins as it is
+    weights: Mapping[str, float] = field(default_factory=lambda: WEIGHTS)  # shares of the tasks in all positions
+    row_positions: int = 2048  # packed rows; longer documents are divided between segments, texts anywhere
+    rows: int = 1  # of one micro-batch
+    held_out: float = 0.02  # share of the documents that are not learned and give the scores; 0 gives none
+    scored_spans: int = 16  # of each task
+    evaluate_every_steps: int = 500
+
+
+def pretrain(
+    config: PretrainConfig,
+    data: Sequence[Path],
+    folder: Path,
+    *,
+    tokens: Path | None = None,
+    resume: bool = False,
+    device: str = "cpu",
+) -> None:
+    """Train the audio LLM and its acoustic encoder; arguments and errors as for ``sft.finetune``.
+
+    Args:
+        config: what and how.
+        data: JSONL files of documents, see ``data.documents``.
+        folder: of the run.
+        tokens: prepared codes of the recordings; without them they are computed when they are needed.
+        resume: go on where the run in ``folder`` stopped, or begin it.
+        device: its type, such as "cuda".
+    """
+    with joined(device) as place:
+        base = find_model(config.base, with_detokenizer=False)
+        facts = _facts(config, base, data)
+        check_run(folder, facts, resume=resume)
+        files = _open(config, data, base, open_encoder(base, place, tokens))
+        held_out = None
+        if config.held_out:
+            pairs = [file.split(config.held_out, config.loop.seed) for file in files]
+            files, held_out = [learned for learned, _ in pairs], [held for _, held in pairs]
+        lm_config = load_lm_config(base)
+        mixture = Mixture(
+            sources(files, config.weights, config.row_positions),
+            row_positions=config.row_positions,
+            rows=config.rows,
+            pad_id=lm_config.pad_id,
+            seed=config.loop.seed,
+        )
+        module = _load(config, base, place)
+        log_epochs(mixture, config.loop, f"{sum(map(len, files))} documents")
+        scores = None if held_out is None else TaskScores(module, held_out, config)
+        train_rows(module, module.loss, mixture, config.loop, folder, facts, scores, config.evaluate_every_steps, place)
+
+
+def _facts(config: PretrainConfig, base: Path, data: Sequence[Path]) -> dict[str, Any]:
+    watching = ("loop", "scored_spans", "evaluate_every_steps")
+    kept = {name: value for name, value in asdict(config).items() if name not in watching}
+    return run_facts({"stage": STAGE, **kept}, base, data)
+
+
+def _open(
+    config: PretrainConfig, data: Sequence[Path], base: Path, encoder: AudioEncoder | StoredEncoder
+) -> list[Documents]:
+    tokenizer, lm_config = TextTokenizer.load(base), load_lm_config(base)
+    layout = Layout.of(lm_config, tokenizer.special)
+    limit = min(config.row_positions, lm_config.max_positions)
+
+    def codes_of(part: SoundPart) -> Tensor:
+        if isinstance(encoder, AudioEncoder):
+            return encoder.encode_wav(part.load(), features=False).codes
+        return encoder.known(part.key(), str(part.path), features=False).codes
+
+    files = []
+    for path in data:
+        survey = survey_file(path, tokenizer, limit, decode=False)
+        survey.log()
+        survey.require_good_lines()
+        good = tuple(range(len(survey.lines)))
+        files.append(Documents(DocumentFile(path), survey, tokenizer, codes_of, layout, good))
+    return files
+
+
+def _load(config: PretrainConfig, base: Path, device: torch.device) -> HearingLM:
+    lm = random_lm(base, config.loop.seed, device) if config.from_scratch else load_lm(base, device)
+    return HearingLM(lm, load_acoustic(base, device)).requires_grad_(True)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Scores
+
+
+@dataclass(frozen=True)
+class HeldSpan:
+    """A span that is not learned; it is written alike every time."""
+
+    file: Documents
+    task: Task
+    span: Span
+    row_positions: int
+
+    @property
+    def positions(self) -> int:
+        """Its length, at most; of what is longer than a row, the beginning."""
+        return min(self.span.positions, self.row_positions)
+
+    def build(self) -> sequence.Sequence:
+        """Return its sequence."""
+        whole = self.file.build(self.task, self.span, np.random.default_rng(0))
+        return cut(whole, 0, -(-len(whole) // self.row_positions))
+
+
+class TaskScores:
+    """Scores the model on documents that it does not learn from: the losses of each task and row."""
+
+    def __init__(self, module: HearingLM, files: Sequence[Documents], config: PretrainConfig):
+        self.module, self.config = module, config
+        self.device = module.lm.lm_head.weight.device
+        generator = np.random.default_rng(0)
+        self._tasks: dict[str, list[HeldSpan]] = {}
+        for task in tasks_of(config.weights):
+            known = [(file, span) for file in files for span in spans_of(file, task, config.row_positions)]
+            drawn = generator.permutation(len(known))[: config.scored_spans]
+            self._tasks[task.name] = [HeldSpan(known[i][0], task, known[i][1], config.row_positions) for i in drawn]
+
+    def __call__(self) -> dict[str, float]:
+        """Return ``dev_loss``, and ``dev_TASK_text`` or ``dev_TASK_audio`` for every task."""
+        self.module.eval()
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.bf16):
+            return task_losses(self._loss, self._tasks, self.config.row_positions, self.module.lm.config.pad_id)
+
+    def _loss(self, batch: Batch) -> LMLoss:
+        return self.module.loss(batch.to(self.device))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Before the run
+
+
+def budget(config: PretrainConfig, *, processes: int = 1) -> Budget:
+    """Return what a run will need, from the sizes alone."""
+    base = find_model(config.base, with_weights=False)
+    with torch.device("meta"):
+        module = HearingLM(AudioLM(load_lm_config(base)), AcousticEncoder(load_acoustic_config(base)))
+    return training_budget(module, config.loop, config.rows * config.row_positions, processes=processes)
