@@ -160,11 +160,11 @@ def train_own_voice(
     stage = config.vocoder_stage
     vocoder = train_vocoder(vocoder_config, config.vocoder, stage, [training], [judging], vocoder_run, start=vocoder)
     checkpoint.save_with_detokenizer(out, base_folder, dit=dit, flow_config=flow_config, vocoder=vocoder)
-    judge = _Judge(training, judging, held_examples, config, vocoder_config)
+    scored = _Judge(training, judging, held_examples, config, vocoder_config)
     model = KimiAudio(base_folder, device="cpu")
-    recorded, before = judge.recorded(model), judge.scores(model)
+    recorded, before = scored.recorded(model), scored.scores(model)
     del model  # both at once may not fit
-    after = judge.scores(KimiAudio(out, device="cpu"))
+    after = scored.scores(KimiAudio(out, device="cpu"))
     report = VoiceReport(training.duration_s, len(judging), before, after, recorded)
     write_json(out / REPORT, asdict(report))
     return report
