@@ -166,7 +166,7 @@ CONTINUED = Schedule(
     acoustic=replace(FROM_NOTHING.acoustic, steps=1000, peak_lr=1e-3),
     semantic=replace(FROM_NOTHING.semantic, steps=900, peak_lr=8e-4, frozen={"tokenizer.": 0.08}),
     lm=replace(FROM_NOTHING.lm, steps=3900, peak_lr=1.5e-3),
-    flow=replace(FROM_NOTHING.flow, steps=2700, peak_lr=1.2e-3),
+    flow=replace(FROM_NOTHING.flow, steps=3400, peak_lr=1.2e-3),
     vocoder=replace(FROM_NOTHING.vocoder, steps=500, peak_lr=7e-4),
 )
 # Shares of the positions of every task corpus; those of the other lessons are in ``lessons``.

@@ -108,7 +108,7 @@ def test_repetitions_are_merged_before_blanks_are_dropped():
 
 
 def test_unknown_phonemes_are_named():
-    with pytest.raises(ValueError, match="holds ! xy, which PHONEMES lacks"):
+    with pytest.raises(ValueError, match="holds ! xy, which HEARD lacks"):
         phoneme_numbers("h xy ! aI")
 
 
