@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio import sequence
+from kimi_audio.assistant import ASR_INSTRUCTION
 from kimi_audio.chat import ChatTemplate, Message, OutputType
 from kimi_audio.config import LMConfig
 from kimi_audio.data.instructions import wordings
@@ -22,7 +23,6 @@ from kimi_audio.train.encode import EncodedSplit, Recording
 from kimi_audio.train.loop import LoopConfig, train
 from kimi_audio.train.losses import lm_loss
 
-ASR_INSTRUCTION = "Please transcribe the spoken content into written text."
 # As often as all the other wordings together: it is what ``KimiAudio.transcribe`` says.
 ASR_INSTRUCTIONS = (*wordings("asr", "en"), *[ASR_INSTRUCTION] * len(wordings("asr", "en")))
 READING_INSTRUCTIONS = (
