@@ -14,6 +14,7 @@ NOISES = ("white", "pink", "brown", "hum", "babble")
 _SLOPES = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with this power of the frequency
 LOWEST_HZ = 40.0  # coloured noise does not rise further below
 BABBLE_VOICES = 4
+EQUALISER_BANDS = 8
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Augmentation:
     reverb_probability: float = 0.25
     reverb_s: tuple[float, float] = (0.08, 0.35)  # time until the room's sound has fallen by 60 dB
     direct_to_reverb_db: tuple[float, float] = (2.0, 15.0)
+    equaliser_probability: float = 0.0
+    equaliser_db: float = 6.0  # standard deviation of the gain of a band
     noise_probability: float = 0.7
     snr_db: tuple[float, float] = (5.0, 40.0)
     gain_db: tuple[float, float] = (-12.0, 3.0)
@@ -50,6 +53,8 @@ def augment(
     settings = settings or Augmentation()
     if _happens(settings.speed_probability, generator):
         samples = change_speed(samples, _draw(settings.speeds, generator))
+    if _happens(settings.equaliser_probability, generator):
+        samples = equalise(samples, settings.equaliser_db, generator)
     if _happens(settings.reverb_probability, generator):
         decay_s = _draw(settings.reverb_s, generator)
         samples = reverberate(samples, decay_s, _draw(settings.direct_to_reverb_db, generator), generator)
@@ -68,6 +73,19 @@ def change_speed(samples: Tensor, speed: float) -> Tensor:
     length = round(len(samples) / speed)
     changed = torch.from_numpy(soxr.resample(samples.numpy(), INPUT_RATE_HZ * speed, INPUT_RATE_HZ, "LQ"))
     return torch.nn.functional.pad(changed, (0, max(0, length - len(changed))))[:length]
+
+
+def equalise(samples: Tensor, deviation_db: float, generator: torch.Generator) -> Tensor:
+    """Colour [T] samples like another throat or microphone: a random gain per band, joined on a scale near to mel."""
+    size = _fft_size(len(samples))
+    gains_db = deviation_db * torch.randn(1, 1, EQUALISER_BANDS, generator=generator)
+    scale = torch.log1p(torch.fft.rfftfreq(size, 1 / INPUT_RATE_HZ) / 700)
+    grid = torch.nn.functional.interpolate(gains_db, 256, mode="linear", align_corners=True)[0, 0]
+    curve_db = grid[(scale / scale[-1] * 255).round().long()]
+    spectrum = torch.fft.rfft(samples, size) * 10 ** (curve_db / 20)
+    coloured = torch.fft.irfft(spectrum, size)[: len(samples)]
+    loudness = (samples.square().mean() / coloured.square().mean().clamp(min=1e-12)).sqrt()
+    return coloured * loudness
 
 
 def reverberate(samples: Tensor, decay_s: float, direct_db: float, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kimi_audio.data.augment import NOISES, Augmentation, add_noise, augment, change_speed, make_noise, reverberate
+from kimi_audio.data.augment import (
+    NOISES,
+    Augmentation,
+    add_noise,
+    augment,
+    change_speed,
+    equalise,
+    make_noise,
+    reverberate,
+)
 from kimi_audio.units import INPUT_RATE_HZ
 
 NOTHING = Augmentation(speed_probability=0.0, reverb_probability=0.0, noise_probability=0.0, gain_db=(0.0, 0.0))
@@ -29,12 +38,13 @@ def level_db(samples):
 @given(st.integers(0, 2**31), st.integers(400, 20_000))
 def test_any_draw_gives_bounded_finite_sound_of_the_expected_length(seed, length):
     samples = 0.3 * torch.randn(length, generator=random_numbers(seed))
-    changed = augment(samples, random_numbers(seed), [tone(0.1), tone(0.3)])
+    often = Augmentation(equaliser_probability=0.5)
+    changed = augment(samples, random_numbers(seed), [tone(0.1), tone(0.3)], often)
     assert changed.isfinite().all()
     assert changed.abs().max() <= 1
     low, high = Augmentation().speeds
     assert math.floor(length / high) <= len(changed) <= math.ceil(length / low)
-    assert torch.equal(changed, augment(samples, random_numbers(seed), [tone(0.1), tone(0.3)]))
+    assert torch.equal(changed, augment(samples, random_numbers(seed), [tone(0.1), tone(0.3)], often))
 
 
 def test_without_any_change_the_sound_stays():
@@ -82,6 +92,17 @@ def test_a_room_rings_on_and_then_decays():
     assert wet[:1000].abs().max() < 1e-5  # no sound before its cause
     assert wet[1001:1400].abs().max() > 10 * wet[4000:4200].abs().max()
     assert wet[4300:].abs().max() < 1e-5
+
+
+def test_an_equaliser_moves_the_bands_and_keeps_the_level():
+    white = 0.1 * torch.randn(INPUT_RATE_HZ, generator=random_numbers())
+    coloured = equalise(white, 12.0, random_numbers(1))
+    assert len(coloured) == len(white)
+    assert level_db(coloured) == pytest.approx(level_db(white), abs=0.1)
+    gains_db = 20 * (torch.fft.rfft(coloured).abs() / torch.fft.rfft(white).abs()).log10()
+    bands = gains_db.split(500)  # of 500 Hz
+    assert max(band.median() for band in bands) - min(band.median() for band in bands) > 6
+    torch.testing.assert_close(equalise(tone(), 0.0, random_numbers()), tone(), atol=1e-5, rtol=0.0)
 
 
 def test_gain_is_drawn_from_its_range():
