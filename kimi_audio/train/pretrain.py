@@ -4,7 +4,7 @@ The semantic tokenizer and the detokenizer stay as they are. The folder of a run
 model folder of it in which the acoustic encoder is the trained one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from kimi_audio.data.mixture import Mixture
 from kimi_audio.data.packing import cut
 from kimi_audio.data.pretraining import WEIGHTS, Documents, Span, sources, spans_of, tasks_of
 from kimi_audio.data.survey import survey_file
-from kimi_audio.data.tasks import Layout, Task
+from kimi_audio.data.tasks import TASKS, Layout, Task
+from kimi_audio.lm.generate import GenerationOptions, generate
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
@@ -32,7 +33,7 @@ from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.losses import LMLoss
 from kimi_audio.train.parallel import joined
 from kimi_audio.train.runs import check_run, log_epochs, open_encoder, random_lm, run_facts, train_rows
-from kimi_audio.train.scores import task_losses
+from kimi_audio.train.scores import TRANSCRIBED_AT_ONCE, task_losses, word_error_rate
 
 STAGE = "pretrain"  # in run.json
 
@@ -49,6 +50,7 @@ class PretrainConfig:
     rows: int = 1  # of one micro-batch
     held_out: float = 0.02  # share of the documents that are not learned and give the scores; 0 gives none
     scored_spans: int = 16  # of each task
+    transcribed_segments: int = 16  # of the held-out ones with text, for the word error rate
     evaluate_every_steps: int = 500
 
 
@@ -95,7 +97,7 @@ def pretrain(
 
 
 def _facts(config: PretrainConfig, base: Path, data: Sequence[Path]) -> dict[str, Any]:
-    watching = ("loop", "scored_spans", "evaluate_every_steps")
+    watching = ("loop", "scored_spans", "transcribed_segments", "evaluate_every_steps")
     kept = {name: value for name, value in asdict(config).items() if name not in watching}
     return run_facts({"stage": STAGE, **kept}, base, data)
 
@@ -151,8 +153,30 @@ class HeldSpan:
         return cut(whole, 0, -(-len(whole) // self.row_positions))
 
 
+@dataclass(frozen=True)
+class HeldSegment:
+    """A segment with its text, that is not learned, as the task asr writes it: what is heard, then the text."""
+
+    file: Documents
+    span: Span
+
+    def question(self, module: HearingLM) -> tuple[sequence.Sequence, list[int]]:
+        """Return what is heard, as the model hears it, and the ids of the text."""
+        whole = self.file.build(TASKS["asr"], self.span, np.random.default_rng(0))
+        heard = int(whole.is_continuous.sum())
+        (samples,) = whole.features
+        device = module.lm.lm_head.weight.device
+        prompt = sequence.Sequence(
+            whole.audio_ids[:heard],
+            whole.text_ids[:heard],
+            whole.is_continuous[:heard],
+            (module.features(samples.to(device), [heard]),),
+        )
+        return prompt, whole.text_ids[heard:].tolist()
+
+
 class TaskScores:
-    """Scores the model on documents that it does not learn from: the losses of each task and row."""
+    """Scores the model on documents that it does not learn from: the losses of each task and row, and word errors."""
 
     def __init__(self, module: HearingLM, files: Sequence[Documents], config: PretrainConfig):
         self.module, self.config = module, config
@@ -163,15 +187,38 @@ class TaskScores:
             known = [(file, span) for file in files for span in spans_of(file, task, config.row_positions)]
             drawn = generator.permutation(len(known))[: config.scored_spans]
             self._tasks[task.name] = [HeldSpan(known[i][0], task, known[i][1], config.row_positions) for i in drawn]
+        segments = [(file, part) for file in files for part in _segments(file, config.row_positions)]
+        drawn = generator.permutation(len(segments))[: config.transcribed_segments]
+        self._transcribed = [HeldSegment(*segments[i]) for i in drawn]
 
     def __call__(self) -> dict[str, float]:
-        """Return ``dev_loss``, and ``dev_TASK_text`` or ``dev_TASK_audio`` for every task."""
+        """Return ``dev_loss``, ``dev_TASK_text`` or ``dev_TASK_audio`` for every task, and ``dev_wer``."""
         self.module.eval()
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.bf16):
-            return task_losses(self._loss, self._tasks, self.config.row_positions, self.module.lm.config.pad_id)
+            scores = task_losses(self._loss, self._tasks, self.config.row_positions, self.module.lm.config.pad_id)
+        return scores | ({"dev_wer": word_error_rate(self._transcripts())} if self._transcribed else {})
 
     def _loss(self, batch: Batch) -> LMLoss:
         return self.module.loss(batch.to(self.device))
+
+    @torch.no_grad()
+    def _transcripts(self) -> Iterator[tuple[str, str]]:
+        for start in range(0, len(self._transcribed), TRANSCRIBED_AT_ONCE):
+            segments = self._transcribed[start : start + TRANSCRIBED_AT_ONCE]
+            prompts, texts = zip(*(segment.question(self.module) for segment in segments), strict=True)
+            # Pre-training marks no end of a text: the model may write as many ids as the text has.
+            options = GenerationOptions(max_new_tokens=max(map(len, texts)))
+            tokenizer = segments[0].file.tokenizer
+            replies = generate(self.module.lm, list(prompts), tokenizer.special, options)
+            for text, reply in zip(texts, replies, strict=True):
+                yield tokenizer.decode(text), tokenizer.decode(reply.text_ids[: len(text)], skip_special=True)
+
+
+def _segments(file: Documents, row_positions: int) -> Iterator[Span]:
+    """Yield the segments that have both sound and text, one by one."""
+    for span in spans_of(file, TASKS["asr"], row_positions):
+        for number in range(span.first, span.last):
+            yield Span(span.document, number, number + 1, span.positions)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import Protocol
@@ -22,7 +22,7 @@ from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.losses import LMLoss, lm_loss
 
 TRANSCRIBED_AT_ONCE = 8
-MAX_TRANSCRIPT_TOKENS = 256
+_MAX_TRANSCRIPT_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,15 @@ def task_losses(
     return {"dev_loss": loss, **means}
 
 
+def word_error_rate(pairs: Iterable[tuple[str, str]]) -> float:
+    """Return the errors per word in pairs of what was said and what was heard, both in any spelling."""
+    errors = words = 0
+    for said, heard in pairs:
+        wanted = normalise(said).split()
+        errors, words = errors + word_errors(wanted, normalise(heard).split()), words + len(wanted)
+    return errors / max(words, 1)
+
+
 class HeldOutScores:
     """Scores the LLM on samples that it does not learn from.
 
@@ -124,14 +133,13 @@ class HeldOutScores:
         self.lm.eval()
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             scores = task_losses(self._loss, self._tasks, self.row_positions, self.lm.config.pad_id)
-        return scores | ({"dev_wer": self._word_error_rate()} if self._transcribed else {})
+        return scores | ({"dev_wer": word_error_rate(self._transcripts())} if self._transcribed else {})
 
     def _loss(self, batch: Batch) -> LMLoss:
         return lm_loss(self.lm, batch.to(self.device))
 
-    def _word_error_rate(self) -> float:
-        errors = words = 0
-        options = GenerationOptions(max_new_tokens=MAX_TRANSCRIPT_TOKENS)
+    def _transcripts(self) -> Iterator[tuple[str, str]]:
+        options = GenerationOptions(max_new_tokens=_MAX_TRANSCRIPT_TOKENS)
         for start in range(0, len(self._transcribed), TRANSCRIBED_AT_ONCE):
             samples = self._transcribed[start : start + TRANSCRIBED_AT_ONCE]
             chats = [sample.messages() for sample in samples]
@@ -140,7 +148,4 @@ class HeldOutScores:
             ]
             replies = generate(self.lm, prompts, self.tokenizer.special, options)
             for chat, reply in zip(chats, replies, strict=True):
-                wanted = normalise(chat[-1].content).split()
-                heard = normalise(self.tokenizer.decode(reply.text_ids, skip_special=True)).split()
-                errors, words = errors + word_errors(wanted, heard), words + len(wanted)
-        return errors / max(words, 1)
+                yield str(chat[-1].content), self.tokenizer.decode(reply.text_ids, skip_special=True)

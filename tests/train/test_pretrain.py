@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from kimi_audio.checkpoint import load_acoustic, load_lm
 from kimi_audio.train.export import export_adapter, export_model
 from kimi_audio.train.hearing import HearingLM
 from kimi_audio.train.loop import LoopConfig, load_module_state
-from kimi_audio.train.pretrain import PretrainConfig, budget, pretrain
+from kimi_audio.train.pretrain import HeldSegment, PretrainConfig, budget, pretrain
 from tests.train.documents import write_documents, write_lines
 
 LOOP = LoopConfig(
@@ -88,7 +89,30 @@ def test_every_task_is_learned_and_scored(config, data, tmp_path):
     pretrain(replace(config, loop=loop, held_out=0.34), [data], tmp_path / "run")
     (row,) = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert {"text", "audio", "dev_loss", "dev_audio_audio"} <= set(row)
+    assert row["dev_wer"] > 0  # the miniature knows nothing
     assert (tmp_path / "run" / "best.pt").exists()
+
+
+def test_a_model_that_repeats_what_was_said_makes_no_word_errors(config, data, tmp_path, monkeypatch):
+    said = []
+
+    def question(segment, module):
+        prompt, ids = usual(segment, module)
+        assert prompt.is_continuous.all()
+        assert prompt.features[0].shape == (len(prompt), module.lm.config.adaptor_input_size)
+        said.append(ids)
+        return prompt, ids
+
+    def repeat(_lm, prompts, _special, _options):
+        return [SimpleNamespace(text_ids=ids) for ids in said[-len(prompts) :]]
+
+    usual = HeldSegment.question
+    monkeypatch.setattr(HeldSegment, "question", question)
+    monkeypatch.setattr("kimi_audio.train.pretrain.generate", repeat)
+    pretrain(replace(config, loop=replace(LOOP, steps=1), held_out=0.34), [data], tmp_path / "run")
+    (row,) = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert said
+    assert row["dev_wer"] == 0
 
 
 def test_a_killed_run_resumes_to_the_same_weights(config, data, tmp_path, monkeypatch):
