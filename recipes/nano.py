@@ -30,7 +30,9 @@ from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, Se
 from kimi_audio.data.augment import Augmentation, augment
 from kimi_audio.data.corpus import build
 from kimi_audio.data.manifest import Split
+from kimi_audio.data.phonemes import MANNERS, labels_of
 from kimi_audio.data.qa import side
+from kimi_audio.data.speakers import CONVERT
 from kimi_audio.data.task_corpus import EXAMPLES, build_tasks, read_examples
 from kimi_audio.data.voices import SPEAKERS
 from kimi_audio.detokenizer.dit import DiT
@@ -41,7 +43,7 @@ from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
 from kimi_audio.train.batches import load_splits
 from kimi_audio.train.encode import EncodedSplit, encode_split
-from kimi_audio.train.encoders import load_acoustic_run, load_semantic_run, train_acoustic, train_semantic
+from kimi_audio.train.encoders import give_first_code, load_acoustic_run, train_acoustic, train_semantic
 from kimi_audio.train.flow import (
     FlowExample,
     FlowStage,
@@ -57,6 +59,7 @@ from kimi_audio.train.lm import (
     Lesson,
     assistant_replies,
     conversations,
+    conversions,
     grown,
     reading,
     recognition,
@@ -65,7 +68,7 @@ from kimi_audio.train.lm import (
     written_questions,
 )
 from kimi_audio.train.loop import LoopConfig, load_module_state
-from kimi_audio.train.recognition import AcousticRecogniser
+from kimi_audio.train.recognition import AcousticRecogniser, SemanticRecogniser
 from kimi_audio.train.vocoder import VocoderStage, VocoderTrainer, train_vocoder
 from kimi_audio.units import OUTPUT_RATE_HZ
 from kimi_audio.weights import read_safetensors, save_weights
@@ -74,8 +77,10 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 SEED = 0
 TRAINING_SPLITS = ("asr-", "questions-", "assistant", "tasks-")  # by the start of their names
-NOT_SPEECH = ("tasks-sounds", "tasks-scenes")
-SPOKEN_SPLITS = ("assistant", "tasks-assistant", "tasks-voices", "tasks-replies")  # what the detokenizer learns to say
+NOT_SPEECH = ("tasks-sounds", "tasks-counts", "tasks-scenes")
+ANSWERED = ("tasks-replies", "tasks-manners")  # questions in any voice, and replies in the assistant's manners
+# What the detokenizer learns to say.
+SPOKEN_SPLITS = ("assistant", "tasks-assistant", "tasks-voices", "tasks-reading", *ANSWERED)
 NUM_CODES = 512
 
 ACOUSTIC = EncoderConfig(num_mel_bins=80, hidden_size=256, num_layers=6, num_heads=4, ffn_size=1024, pad_windows=False)
@@ -127,16 +132,19 @@ VOCODER = VocoderConfig(
     resblock_kernel_sizes=(3, 7),
     resblock_dilation_sizes=((1, 3), (1, 3)),
 )
-# Full augmentation slows a small encoder down more than the time allows.
-GENTLE = Augmentation(
+# Rooms would slow a small encoder down more than the time allows.
+VARIED = Augmentation(
     speed_probability=0.5,
-    speeds=(0.86, 1.17),
+    speeds=(0.83, 1.2),
+    equaliser_probability=0.5,
     reverb_probability=0.0,
-    noise_probability=0.4,
-    snr_db=(8.0, 40.0),
+    noise_probability=0.6,
+    snr_db=(4.0, 35.0),
     gain_db=(-9.0, 3.0),
 )
-STEADY = replace(GENTLE, speed_probability=0.0)  # where the pace is what is asked for
+# The codes are said as well as heard, and clean then.
+GENTLE = replace(VARIED, speeds=(0.86, 1.17), equaliser_probability=0.2, noise_probability=0.4, snr_db=(8.0, 40.0))
+STEADY = replace(GENTLE, speed_probability=0.0, equaliser_probability=0.0)  # where pace and colour are asked for
 # One clean voice first, where the alignment of sound and phonemes is found soon; then everything.
 ACOUSTIC_START = LoopConfig(
     steps=200, peak_lr=1.5e-3, final_lr=1.2e-3, warmup_steps=20, checkpoint_every_steps=50, muon=True
@@ -163,25 +171,29 @@ FROM_NOTHING = Schedule(
 )
 # From trained weights: shorter, and at lower rates. The layers behind the codebook are new, so it rests at first.
 CONTINUED = Schedule(
-    acoustic=replace(FROM_NOTHING.acoustic, steps=1000, peak_lr=1e-3),
+    acoustic=replace(FROM_NOTHING.acoustic, steps=1500, peak_lr=1e-3),
     semantic=replace(FROM_NOTHING.semantic, steps=900, peak_lr=8e-4, frozen={"tokenizer.": 0.08}),
-    lm=replace(FROM_NOTHING.lm, steps=3900, peak_lr=1.5e-3),
-    flow=replace(FROM_NOTHING.flow, steps=3400, peak_lr=1.2e-3),
-    vocoder=replace(FROM_NOTHING.vocoder, steps=1500, peak_lr=8e-4, final_lr=5e-5, clip_norm=3.0),
+    lm=replace(FROM_NOTHING.lm, steps=6200, peak_lr=1.5e-3),
+    flow=replace(FROM_NOTHING.flow, steps=3400, peak_lr=1e-3),
+    vocoder=replace(FROM_NOTHING.vocoder, steps=1000, peak_lr=5e-4, final_lr=3e-5, clip_norm=3.0),
 )
 # Shares of the positions of every task corpus; those of the other lessons are in ``lessons``.
 TASK_SHARES = {
-    "assistant": 0.4,
-    "mandarin": 1.8,
-    "questions": 2.4,
-    "dialogues": 2.0,
-    "sounds": 2.0,
-    "scenes": 0.5,
-    "styles": 1.0,
-    "voices": 2.0,
-    "replies": 0.8,
+    "assistant": 0.3,
+    "mandarin": 1.0,
+    "questions": 1.8,
+    "abroad": 1.5,
+    "dialogues": 1.2,
+    "memories": 0.8,
+    "sounds": 1.6,
+    "counts": 0.8,
+    "scenes": 0.2,
+    "styles": 0.8,
+    "voices": 1.0,
+    "reading": 4.0,
+    "replies": 0.6,
+    "manners": 1.5,
 }
-REPEATED = {"tasks-voices": 3, "tasks-replies": 2}  # by the detokenizer's training
 # Guidance makes the speech clearer at twice the cost (docs/LOG.md).
 SETTINGS = Settings(
     segment_s=5.0, ode_steps=12, guidance_scale=2.5, audio_temperature=0.0, audio_top_k=0, voices=tuple(SPEAKERS)
@@ -234,8 +246,8 @@ def start(run: Run) -> AcousticRecogniser:
 def acoustic(run: Run) -> None:
     """Learn all voices, with noise and other speeds, and all other sounds."""
     splits, held_out = load_splits(run.corpus, TRAINING_SPLITS), load_splits(run.corpus, ["dev-asr"])
-    gently = partial(augment, settings=GENTLE)
-    train_acoustic(ACOUSTIC, run.schedule.acoustic, splits, held_out, run.out / "acoustic", 48, gently, start(run))
+    varied = partial(augment, settings=VARIED)
+    train_acoustic(ACOUSTIC, run.schedule.acoustic, splits, held_out, run.out / "acoustic", 48, varied, start(run))
 
 
 def semantic(run: Run) -> None:
@@ -243,6 +255,7 @@ def semantic(run: Run) -> None:
     splits = [
         split for split in load_splits(run.corpus, TRAINING_SPLITS) if not split.folder.name.startswith(NOT_SPEECH)
     ]
+    splits += 2 * [split for split in splits if split.folder.name.startswith("tasks-manners")]  # rare, and asked for
     held_out = load_splits(run.corpus, ["dev-asr"])
     gently = partial(augment, settings=GENTLE)
     if run.base is None:
@@ -250,7 +263,18 @@ def semantic(run: Run) -> None:
     else:
         begin, quantise_from_step = load_semantic(find_semantic_tokenizer(run.base)), 0
     loop, folder = run.schedule.semantic, run.out / "semantic"
-    train_semantic(SEMANTIC, begin, loop, splits, held_out, folder, 48, gently, quantise_from_step)
+    module = train_semantic(SEMANTIC, begin, loop, splits, held_out, folder, 48, gently, quantise_from_step)
+    (manners,) = load_splits(run.corpus, ["tasks-manners-0"])
+    give_manners_codes(module, manners)
+    as_stored(module.tokenizer, run.out / "semantic.safetensors")
+
+
+def give_manners_codes(module: SemanticRecogniser, split: Split) -> None:
+    """Let every manner of a speaker that a split holds begin with a code of its own."""
+    for manner in MANNERS:
+        spoken = [utterance for utterance in split.utterances if labels_of(utterance).startswith(manner + " ")]
+        if spoken:
+            give_first_code(module, split, spoken[:100])
 
 
 def text_tokenizer(run: Run) -> None:
@@ -267,6 +291,12 @@ def text_tokenizer(run: Run) -> None:
     tokenizer.save(run.out / "text-tokenizer")
 
 
+def stored(module: Module, path: Path) -> Module:
+    """Return the module with the weights of a file."""
+    module.load_state_dict(dict(read_safetensors(path)))
+    return module.requires_grad_(False).eval()
+
+
 def as_stored(module: Module, path: Path) -> Module:
     """Write the weights as the model folder will hold them (int8), and return the module with what comes back.
 
@@ -274,13 +304,12 @@ def as_stored(module: Module, path: Path) -> Module:
     """
     if not path.exists():
         save_weights(path, module.state_dict(), int8=True)
-    module.load_state_dict(dict(read_safetensors(path)))
-    return module.requires_grad_(False).eval()
+    return stored(module, path)
 
 
 def semantic_tokenizer(out: Path) -> SemanticTokenizer:
     """Return the trained semantic tokenizer as it is stored."""
-    return as_stored(load_semantic_run(SEMANTIC, out / "semantic").tokenizer, out / "semantic.safetensors")
+    return stored(SemanticTokenizer(SEMANTIC), out / "semantic.safetensors")
 
 
 def acoustic_encoder(out: Path) -> AcousticEncoder:
@@ -301,7 +330,7 @@ def encode_one(out: Path, folder: Path) -> None:
     """Encode one split; what users say is changed at random, and what is asked about is left as it is."""
     torch.set_num_threads(1)
     split, name = Split(folder), folder.name
-    settings = STEADY if name.startswith("tasks-styles") else GENTLE
+    settings = STEADY if name.startswith("tasks-styles") else VARIED
     is_plain = name.startswith(("assistant", "tasks-voices", *NOT_SPEECH))
     changed = None if is_plain else partial(augment, settings=settings)
     tokenizer, encoder = semantic_tokenizer(out), acoustic_encoder(out)
@@ -330,12 +359,15 @@ def lessons(encoded: list[EncodedSplit]) -> list[Lesson]:
     transcribed = [sample for item in named("asr-") for sample in recognition(item)]
     transcribed += [sample for item in questions for sample in recognition(item, every=2)]
     written = written_questions([(item.question, item.answer) for item in side(reserved=False)][::3], replies)
+    ways = {speaker.voice.name: tuple(way.format(name) for way in CONVERT) for name, speaker in SPEAKERS.items()}
+    converted = conversions(named("asr-"), named("tasks-reading-"), ways)
     found = [
-        Lesson("asr", transcribed + recognition(by_name["assistant"], every=4), 4.0),
+        Lesson("asr", transcribed + recognition(by_name["assistant"], every=4), 6.0),
+        Lesson("conversion", converted, 2.5),
         Lesson("questions", [s for item in questions for s in spoken_questions(item, replies, "both")], 3.0),
         Lesson("questions-text", [s for item in questions for s in spoken_questions(item, replies, "text")], 1.0),
-        Lesson("written-questions", written, 0.5),
-        Lesson("reading", reading(replies), 1.5),
+        Lesson("written-questions", written, 0.3),
+        Lesson("reading-replies", reading(replies), 1.0),
     ]
     for name, share in TASK_SHARES.items():
         samples = [s for item in named(f"tasks-{name}") for s in conversations(item, read_examples(item.split))]
@@ -352,21 +384,23 @@ def lm(run: Run) -> None:
         model.reset_parameters(torch.Generator().manual_seed(SEED))
     else:
         model = grown(load_lm(run.base), TextTokenizer.load(run.base), tokenizer, config, SEED)
-    train_lm(model, tokenizer, run.schedule.lm, lessons(encode(run)), run.out / "lm", row_positions=512, rows=4)
+    train_lm(model, tokenizer, run.schedule.lm, lessons(encode(run)), run.out / "lm", row_positions=256, rows=8)
 
 
 def flow_examples(run: Run) -> list[FlowExample]:
     """Return codes and mels of all voices that are spoken."""
     path = run.out / "flow-examples.safetensors"
     if not path.exists():
-        tokenizer, examples = semantic_tokenizer(run.out), []
-        for split in load_splits(run.corpus, SPOKEN_SPLITS):
-            known = spoken_ids(split)
-            said = [u for u in split.utterances if u.id in known or not split.folder.name.startswith("tasks-replies")]
-            # Few against the assistant's ordinary speech, and harder.
-            repeated = REPEATED.get(split.folder.name.rpartition("-")[0], 1)
-            for utterance in track(said, f"codes and mels of {split.folder.name}"):
-                codes = tokenizer.encode_wav(torch.from_numpy(split.samples(utterance))).tolist()
+        examples = []
+        for encoded in encode(run):
+            split, is_answered = encoded.split, encoded.split.folder.name.startswith(ANSWERED)
+            if not split.folder.name.startswith(SPOKEN_SPLITS):
+                continue
+            repeated = 2 if is_answered else 1  # few against the assistant's ordinary speech, and harder
+            for index, utterance in enumerate(track(split.utterances, f"mels of {split.folder.name}")):
+                if is_answered and index not in encoded.spoken:
+                    continue
+                codes = encoded.tokens(index, features=False).codes.tolist()  # of the plain sound: it is not augmented
                 wav = torch.from_numpy(split.samples(utterance, OUTPUT_RATE_HZ))
                 examples += [flow_example(codes, wav, VOCODER)] * repeated
         save_examples(path, examples)
@@ -394,7 +428,7 @@ def flow(run: Run) -> None:
 def vocoder(run: Run) -> None:
     """Train the vocoder on the voices that are spoken, and on all that ask for replies: it has to follow any pitch."""
     splits = load_splits(run.corpus, SPOKEN_SPLITS)
-    splits += 2 * [split for split in splits if split.folder.name.startswith(("tasks-voices", "tasks-replies"))]
+    splits += [split for split in splits if split.folder.name.startswith(("tasks-voices", *ANSWERED))]
     begin = None if run.base is None else load_vocoder(run.base)[0]
     train_vocoder(
         VOCODER, run.schedule.vocoder, VocoderStage(batch_size=8), splits, [], run.out / "vocoder", start=begin

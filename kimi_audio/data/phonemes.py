@@ -24,7 +24,10 @@ SOUND_MARK = "#"
 SOUNDS = tuple(SOUND_MARK + name for name in (*EVENTS, *SCENES))
 STYLES = tuple(SOUND_MARK + name for name in ("happy", "sad", "angry", "fast", "slow", "higher", "whisper"))
 SPEAKER_MARKS = {delivery.voice.name: SOUND_MARK + name for name, delivery in SPEAKERS.items()}
-HEARD = PHONEMES + MANDARIN + SOUNDS + STYLES + tuple(SPEAKER_MARKS.values())
+# The first code of an utterance has to tell the voice and how it speaks: two marks for one code are not learned
+# (docs/LOG.md).
+MANNERS = tuple(mark + "-" + manner for mark in SPEAKER_MARKS.values() for manner in ("higher", "whisper"))
+HEARD = PHONEMES + MANDARIN + SOUNDS + STYLES + tuple(SPEAKER_MARKS.values()) + MANNERS
 # espeak-ng tells apart how a vowel came about and how a consonant joins its neighbours; other engines do neither.
 MERGED = {"@2": "@", "@-": "@", "a#": "@", "aa": "a", "I2": "I", "I#": "I", "O2": "O:", "o@": "O@", "i@3": "i@"}
 MERGED |= {"aI3": "aI@", "t2": "t", "t#": "t", "n-": "n", "r-": "r"}
@@ -62,7 +65,9 @@ def labels_of(utterance: Utterance) -> str:
     """
     if not utterance.phonemes:
         raise ValueError(f"utterance {utterance.id!r} has no pronunciation; build its split again")
-    marks = [SPEAKER_MARKS.get(utterance.voice, ""), SOUND_MARK + (utterance.style or "")]
+    speaker, style = SPEAKER_MARKS.get(utterance.voice, ""), utterance.style or ""
+    both = f"{speaker}-{style}"
+    marks = [both] if both in MANNERS else [speaker, SOUND_MARK + style]
     return " ".join([mark for mark in marks if mark in HEARD] + [utterance.phonemes])
 
 

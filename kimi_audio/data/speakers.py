@@ -38,6 +38,23 @@ def reading_examples(count: int, generator: random.Random, reserved: bool) -> li
     return examples[:count]
 
 
+def spread_reading_examples(
+    count: int, generator: random.Random, reserved: bool, sentences: random.Random | None = None
+) -> list[Example]:
+    """Return ``count`` written sentences, each to be read in one of the voices; the key is the transcript.
+
+    They are the sentences that ``sentences`` gives. From a generator that is equal to the one of other recordings they
+    are the same sentences, so that what is heard there can be said here in another voice.
+    """
+    names, examples = list(SPEAKERS), []
+    for index, text in enumerate(take_sentences(count, sentences or generator, reserved)):
+        name = names[index % len(names)]
+        request = asked(generator.choice(READ_IN_VOICE).format(name) + text)
+        parts = (request, spoken(Speech(text, SPEAKERS[name])))
+        examples.append(Example("tts", name, normalise(text), parts, (name,)))
+    return examples
+
+
 def assistant_examples(count: int, generator: random.Random, reserved: bool) -> list[Example]:
     """Return what the assistant's two voices say in the tasks, and Mandarin sentences, to be read aloud.
 

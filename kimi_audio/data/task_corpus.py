@@ -30,7 +30,7 @@ from kimi_audio.data.mandarin import cross_examples, question_examples, recognit
 from kimi_audio.data.manifest import COMPLETED, Split, SplitWriter
 from kimi_audio.data.phonemes import SOUND_MARK, pronounce_in
 from kimi_audio.data.soundscape import Clip, render_clip
-from kimi_audio.data.speakers import assistant_examples, conversion_examples, reading_examples
+from kimi_audio.data.speakers import assistant_examples, conversion_examples, reading_examples, spread_reading_examples
 from kimi_audio.data.styles import reply_style_examples, style_examples
 from kimi_audio.data.synthesis import resample, synthesise_all
 from kimi_audio.data.text import normalise
@@ -53,7 +53,13 @@ class TaskSizes:
     cross_language: int = 3000
     dialogues: int = 3000
     voices: int = 1000  # read aloud, and as many converted
+    reading: int = 12_000  # sentences of the recognition corpus, each in one voice
     reply_styles: int = 1000
+    # Sets of their own, drawn anew: more of what is learned last.
+    manners: int = 3000  # reply styles
+    answers_abroad: int = 3000  # cross-language
+    memories: int = 1500  # dialogues
+    counts_again: int = 1800
     styles: int = 3000
     events: int = 1600
     counts: int = 1800
@@ -82,7 +88,7 @@ def plan_tasks(sizes: TaskSizes, seed: int) -> dict[str, TaskSplit]:
     Every set has its own random numbers: the examples of one do not depend on the sizes of the others.
     """
     splits: dict[str, TaskSplit] = {}
-    for name, (rates_hz, draws) in _training(sizes).items():
+    for name, (rates_hz, draws) in _training(sizes, seed).items():
         drawn = cache(partial(_draw_mixed, draws, f"{seed}:tasks-{name}"))
         total = sum(count for count, _ in draws)
         for shard, start in enumerate(range(0, total, SHARD)):
@@ -108,8 +114,12 @@ def _draw_mixed(draws: Sequence[tuple[int, Draw]], seed: str) -> list[Example]:
     return examples
 
 
-def _training(sizes: TaskSizes) -> dict[str, tuple[tuple[int, ...], list[tuple[int, Draw]]]]:
+def _training(sizes: TaskSizes, seed: int) -> dict[str, tuple[tuple[int, ...], list[tuple[int, Draw]]]]:
     heard = (INPUT_RATE_HZ,)
+
+    def reading(count: int, generator: random.Random, reserved: bool) -> list[Example]:
+        return spread_reading_examples(count, generator, reserved, _generator(f"{seed}:asr"))
+
     sounds: list[tuple[int, Draw]] = [
         (sizes.events, event_examples),
         (sizes.counts, count_examples),
@@ -130,6 +140,11 @@ def _training(sizes: TaskSizes) -> dict[str, tuple[tuple[int, ...], list[tuple[i
         "styles": (heard, [(sizes.styles, style_examples)]),
         "voices": (SPOKEN, [(sizes.voices, reading_examples), (sizes.voices, conversion_examples)]),
         "replies": (SPOKEN, [(sizes.reply_styles, reply_style_examples)]),
+        "manners": (SPOKEN, [(sizes.manners, reply_style_examples)]),
+        "reading": (SPOKEN, [(sizes.reading, reading)]),
+        "abroad": (heard, [(sizes.answers_abroad, cross_examples)]),
+        "memories": (heard, [(sizes.memories, dialogue_examples)]),
+        "counts": (heard, [(sizes.counts_again, count_examples)]),
     }
 
 

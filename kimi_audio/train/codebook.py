@@ -36,6 +36,15 @@ class EMACodebook(nn.Module):
         self.ema_weight.copy_(codes * self.ema_count[:, None])
         self.embedding.weight.copy_(codes)
 
+    @torch.no_grad()
+    def move_rarest(self, vector: Tensor) -> int:
+        """Put the code that is chosen least onto a vector [D], and return its number."""
+        rarest = int(self.ema_count.argmin())
+        self.embedding.weight[rarest] = vector
+        self.ema_weight[rarest] = vector
+        self.ema_count[rarest] = 1.0
+        return rarest
+
     def forward(
         self, hidden: Tensor, valid: Tensor, generator: torch.Generator | None, *, restart: bool = True
     ) -> tuple[Tensor, dict[str, Tensor]]:

@@ -191,6 +191,29 @@ def start_codebook(
     module.train()
 
 
+@torch.no_grad()
+def give_first_code(module: SemanticRecogniser, split: Split, utterances: Sequence[Utterance]) -> int:
+    """Let utterances begin with a code of their own: the rarest one moves to the mean of their first vectors.
+
+    The first code tells who speaks and how. A manner whose vectors lie near to those of something frequent gets no code
+    of its own by training: both choose the same one, which cannot teach the difference (docs/LOG.md).
+
+    Args:
+        module: a trained tokenizer, which is changed.
+        split: holds the utterances.
+        utterances: of one speaker and manner.
+
+    Returns:
+        The code.
+    """
+    module.eval()
+    vectors = [
+        module.hidden(speech_batch([torch.from_numpy(split.samples(utterance))], [utterance]))[0, 0]
+        for utterance in utterances
+    ]
+    return module.codebook.move_rarest(torch.stack(vectors).mean(0))
+
+
 def _nearest(vectors: Tensor, centres: Tensor) -> Tensor:
     return torch.cat([torch.cdist(part, centres).argmin(1) for part in vectors.split(4096)])
 

@@ -1,6 +1,6 @@
 """Training of nano's audio LLM: from encoded corpora to lessons, from lessons to packed rows."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,7 @@ READING_INSTRUCTIONS = (
     "Read aloud: ",
     "Say: ",
 )
+Requests = Mapping[str, tuple[str, ...]]
 _MARKS = 4  # positions around a message: role, media marks, end; more than there are
 
 
@@ -137,6 +138,29 @@ def reading(replies: dict[str, Recording]) -> list[Sample]:
         Sample((Message("user", "text", text), _reply(text, replies, "both")), "both", READING_INSTRUCTIONS)
         for text in replies
     ]
+
+
+def conversions(heard: Sequence[EncodedSplit], said: Sequence[EncodedSplit], requests: Requests) -> list[Sample]:
+    """Return samples that ask to say again, in another voice, what is heard.
+
+    Args:
+        heard: recordings of any voices.
+        said: what the assistant says in its voices; where it says the transcript of a recording, the two make a sample.
+        requests: ways to ask for a voice, by its name in ``Utterance.voice``.
+    """
+    spoken = {
+        utterance.transcript: (utterance, split.recording(index))
+        for split in said
+        for index, utterance in enumerate(split.split.utterances)
+    }
+    samples = []
+    for split in heard:
+        for index, utterance in enumerate(split.split.utterances):
+            if utterance.transcript in spoken:
+                target, recording = spoken[utterance.transcript]
+                reply = Message("assistant", "audio-text", (recording, target.text))
+                samples.append(Sample((_heard(split, index), reply), "both", requests[target.voice]))
+    return samples
 
 
 def conversations(encoded: EncodedSplit, examples: Iterable[StoredExample]) -> list[Sample]:

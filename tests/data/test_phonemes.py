@@ -82,7 +82,8 @@ def utterance(voice: str, style: str | None = None, phonemes: str | None = "h aI
     [
         ("espeak-en-us", None, "h aI"),
         ("flite-rms", None, "#Ben h aI"),
-        ("flite-slt", "whisper", "#Ava #whisper h aI"),
+        ("flite-slt", "whisper", "#Ava-whisper h aI"),
+        ("flite-slt", "sad", "#Ava #sad h aI"),
         ("espeak-en-us", "sad", "#sad h aI"),
         ("flite-slt", "faster", "#Ava h aI"),  # the pace is in the number of codes
     ],

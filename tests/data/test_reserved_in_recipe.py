@@ -92,7 +92,7 @@ def splits(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
         return [split for split in found if split.folder.name.startswith(tuple(starts))]
 
     monkeypatch.setattr(nano, "load_splits", load)
-    for name in ("load_acoustic_run", "semantic_tokenizer", "acoustic_encoder"):
+    for name in ("load_acoustic_run", "semantic_tokenizer", "acoustic_encoder", "give_manners_codes", "as_stored"):
         monkeypatch.setattr(nano, name, lambda *_: None)
     return found
 
@@ -106,8 +106,9 @@ def test_every_stage_learns_from_training_splits_alone(
     learnt: list[str] = []
     signature = inspect.signature(getattr(nano, reader))
 
-    def record(*args: Any, **options: Any) -> None:
+    def record(*args: Any, **options: Any) -> SimpleNamespace:
         learnt.extend(split.folder.name for split in signature.bind(*args, **options).arguments["splits"])
+        return SimpleNamespace(tokenizer=None)
 
     monkeypatch.setattr(nano, reader, record)
     nano.STAGES[stage](nano.Run(tmp_path, tmp_path, base))
@@ -148,7 +149,7 @@ def test_only_training_splits_are_encoded_and_spoken(
 def test_no_reserved_question_is_written_to_the_llm(monkeypatch: pytest.MonkeyPatch):
     asked: list[str] = []
     monkeypatch.setattr(nano, "written_questions", lambda questions, _: asked.extend(q for q, _ in questions) or [])
-    for name in ("assistant_replies", "recognition", "reading"):
+    for name in ("assistant_replies", "conversions", "recognition", "reading"):
         monkeypatch.setattr(nano, name, lambda *_, **__: [])
     nano.lessons([SimpleNamespace(split=SimpleNamespace(folder=Path("assistant")))])  # pyright: ignore
     assert len(asked) > 1000

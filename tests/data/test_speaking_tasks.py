@@ -10,7 +10,13 @@ from kimi_audio.data.colours import WHISPER_DB, colour
 from kimi_audio.data.dialogues import all_replies, dialogue_examples, is_dialogue_right
 from kimi_audio.data.judging import is_right
 from kimi_audio.data.measures import measure
-from kimi_audio.data.speakers import SPEAKERS, assistant_examples, conversion_examples, reading_examples
+from kimi_audio.data.speakers import (
+    SPEAKERS,
+    assistant_examples,
+    conversion_examples,
+    reading_examples,
+    spread_reading_examples,
+)
 from kimi_audio.data.splits import is_reserved
 from kimi_audio.data.styles import (
     REPLY_STYLES,
@@ -179,6 +185,16 @@ def test_reading_and_conversion_share_their_recordings():
         assert target.delivery == SPEAKERS[example.essential[0]]
         assert example.essential[0] in example.parts[0].text
     for example in reading + reading_examples(8, random.Random(0), True):
+        assert example.parts[0].text.endswith(example.reply.text)
+
+
+def test_spread_sentences_come_in_one_voice_each_and_from_the_generator_given():
+    spread = spread_reading_examples(8, random.Random(0), False, random.Random(7))
+    assert [e.key for e in spread] == [e.key for e in spread_reading_examples(8, random.Random(7), False)]
+    assert len({example.key for example in spread}) == 8
+    assert [example.essential for example in spread] == 2 * [(name,) for name in SPEAKERS]
+    for example in spread:
+        assert example.reply.sound.delivery == SPEAKERS[example.essential[0]]
         assert example.parts[0].text.endswith(example.reply.text)
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from kimi_audio.data import task_corpus
 from kimi_audio.data.corpus import Recipe, plan
 from kimi_audio.data.judging import is_right
 from kimi_audio.data.manifest import Split, Utterance, read_manifest, to_line
-from kimi_audio.data.phonemes import HEARD
+from kimi_audio.data.phonemes import HEARD, SPEAKER_MARKS
 from kimi_audio.data.qa import side
 from kimi_audio.data.soundscape import Clip, render_clip
 from kimi_audio.data.splits import is_reserved
@@ -30,6 +32,7 @@ from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 SMALL = TaskSizes(
     assistant=12, mandarin=16, mandarin_questions=8, cross_language=12, dialogues=10, voices=8, reply_styles=10,
     styles=12, events=16, counts=10, orders=12, captions=12, scenes=8, evaluation=8,
+    reading=12, manners=10, answers_abroad=8, memories=6, counts_again=8,
 )  # fmt: skip
 # Of everything the first corpora say and how. Only a change of their texts or voices may change it.
 DRAWN_BEFORE = "16be6660ad9ec7ca"
@@ -152,7 +155,7 @@ def check_utterance(split, utterance, sound):
 
 
 def test_what_the_detokenizer_learns_has_both_rates(built):
-    for name in ("tasks-voices-0", "tasks-replies-0", "tasks-assistant-0"):
+    for name in ("tasks-voices-0", "tasks-replies-0", "tasks-manners-0", "tasks-reading-0", "tasks-assistant-0"):
         split = Split(built / name)
         for utterance in split.utterances:
             assert 2 * len(split.samples(utterance, OUTPUT_RATE_HZ)) == 3 * len(split.samples(utterance, INPUT_RATE_HZ))
@@ -207,6 +210,13 @@ def test_splits_without_examples_and_foreign_lines_are_named(built, tmp_path):
             (tmp_path / EXAMPLES).write_text(text)
         with pytest.raises(ValueError, match=message):
             list(read_examples(Split(tmp_path)))
+
+
+def test_what_is_read_in_named_voices_is_what_other_voices_say_in_the_recognition_corpus():
+    heard = {line.text for line in plan(replace(Recipe(), asr=12), 5)["asr-0"]()}
+    read = [example.reply.sound for example in plan_tasks(SMALL, 5)["tasks-reading-0"].draw()]
+    assert {sound.text for sound in read} == heard
+    assert Counter(sound.delivery.voice.name for sound in read) == dict.fromkeys(SPEAKER_MARKS, 3)
 
 
 def test_stored_examples_can_be_judged_alone():

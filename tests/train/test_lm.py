@@ -24,6 +24,7 @@ from kimi_audio.train.lm import (
     Sample,
     assistant_replies,
     conversations,
+    conversions,
     grown,
     lesson_rows,
     reading,
@@ -208,6 +209,17 @@ def test_requests_are_worded_in_every_way_and_the_usual_one_is_the_most_frequent
     assert set(drawn) <= set(ASR_INSTRUCTIONS)
     assert 20 < drawn.count(ASR_INSTRUCTION) < 60
     assert drawn[7] == Written(sample, config, tokenizer, 7).user_text()
+
+
+def test_conversions_say_what_is_heard_in_the_voice_that_says_it(
+    encoded: EncodedSplit, tmp_path: Path, config: LMConfig, tokenizer: TextTokenizer
+):
+    said = fake_split(tmp_path, ["Who?", "Nobody heard this."], [8, 9], spoken=[0, 1])
+    samples = written(conversions([encoded], [said], {"x": ("Like x.", "In the voice of x.")}), config, tokenizer)
+    (only,) = samples
+    only.check_heard(encoded, 2)
+    only.check_spoken("Who?", assistant_replies(said))
+    assert only.user_text() in ("Like x.", "In the voice of x.")
 
 
 def test_conversations_learn_every_turn_of_the_assistant(

@@ -20,6 +20,7 @@ from kimi_audio.train.codebook import EMACodebook
 from kimi_audio.train.encoders import (
     check_speech,
     code_usage,
+    give_first_code,
     load_semantic_run,
     phoneme_error_rate,
     start_codebook,
@@ -333,6 +334,16 @@ def split(tmp_path: Path) -> Split:
         writer.add(samples, id=str(number), phonemes=phonemes, **values)
     writer.close(completed=True)
     return Split(tmp_path / "asr-0")
+
+
+def test_a_manner_begins_with_its_own_code(semantic: SemanticRecogniser, split: Split):
+    utterances = split.utterances
+    semantic.codebook.ema_count[3] = 1e-4
+    code = give_first_code(semantic, split, utterances[:1])
+    assert code == 3
+    firsts = [semantic.tokenizer.encode_wav(torch.from_numpy(split.samples(u)))[0].item() for u in utterances]
+    assert firsts[0] == code
+    assert give_first_code(semantic, split, utterances) != code  # another manner takes another code
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 25])
