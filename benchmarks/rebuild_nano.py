@@ -3,11 +3,13 @@
 Each run below the folder has a ``log.jsonl``, of which every row knows the seconds of its step. A row stands for all
 steps since the one before; steps that were done again after a stop count once. Evaluations, checkpoints, and stages
 without a training loop (speech engines, encoding) are not in it. The seconds are those of the machine as it was: other
-work beside the training is in them.
+work beside the training is in them. The last column is what the recipe's schedule from random weights would take at the
+same pace.
 """
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from kimi_audio.train.journal import LOG
+from kimi_audio.train.schedule import LoopConfig
+from recipes.nano import FROM_NOTHING
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,17 @@ def _cost(component: str, path: Path) -> Cost:
     return Cost(component, steps[-1] if steps else 0, training_s)
 
 
+def from_nothing(cost: Cost) -> Cost:
+    """Return what the component takes in the schedule from random weights, at the pace of a run; nothing if it is not there."""
+    schedule: LoopConfig | None = getattr(FROM_NOTHING, cost.component, None)
+    steps = 0 if schedule is None else schedule.steps
+    return Cost(cost.component, steps, steps * cost.training_s / max(cost.steps, 1))
+
+
+def _sum(costs: Sequence[Cost]) -> Cost:
+    return Cost("together", sum(cost.steps for cost in costs), sum(cost.training_s for cost in costs))
+
+
 def main() -> None:
     """Read and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -59,10 +74,12 @@ def main() -> None:
         costs = read_costs(parser.parse_args().runs)
     except ValueError as error:
         parser.error(str(error))
-    table = Table("component", "steps", "s per step", "hours")
-    for cost in (*costs, Cost("together", sum(c.steps for c in costs), sum(c.training_s for c in costs))):
+    whole = [from_nothing(cost) for cost in costs]
+    table = Table("component", "steps", "s per step", "hours", "from nothing: steps", "hours")
+    for cost, planned in zip((*costs, _sum(costs)), (*whole, _sum(whole)), strict=True):
         per_step = cost.training_s / max(cost.steps, 1)
-        table.add_row(cost.component, f"{cost.steps:,}", f"{per_step:.2f}", f"{cost.training_s / 3600:.2f}")
+        hours = [f"{part.training_s / 3600:.2f}" for part in (cost, planned)]
+        table.add_row(cost.component, f"{cost.steps:,}", f"{per_step:.2f}", hours[0], f"{planned.steps:,}", hours[1])
     Console(width=120).print(table)
 
 

@@ -162,12 +162,13 @@ class Schedule:
     vocoder: LoopConfig
 
 
+# About what the bundled weights have seen, in runs that went on from each other; never run as a whole.
 FROM_NOTHING = Schedule(
     acoustic=LoopConfig(steps=3200, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=20, muon=True),
     semantic=LoopConfig(steps=2800, peak_lr=1.2e-3, final_lr=3e-5, warmup_steps=20, muon=True),
-    lm=LoopConfig(steps=6000, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, muon=True),
-    flow=LoopConfig(steps=5000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, weight_decay=0.0, muon=True),
-    vocoder=LoopConfig(steps=1500, peak_lr=1.5e-3, final_lr=1e-4, betas=(0.8, 0.99), clip_norm=10.0),
+    lm=LoopConfig(steps=12_000, peak_lr=2e-3, final_lr=5e-5, warmup_steps=50, muon=True),
+    flow=LoopConfig(steps=8000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, weight_decay=0.0, muon=True),
+    vocoder=LoopConfig(steps=3500, peak_lr=8e-4, final_lr=3e-5, betas=(0.8, 0.99), clip_norm=3.0),
 )
 # From trained weights: shorter, and at lower rates. The layers behind the codebook are new, so it rests at first.
 CONTINUED = Schedule(
@@ -175,7 +176,7 @@ CONTINUED = Schedule(
     semantic=replace(FROM_NOTHING.semantic, steps=900, peak_lr=8e-4, frozen={"tokenizer.": 0.08}),
     lm=replace(FROM_NOTHING.lm, steps=5800, peak_lr=1.5e-3),
     flow=replace(FROM_NOTHING.flow, steps=2600, peak_lr=1e-3),
-    vocoder=replace(FROM_NOTHING.vocoder, steps=800, peak_lr=5e-4, final_lr=3e-5, clip_norm=3.0),
+    vocoder=replace(FROM_NOTHING.vocoder, steps=800, peak_lr=5e-4),
 )
 # Shares of the positions of every task corpus; those of the other lessons are in ``lessons``.
 TASK_SHARES = {

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.rebuild_nano import Cost, main, read_costs
+from benchmarks.rebuild_nano import Cost, from_nothing, main, read_costs
+from recipes.nano import FROM_NOTHING
 
 
 def write(folder: Path, *rows: tuple[int, float]) -> None:
@@ -33,6 +34,13 @@ def test_the_table_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     main()
     shown = capsys.readouterr().out
     assert "1.50" in next(line for line in shown.splitlines() if "together" in line)
+
+
+def test_the_way_from_nothing_has_the_pace_of_the_run():
+    planned = from_nothing(Cost("lm", 10, 20.0))
+    assert planned.steps == FROM_NOTHING.lm.steps
+    assert planned.training_s == 2.0 * planned.steps
+    assert from_nothing(Cost("nested/flow", 10, 20.0)).training_s == 0.0
 
 
 def test_folders_and_logs_that_cannot_be_read(tmp_path: Path):
