@@ -56,7 +56,7 @@ def _cost(component: str, path: Path) -> Cost:
 
 
 def from_nothing(cost: Cost) -> Cost:
-    """Return what the component takes in the schedule from random weights, at the pace of a run; nothing if it is not there."""
+    """Return what the component takes in the schedule from random weights, at the pace of a run; 0 for others."""
     schedule: LoopConfig | None = getattr(FROM_NOTHING, cost.component, None)
     steps = 0 if schedule is None else schedule.steps
     return Cost(cost.component, steps, steps * cost.training_s / max(cost.steps, 1))
