@@ -174,9 +174,9 @@ FROM_NOTHING = Schedule(
 CONTINUED = Schedule(
     acoustic=replace(FROM_NOTHING.acoustic, steps=1500, peak_lr=1e-3),
     semantic=replace(FROM_NOTHING.semantic, steps=900, peak_lr=8e-4, frozen={"tokenizer.": 0.08}),
-    lm=replace(FROM_NOTHING.lm, steps=5800, peak_lr=1.5e-3),
+    lm=replace(FROM_NOTHING.lm, steps=5500, peak_lr=1.5e-3),
     flow=replace(FROM_NOTHING.flow, steps=2600, peak_lr=1e-3),
-    vocoder=replace(FROM_NOTHING.vocoder, steps=800, peak_lr=5e-4),
+    vocoder=replace(FROM_NOTHING.vocoder, steps=2600),
 )
 # Shares of the positions of every task corpus; those of the other lessons are in ``lessons``.
 TASK_SHARES = {
