@@ -197,7 +197,7 @@ TASK_SHARES = {
 }
 # Guidance makes the speech clearer at twice the cost (docs/LOG.md).
 SETTINGS = Settings(
-    segment_s=5.0, ode_steps=12, guidance_scale=2.5, audio_temperature=0.0, audio_top_k=0, voices=tuple(SPEAKERS)
+    segment_s=5.0, ode_steps=12, guidance_scale=3.0, audio_temperature=0.0, audio_top_k=0, voices=tuple(SPEAKERS)
 )
 
 
