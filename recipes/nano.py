@@ -174,7 +174,7 @@ FROM_NOTHING = Schedule(
 CONTINUED = Schedule(
     acoustic=replace(FROM_NOTHING.acoustic, steps=1500, peak_lr=1e-3),
     semantic=replace(FROM_NOTHING.semantic, steps=900, peak_lr=8e-4, frozen={"tokenizer.": 0.08}),
-    lm=replace(FROM_NOTHING.lm, steps=5500, peak_lr=1.5e-3),
+    lm=replace(FROM_NOTHING.lm, steps=5200, peak_lr=1.5e-3),
     flow=replace(FROM_NOTHING.flow, steps=2600, peak_lr=1e-3),
     vocoder=replace(FROM_NOTHING.vocoder, steps=2600),
 )
