@@ -22,7 +22,7 @@ from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.losses import LMLoss, lm_loss
 
 TRANSCRIBED_AT_ONCE = 8
-_MAX_TRANSCRIPT_TOKENS = 256
+MAX_TRANSCRIPT_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class HeldOutScores:
         return lm_loss(self.lm, batch.to(self.device))
 
     def _transcripts(self) -> Iterator[tuple[str, str]]:
-        options = GenerationOptions(max_new_tokens=_MAX_TRANSCRIPT_TOKENS)
+        options = GenerationOptions(max_new_tokens=MAX_TRANSCRIPT_TOKENS)
         for start in range(0, len(self._transcribed), TRANSCRIBED_AT_ONCE):
             samples = self._transcribed[start : start + TRANSCRIBED_AT_ONCE]
             chats = [sample.messages() for sample in samples]
