@@ -39,7 +39,7 @@ def reading_examples(count: int, generator: random.Random, reserved: bool) -> li
 
 
 def spread_reading_examples(
-    count: int, generator: random.Random, reserved: bool, sentences: random.Random | None = None
+    count: int, generator: random.Random, reserved: bool, sentences: random.Random
 ) -> list[Example]:
     """Return ``count`` written sentences, each to be read in one of the voices; the key is the transcript.
 
@@ -47,7 +47,7 @@ def spread_reading_examples(
     are the same sentences, so that what is heard there can be said here in another voice.
     """
     names, examples = list(SPEAKERS), []
-    for index, text in enumerate(take_sentences(count, sentences or generator, reserved)):
+    for index, text in enumerate(take_sentences(count, sentences, reserved)):
         name = names[index % len(names)]
         request = asked(generator.choice(READ_IN_VOICE).format(name) + text)
         parts = (request, spoken(Speech(text, SPEAKERS[name])))
