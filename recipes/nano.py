@@ -170,7 +170,7 @@ FROM_NOTHING = Schedule(
     flow=LoopConfig(steps=8000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, weight_decay=0.0, muon=True),
     vocoder=LoopConfig(steps=3500, peak_lr=8e-4, final_lr=3e-5, betas=(0.8, 0.99), clip_norm=3.0),
 )
-# From trained weights: shorter, and mostly at lower rates. The layers behind the codebook are new, so it rests at first.
+# From trained weights: shorter, mostly at lower rates. The layers behind the codebook are new, so it rests at first.
 CONTINUED = Schedule(
     acoustic=replace(FROM_NOTHING.acoustic, steps=1500, peak_lr=1e-3),
     semantic=replace(FROM_NOTHING.semantic, steps=900, peak_lr=8e-4, frozen={"tokenizer.": 0.08}),
