@@ -18,7 +18,7 @@ from rich.table import Table
 
 from kimi_audio.train.journal import LOG
 from kimi_audio.train.schedule import LoopConfig
-from recipes.nano import FROM_NOTHING
+from recipes.nano.build import FROM_NOTHING
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.rebuild_nano import Cost, from_nothing, main, read_costs
-from recipes.nano import FROM_NOTHING
+from recipes.nano.build import FROM_NOTHING
 
 
 def write(folder: Path, *rows: tuple[int, float]) -> None:

@@ -19,7 +19,7 @@ from kimi_audio.data.text import normalise
 from kimi_audio.data.voices import RESERVED
 from kimi_audio.train.batches import load_splits
 from kimi_audio.units import INPUT_RATE_HZ
-from recipes import nano
+from recipes.nano import build as nano
 
 SMALL = Recipe(assistant_answers=60, assistant_sentences=60, asr=250, questions=250, evaluation=50, development=50)
 RESERVED_QUESTIONS = {normalise(item.question) for item in side(reserved=True)}
