@@ -25,25 +25,14 @@ import torch
 from torch import Tensor, nn
 
 from kimi_audio.config import Config, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
+from kimi_audio.core.files import read_json, read_yaml, write_json, write_yaml
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN, from_released, to_released
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.weights import (
-    INDEX,
-    PICKLE,
-    WEIGHTS,
-    holds_int8,
-    read_json,
-    read_shards,
-    read_weights,
-    read_yaml,
-    save_weights,
-    write_json,
-    write_yaml,
-)
+from kimi_audio.weights import INDEX, PICKLE, WEIGHTS, holds_int8, read_shards, read_weights, save_weights
 
 Module = TypeVar("Module", bound=nn.Module)
 AnyConfig = TypeVar("AnyConfig", bound=Config)

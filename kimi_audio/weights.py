@@ -1,21 +1,19 @@
-"""The files of a model folder: configs and tensors, read with clear errors and written whole or not at all.
+"""Files of tensors, read with clear errors and written whole or not at all.
 
 Only plain values and tensors are read, never code or pickled objects. Small models keep their matrices as int8 with one
 scale per row; nothing but this file knows.
 """
 
-import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
 
 import torch
-import yaml
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from kimi_audio.core.files import as_mapping, read_json, write_whole
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -29,41 +27,6 @@ KEPT_FLOAT = ("codebook.weight",)  # near codes are told apart by it
 # Reading
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        ValueError: the file is missing or holds something else.
-    """
-    try:
-        return _mapping(json.loads(_read_text(path)), path)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping of plain values; errors as for ``read_json``."""
-    try:
-        return _mapping(yaml.safe_load(_read_text(path)), path)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        raise ValueError(f"{path.parent} lacks {path.name}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is damaged: {error}") from None
-
-
-def _mapping(values: Any, path: Path) -> dict[str, Any]:
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} is damaged: it holds a {type(values).__name__} instead of named values")
-    return values
-
-
 def read_shards(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of ``model.safetensors``, or of the shards that the index names (their names are irregular).
 
@@ -74,7 +37,7 @@ def read_shards(folder: Path) -> Iterator[tuple[str, Tensor]]:
     if not index.exists():
         yield from read_safetensors(folder / WEIGHTS)
         return
-    shards = _mapping(read_json(index).get("weight_map"), index)
+    shards = as_mapping(read_json(index).get("weight_map"), index)
     for shard in sorted(set(shards.values())):
         if Path(shard).name != shard:
             raise ValueError(f"{index} names {shard}, which is outside the folder")
@@ -95,14 +58,14 @@ def read_weights(folder: Path, pickle_key: str) -> Iterator[tuple[str, Tensor]]:
         raise ValueError(f"{folder} lacks {WEIGHTS} or {PICKLE}")
     try:
         # mmap: the released file also holds two optimiser moments per weight, which are never touched
-        values = _mapping(torch.load(path, map_location="cpu", weights_only=True, mmap=True), path)
+        values = as_mapping(torch.load(path, map_location="cpu", weights_only=True, mmap=True), path)
     except UnpicklingError:
         raise ValueError(f"{path} was not loaded: it holds more than tensors, such as code, or is damaged") from None
     except (RuntimeError, OSError, EOFError) as error:
         raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
     if pickle_key not in values:
         raise ValueError(f"{path} lacks {pickle_key}")
-    yield from _mapping(values[pickle_key], path).items()
+    yield from as_mapping(values[pickle_key], path).items()
 
 
 def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
@@ -139,18 +102,6 @@ def holds_int8(path: Path) -> bool:
 # Writing
 
 
-def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON object."""
-    with _replacing(path) as partial:
-        partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def write_yaml(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a YAML mapping of plain values."""
-    with _replacing(path) as partial:
-        partial.write_text(yaml.safe_dump(values), "utf-8")
-
-
 def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = False) -> None:
     """Write one safetensors file.
 
@@ -171,7 +122,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = Fals
     broken = [name for name, tensor in stored.items() if not tensor.isfinite().all()]
     if broken:
         raise ValueError(f"{path} was not written: not finite, at least in float16: {', '.join(broken)}")
-    with _replacing(path) as partial:
+    with write_whole(path) as partial:
         save_file({name: tensor.contiguous() for name, tensor in stored.items()}, partial)
 
 
@@ -185,15 +136,3 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 def dequantise(weight: Tensor, scale: Tensor) -> Tensor:
     """Undo ``quantise``."""
     return weight.float() * scale.view(-1, *[1] * (weight.dim() - 1))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to, which takes the place of ``path`` if all goes well and else disappears."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

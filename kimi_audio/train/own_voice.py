@@ -24,6 +24,7 @@ from kimi_audio import checkpoint
 from kimi_audio.assistant import KimiAudio
 from kimi_audio.audio.mel import vocoder_log_mel
 from kimi_audio.config import VocoderConfig
+from kimi_audio.core.files import write_json
 from kimi_audio.data.manifest import Split
 from kimi_audio.data.measures import measure
 from kimi_audio.data.recordings import Recording, read_recordings, store_speech, words_of
@@ -33,7 +34,6 @@ from kimi_audio.train.flow import ONE_SPEAKER, FlowExample, FlowStage, flow_exam
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.vocoder import VocoderStage, held_out_mel, train_vocoder
 from kimi_audio.units import OUTPUT_RATE_HZ
-from kimi_audio.weights import write_json
 
 WORK = "own_voice_run"  # what a run keeps beside the model, so that it can go on; may be deleted after
 REPORT = "own_voice.json"

@@ -17,6 +17,7 @@ from kimi_audio.checkpoint import (
     load_lm_config,
     load_semantic,
 )
+from kimi_audio.core.files import read_json, write_json
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
 from kimi_audio.data.mixture import Mixture
 from kimi_audio.data.shards import TokenStore
@@ -25,7 +26,6 @@ from kimi_audio.sequence import Batch
 from kimi_audio.train.loop import LoopConfig, train
 from kimi_audio.train.losses import LMLoss
 from kimi_audio.train.parallel import exchange, rank
-from kimi_audio.weights import read_json, write_json
 
 logger = logging.getLogger(__name__)
 
