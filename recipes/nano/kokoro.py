@@ -1,0 +1,145 @@
+"""Speech in the natural voices of Kokoro-82M: what nano hears, and the voices that it speaks in.
+
+``python -m recipes.nano.kokoro FOLDER --kind heard --count 6000`` goes on where it stopped. Kokoro runs from its ONNX
+file and its voices (Apache-2.0), which the recipe does not download.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import soundfile
+from rich.progress import track
+
+from kimi_audio.core.files import write_whole
+from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
+
+RATE_HZ = 24_000
+RESERVED = ("af_nova", "am_eric", "bf_lily", "bm_daniel", "zf_xiaoyi")  # for evaluation, never trained on
+_ENGLISH = """
+    af_alloy af_aoede af_bella af_heart af_jessica af_kore af_nicole af_river af_sarah af_sky am_adam am_echo am_fenrir
+    am_liam am_michael am_onyx am_puck am_santa bf_alice bf_emma bf_isabella bm_fable bm_george bm_lewis
+"""
+_FOREIGN = """
+    ef_dora em_alex em_santa ff_siwis hf_alpha hf_beta hm_omega hm_psi if_sara im_nicola jf_alpha jf_gongitsune
+    jf_nezumi jf_tebukuro jm_kumo pf_dora pm_alex pm_santa zf_xiaobei zf_xiaoni zf_xiaoxiao zm_yunjian zm_yunxi
+    zm_yunxia zm_yunyang
+"""
+ENGLISH = tuple(_ENGLISH.split())
+FOREIGN = tuple(_FOREIGN.split())  # they speak English with an accent
+# The four voices that nano speaks in, and how much of the speech is theirs.
+SPEAKERS = {
+    "Ava": ("af_heart", 0.55),
+    "Ben": ("am_michael", 0.25),
+    "Carl": ("bm_george", 0.1),
+    "Dora": ("bf_emma", 0.1),
+}
+FOREIGN_SHARE, BLENDED_SHARE = 0.15, 0.3
+
+Kind = Literal["heard", "spoken"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One recording: what is said, by which voice or blend of two, how fast."""
+
+    text: str
+    voices: tuple[str, ...]
+    speed: float
+
+
+def heard(seed: int = 0) -> Iterator[Line]:
+    """Yield lines that nano learns to hear: any text in any voice that is not reserved, some blended of two."""
+    generator = random.Random(f"heard {seed}")  # noqa: S311
+    for text in _texts(generator, examples=0.7, definitions=0.15, verses=0.15):
+        foreign = generator.random() < FOREIGN_SHARE
+        voices = [generator.choice(FOREIGN if foreign else ENGLISH)]
+        if generator.random() < BLENDED_SHARE:
+            voices.append(generator.choice(ENGLISH))
+        yield Line(text, tuple(dict.fromkeys(voices)), round(generator.uniform(0.8, 1.25), 2))
+
+
+def spoken(seed: int = 0) -> Iterator[Line]:
+    """Yield lines in the voices that nano learns to speak in."""
+    generator = random.Random(f"spoken {seed}")  # noqa: S311
+    names, shares = zip(*SPEAKERS.values(), strict=True)
+    for text in _texts(generator, examples=0.65, definitions=0.35, verses=0.0):
+        yield Line(text, tuple(generator.choices(names, shares)), 1.0)
+
+
+def _texts(generator: random.Random, examples: float, definitions: float, verses: float) -> Iterator[str]:
+    """Yield texts of the stocks by their shares until one is used up."""
+    stocks = [learned(stock()) for stock in (wordnet_examples, wordnet_definitions, bible_verses)]
+    for stock in stocks:
+        generator.shuffle(stock)
+    while True:
+        (stock,) = generator.choices(stocks, (examples, definitions, verses))
+        if not stock:
+            return
+        yield stock.pop()
+
+
+KINDS = {"heard": heard, "spoken": spoken}
+
+
+class Kokoro:
+    """The synthesiser with one thread, so that several can run side by side."""
+
+    def __init__(self, folder: Path) -> None:
+        import onnxruntime
+        from kokoro_onnx import Kokoro
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(folder / "kokoro_int8.onnx", options, providers=["CPUExecutionProvider"])
+        self._kokoro = Kokoro.from_session(session, str(folder / "voices.npz"))
+
+    def speak(self, line: Line) -> np.ndarray:
+        """Return samples [L] at 24 kHz."""
+        voice = np.mean([self._kokoro.get_voice_style(name) for name in line.voices], axis=0)
+        language = "en-gb" if line.voices[0].startswith("b") else "en-us"
+        return self._kokoro.create(line.text, voice, line.speed, language)[0]
+
+
+def record(lines: Iterator[Line], kokoro: Kokoro, folder: Path, count: int) -> None:
+    """Speak the first ``count`` lines into a folder, FLAC beside ``manifest.jsonl``; what is there is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = folder / "manifest.jsonl"
+    # A killed run may have left half a line.
+    known = manifest.read_text("utf-8").split("\n")[:-1] if manifest.exists() else []
+    with write_whole(manifest) as partial:
+        partial.write_text("".join(line + "\n" for line in known), "utf-8")
+    with manifest.open("a", encoding="utf-8") as notes:
+        for number, line in enumerate(track(lines, f"speech in {folder.name}", total=count)):
+            if number >= count:
+                return
+            if number < len(known):
+                continue
+            samples, name = kokoro.speak(line), f"{number:06d}.flac"
+            with write_whole(folder / name) as partial:
+                soundfile.write(partial, np.clip(samples, -1, 1), RATE_HZ, format="FLAC")
+            note = {"audio": name, **asdict(line), "duration_s": round(len(samples) / RATE_HZ, 3)}
+            notes.write(json.dumps(note) + "\n")
+            notes.flush()
+
+
+def main() -> None:
+    """Record one kind of speech."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the recordings go")
+    parser.add_argument(
+        "--kokoro", type=Path, default=Path("runs/teachers/kokoro"), help="kokoro_int8.onnx, voices.npz"
+    )
+    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--count", type=int, default=1000, help="recordings in all")
+    arguments = parser.parse_args()
+    record(KINDS[arguments.kind](), Kokoro(arguments.kokoro), arguments.folder, arguments.count)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Texts that other people wrote: WordNet's example phrases and glosses, and the King James Bible.
+
+They come from the Debian packages ``wordnet-base`` (WordNet licence), ``bible-kjv`` and ``bible-kjv-text`` (public
+domain). A tenth of them, found by the same hash as everything else that is reserved, is never trained on.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from kimi_audio.data.splits import is_reserved
+from kimi_audio.data.text import normalise
+
+WORDNET = Path("/usr/share/wordnet")
+PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
+WORDS = (3, 22)  # of one text, fewest and most: about 1 to 9 s
+# What a speech engine reads as everybody would: no digits, no brackets, no abbreviations in capitals.
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z' ,;:.?!-]*")
+_SHOUTED = re.compile(r"[A-Z]{2,}|\b[A-Za-z]\.")
+
+
+def wordnet_glosses(folder: Path = WORDNET) -> Iterator[str]:
+    """Yield the gloss of every synset: a definition, then examples in quotation marks.
+
+    Raises:
+        FileNotFoundError: WordNet is not installed.
+    """
+    for part in PARTS_OF_SPEECH:
+        path = folder / f"data.{part}"
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; install Debian's package wordnet-base")
+        for line in path.read_text("latin-1").split("\n"):
+            if " | " in line and not line.startswith("  "):  # the licence is indented
+                yield line.split(" | ", 1)[1].strip()
+
+
+def wordnet_examples(folder: Path = WORDNET) -> list[str]:
+    """Return WordNet's example phrases, each once."""
+    found = (example for gloss in wordnet_glosses(folder) for example in re.findall(r'"([^"]+)"', gloss))
+    return _readable(found)
+
+
+def wordnet_definitions(folder: Path = WORDNET) -> list[str]:
+    """Return WordNet's definitions, each once, without examples and remarks in brackets."""
+    definitions = (re.split(r'; "|"', gloss)[0] for gloss in wordnet_glosses(folder))
+    return _readable(re.sub(r"\([^)]*\)", " ", definition) for definition in definitions)
+
+
+def bible_verses() -> list[str]:
+    """Return the clauses of the King James Bible between colons, semicolons and full stops, each once.
+
+    Raises:
+        FileNotFoundError: the program that prints them is not installed.
+    """
+    if shutil.which("bible") is None:
+        raise FileNotFoundError("the program bible is missing; install Debian's packages bible-kjv and bible-kjv-text")
+    printed = subprocess.run(["bible", "-f", "gen1:1-rev22:21"], capture_output=True, text=True, check=True).stdout  # noqa: S607
+    verses = (line.partition(" ")[2] for line in printed.splitlines())
+    return _readable(clause for verse in verses for clause in re.split(r"[:;.?!]", verse))
+
+
+def learned(texts: Iterable[str]) -> list[str]:
+    """Return the texts that may be trained on."""
+    return [text for text in texts if not is_reserved(normalise(text))]
+
+
+def _readable(texts: Iterable[str]) -> list[str]:
+    """Return the texts that can be read aloud by everybody alike, cleaned, each once."""
+    kept: dict[str, str] = {}
+    for text in texts:
+        clean = " ".join(text.replace("--", ", ").replace("`", "'").split()).strip(" ,;:-")
+        if (
+            _PLAIN.fullmatch(clean)
+            and not _SHOUTED.search(clean)
+            and WORDS[0] <= len(normalise(clean).split()) <= WORDS[1]
+        ):
+            kept.setdefault(normalise(clean), clean)
+    return list(kept.values())
