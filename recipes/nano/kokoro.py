@@ -5,18 +5,13 @@ file and its voices (Apache-2.0), which the recipe does not download.
 """
 
 import argparse
-import json
 import random
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import soundfile
-from rich.progress import track
 
-from kimi_audio.core.files import write_whole
+from recipes.nano.recording import Line, record
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 
 RATE_HZ = 24_000
@@ -41,22 +36,11 @@ SPEAKERS = {
 }
 FOREIGN_SHARE, BLENDED_SHARE = 0.15, 0.3
 
-Kind = Literal["heard", "spoken"]
-
-
-@dataclass(frozen=True)
-class Line:
-    """One recording: what is said, by which voice or blend of two, how fast."""
-
-    text: str
-    voices: tuple[str, ...]
-    speed: float
-
 
 def heard(seed: int = 0) -> Iterator[Line]:
     """Yield lines that nano learns to hear: any text in any voice that is not reserved, some blended of two."""
     generator = random.Random(f"heard {seed}")  # noqa: S311
-    for text in _texts(generator, examples=0.7, definitions=0.15, verses=0.15):
+    for text in texts(generator, examples=0.7, definitions=0.15, verses=0.15):
         foreign = generator.random() < FOREIGN_SHARE
         voices = [generator.choice(FOREIGN if foreign else ENGLISH)]
         if generator.random() < BLENDED_SHARE:
@@ -68,11 +52,11 @@ def spoken(seed: int = 0) -> Iterator[Line]:
     """Yield lines in the voices that nano learns to speak in."""
     generator = random.Random(f"spoken {seed}")  # noqa: S311
     names, shares = zip(*SPEAKERS.values(), strict=True)
-    for text in _texts(generator, examples=0.65, definitions=0.35, verses=0.0):
+    for text in texts(generator, examples=0.65, definitions=0.35, verses=0.0):
         yield Line(text, tuple(generator.choices(names, shares)), 1.0)
 
 
-def _texts(generator: random.Random, examples: float, definitions: float, verses: float) -> Iterator[str]:
+def texts(generator: random.Random, *, examples: float, definitions: float, verses: float) -> Iterator[str]:
     """Yield texts of the stocks by their shares until one is used up."""
     stocks = [learned(stock()) for stock in (wordnet_examples, wordnet_definitions, bible_verses)]
     for stock in stocks:
@@ -99,33 +83,11 @@ class Kokoro:
         session = onnxruntime.InferenceSession(folder / "kokoro_int8.onnx", options, providers=["CPUExecutionProvider"])
         self._kokoro = Kokoro.from_session(session, str(folder / "voices.npz"))
 
-    def speak(self, line: Line) -> np.ndarray:
+    def speak(self, line: Line) -> tuple[np.ndarray, int]:
         """Return samples [L] at 24 kHz."""
         voice = np.mean([self._kokoro.get_voice_style(name) for name in line.voices], axis=0)
         language = "en-gb" if line.voices[0].startswith("b") else "en-us"
-        return self._kokoro.create(line.text, voice, line.speed, language)[0]
-
-
-def record(lines: Iterator[Line], kokoro: Kokoro, folder: Path, count: int) -> None:
-    """Speak the first ``count`` lines into a folder, FLAC beside ``manifest.jsonl``; what is there is kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / "manifest.jsonl"
-    # A killed run may have left half a line.
-    known = manifest.read_text("utf-8").split("\n")[:-1] if manifest.exists() else []
-    with write_whole(manifest) as partial:
-        partial.write_text("".join(line + "\n" for line in known), "utf-8")
-    with manifest.open("a", encoding="utf-8") as notes:
-        for number, line in enumerate(track(lines, f"speech in {folder.name}", total=count)):
-            if number >= count:
-                return
-            if number < len(known):
-                continue
-            samples, name = kokoro.speak(line), f"{number:06d}.flac"
-            with write_whole(folder / name) as partial:
-                soundfile.write(partial, np.clip(samples, -1, 1), RATE_HZ, format="FLAC")
-            note = {"audio": name, **asdict(line), "duration_s": round(len(samples) / RATE_HZ, 3)}
-            notes.write(json.dumps(note) + "\n")
-            notes.flush()
+        return self._kokoro.create(line.text, voice, line.speed, language)[0], RATE_HZ
 
 
 def main() -> None:
@@ -138,7 +100,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=KINDS, required=True)
     parser.add_argument("--count", type=int, default=1000, help="recordings in all")
     arguments = parser.parse_args()
-    record(KINDS[arguments.kind](), Kokoro(arguments.kokoro), arguments.folder, arguments.count)
+    record(KINDS[arguments.kind](), Kokoro(arguments.kokoro).speak, arguments.folder, arguments.count)
 
 
 if __name__ == "__main__":
