@@ -59,17 +59,19 @@ def test_greedy_ids(cases, template, lm, text_tokenizer):
 
 
 def test_greedy_ids_of_unequal_prompts_in_one_batch(cases, template, lm, text_tokenizer):
-    for output_type in ("text", "both"):
-        chosen = [
-            case
-            for case in cases.values()
-            if case["greedy_text_tokens"] and case["output_type"] == output_type and not case.get("sampling")
-        ]
-        prompts = [template.prompt(case["messages"], output_type) for case in chosen]
-        replies = generate(lm, prompts, text_tokenizer.special, options_of(chosen[0]))
-        for reply, case in zip(replies, chosen, strict=True):
-            assert reply.sampled_text_ids == case["greedy_text_tokens"]
-            assert reply.sampled_audio_ids == case["greedy_audio_tokens"]
+    """A batch has one set of options: all prompts run with those of a case, and are compared if these are their own."""
+    greedy = {name: case for name, case in cases.items() if case["greedy_text_tokens"] is not None}
+    compared = []
+    for options in dict.fromkeys(map(options_of, greedy.values())):
+        prompts = [template.prompt(case["messages"], options.output_type) for case in greedy.values()]
+        assert len({len(prompt) for prompt in prompts}) > 1
+        replies = generate(lm, prompts, text_tokenizer.special, options)
+        for reply, (name, case) in zip(replies, greedy.items(), strict=True):
+            if options_of(case) == options:
+                assert reply.sampled_text_ids == case["greedy_text_tokens"], name
+                assert reply.sampled_audio_ids == case["greedy_audio_tokens"], name
+                compared.append(name)
+    assert sorted(compared) == sorted(greedy)
 
 
 def test_fine_tuning_ids_and_masks(sft_cases, template):
