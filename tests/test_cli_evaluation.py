@@ -39,7 +39,10 @@ def run(*arguments: object) -> Result:
 
 def assert_error(result: Result, text: str) -> None:
     assert result.exit_code == 1, result.output
-    assert text in result.stderr.splitlines()[-1]
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert text in line
 
 
 def test_run_writes_a_report():

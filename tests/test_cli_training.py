@@ -14,6 +14,7 @@ from kimi_audio import GenerationOptions, KimiAudio, Message, cli
 from kimi_audio.cli.recipes import find_recipe, with_changes
 from kimi_audio.train.pretrain import PretrainConfig
 from kimi_audio.train.sft import FinetuneConfig
+from kimi_audio.units import OUTPUT_SAMPLES_PER_TOKEN
 from tests.train.conversations import write_conversations
 from tests.train.documents import write_documents
 
@@ -27,7 +28,8 @@ def run(*arguments: object) -> Result:
 
 def result_of(result: Result) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout.splitlines()[-1])
+    (line,) = result.stdout.splitlines()
+    return json.loads(line)
 
 
 def assert_one_line_error(result: Result, text: str) -> None:
@@ -99,7 +101,7 @@ def test_from_conversations_to_a_model_that_speaks(base, tmp_path):
         Message("user", "audio", tmp_path / "data" / "heard-2.wav"),
     ]
     answer = assistant.answer(history, GenerationOptions(output_type="both", max_new_tokens=12), seed=0)
-    assert answer.audio is not None
+    assert len(answer.audio) == len(answer.codes) * OUTPUT_SAMPLES_PER_TOKEN
 
 
 def test_from_documents_to_a_model(base, tmp_path):
@@ -119,7 +121,9 @@ def test_from_documents_to_a_model(base, tmp_path):
     assert_one_line_error(run(*command), "go on with --resume")
     assert run(*command, "--resume").exit_code == 0
     assert result_of(run("export", folder, "--out", model, "--json"))["model"] == str(model)
-    assert isinstance(KimiAudio.from_pretrained(model, device="cpu").transcribe(data.parent / "talk.wav"), str)
+    heard = data.parent / "talk.wav"
+    text = KimiAudio.from_pretrained(model, device="cpu").transcribe(heard)
+    assert result_of(run("transcribe", heard, "--model", model, "--device", "cpu", "--json"))["text"] == text
 
 
 @pytest.mark.parametrize("options", [[], ["--tasks"]])

@@ -63,7 +63,8 @@ def test_predictions_are_scored(tmp_path, monkeypatch):
     assert Recorded(Path("predictions.jsonl"), "theirs", task.name).unused(["a"]) == ["b"]
     result = CliRunner().invoke(cli.app, ["eval", "score", "predictions.jsonl", "--json"])
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout.splitlines()[0])["counts"][""]["scored"] == 2
+    (line,) = result.stdout.splitlines()
+    assert json.loads(line)["counts"][""]["scored"] == 2
 
 
 def test_the_judge_file_is_one(tmp_path):

@@ -200,7 +200,13 @@ def test_steps_equal_recomputation(tiny_lm):
         text.append(reply.sampled_text_ids[step])
 
 
-@pytest.mark.parametrize("wrong", [{"output_type": "audio"}, {"max_new_tokens": 0}])
-def test_wrong_options(wrong):
-    with pytest.raises(ValueError, match=r"must be positive|unknown output_type"):
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"output_type": "audio"}, "unknown output_type 'audio'; use 'text' or 'both'"),
+        ({"max_new_tokens": 0}, "max_new_tokens must be positive, not 0"),
+    ],
+)
+def test_wrong_options(wrong, message):
+    with pytest.raises(ValueError, match=message):
         GenerationOptions(**wrong)

@@ -71,8 +71,10 @@ def test_the_encoder_rests_first_then_learns_and_is_exported(config, data, tmp_p
     dtype = load_dtype(Path(config.base) / "whisper-large-v3" / "model.safetensors")
     for name, tensor in load_acoustic(model).state_dict().items():
         assert torch.equal(tensor, trained.acoustic.state_dict()[name].to(dtype).float()), name
-    answer = KimiAudio.from_pretrained(model, device="cpu").ask(data.parent / "street.wav", "What is it?")
-    assert isinstance(answer, str)
+    exported, composed = (KimiAudio.from_pretrained(folder, device="cpu") for folder in (model, config.base))
+    composed.lm, composed.acoustic = load_lm(model), load_acoustic(model)
+    question = data.parent / "street.wav", "What is it?"
+    assert exported.ask(*question) == composed.ask(*question)
     with pytest.raises(ValueError, match="was pre-training and has no adapter"):
         export_adapter(run, tmp_path / "adapter")
 
