@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check speech-tools clean
+.PHONY: demo test check mutants speech-tools clean
 
 demo: .venv/installed  ## ask nano the bundled questions
 	$(BIN)/kimi-audio demo
@@ -15,6 +15,9 @@ check: .venv/installed-dev  ## linters and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+mutants: .venv/installed-dev  ## break lines of the core one by one; do the tests notice?
+	$(BIN)/python -m benchmarks.mutants
 
 speech-tools:  ## the speech engines that rebuild nano
 	$(if $(filter 0,$(shell id -u)),,sudo) apt-get update
