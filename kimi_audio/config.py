@@ -21,6 +21,12 @@ class Config:
     """Conversion from and to the dictionary of a released config file."""
 
     FIXED: ClassVar[dict[str, tuple[Any, ...]]] = {}  # released key -> the values that the code implements
+    TINY: ClassVar[dict[str, Any]] = {}  # fields of ``tiny`` without a default, and some with one
+
+    @classmethod
+    def tiny(cls, **changes: Any) -> Self:
+        """Return a network that is built and run in milliseconds, for tests; ``changes`` replace its fields."""
+        return cls(**cls.TINY | changes)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str = "config") -> Self:
@@ -68,6 +74,22 @@ class LMConfig(Config):
         "tie_word_embeddings": (False,),
         "use_whisper_feature": (True,),
     }
+    TINY: ClassVar = {
+        "vocab_size": 120,
+        "audio_offset": 80,
+        "pad_id": 79,
+        "max_positions": 256,
+        "adaptor_input_size": 8,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_heads": 2,
+        "num_kv_heads": 1,
+        "num_layers": 2,
+        "num_audio_layers": 1,
+        "branch_layer_index": 0,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1e4,
+    }
 
     vocab_size: int
     hidden_size: int
@@ -102,6 +124,15 @@ class EncoderConfig(Config):
     """A Whisper encoder (``whisper-large-v3/config.json``); also the base of the semantic tokenizer."""
 
     FIXED: ClassVar = {"activation_function": ("gelu",), "scale_embedding": (False,)}
+    TINY: ClassVar = {
+        "num_mel_bins": 16,
+        "max_frames": 64,
+        "pad_windows": False,
+        "hidden_size": 8,
+        "num_layers": 1,
+        "num_heads": 2,
+        "ffn_size": 16,
+    }
 
     num_mel_bins: int
     hidden_size: int = key("d_model")
@@ -125,6 +156,7 @@ class SemanticConfig(EncoderConfig):
         "pooling_type": ("avg",),
         "pooling_kernel_size": (4,),
     }
+    TINY: ClassVar = EncoderConfig.TINY | {"num_used_layers": 1, "num_codes": 300, "block_frames": 8}
 
     num_used_layers: int = key("pooling_position")  # layers after the pooling are not in the checkpoint
     num_codes: int = key("quantize_vocab_size")
@@ -149,6 +181,14 @@ class DiTConfig(Config):
         "position_embedding_type": ("skip",),
         "use_rope": (True,),
     }
+    TINY: ClassVar = {
+        "num_mel_bins": 20,
+        "num_codes": 100,
+        "hidden_size": 16,
+        "num_layers": 2,
+        "num_heads": 2,
+        "mlp_ratio": 2.0,
+    }
 
     num_mel_bins: int = key("input_size")
     num_codes: int = key("semantic_vocab_size")  # the embedding has one row more: the null token of the guidance
@@ -163,6 +203,8 @@ class DiTConfig(Config):
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig(Config):
     """``audio_detokenizer/config.yaml``: the network and the normalisation of its log-mels."""
+
+    TINY: ClassVar = {"dit": DiTConfig.tiny()}
 
     dit: DiTConfig
     mel_mean: float = 0.0
@@ -218,6 +260,18 @@ class VocoderConfig(Config):
         "use_bias_at_final": (False,),
         "hop_size": (OUTPUT_SAMPLES_PER_MEL_FRAME,),
         "sampling_rate": (24_000,),
+    }
+    TINY: ClassVar = {
+        "num_mels": 20,
+        "n_fft": 1024,
+        "win_size": 1024,
+        "fmin": 0,
+        "fmax": None,
+        "upsample_initial_channel": 32,
+        "upsample_rates": (8, 6, 5, 2),
+        "upsample_kernel_sizes": (16, 12, 9, 4),
+        "resblock_kernel_sizes": (3,),
+        "resblock_dilation_sizes": ((1, 3),),
     }
 
     num_mels: int

@@ -46,6 +46,14 @@ def test_configs_are_frozen_and_hashable(reference: Path, file: str, kind: type)
         setattr(config, dataclasses.fields(config)[0].name, None)
 
 
+@pytest.mark.parametrize("kind", FILES.values())
+def test_tiny_configs_are_written_and_read_like_any_other(kind: type):
+    tiny = kind.tiny()
+    assert kind.from_dict(json.loads(json.dumps(tiny.to_dict()))) == tiny
+    name = dataclasses.fields(kind)[0].name
+    assert getattr(kind.tiny(**{name: 12345}), name) == 12345
+
+
 def test_meaning_of_the_names(lm_values: dict):
     config = LMConfig.from_dict(lm_values)
     assert config.num_layers == lm_values["num_hidden_layers"]

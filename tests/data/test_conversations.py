@@ -27,21 +27,12 @@ from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 NUM_CODES, FEATURES, CONTEXT = 20, 8, 128
 TOKENIZER: TextTokenizer = train_bpe(["Good morning."], 256)
 SPECIAL = TOKENIZER.special
-CONFIG = LMConfig(
+CONFIG = LMConfig.tiny(
     vocab_size=TOKENIZER.vocab_size + NUM_CODES,
-    hidden_size=32,
-    intermediate_size=48,
-    num_layers=2,
-    num_heads=2,
-    num_kv_heads=1,
-    rms_norm_eps=1e-6,
-    rope_theta=1e4,
-    max_positions=CONTEXT,
-    num_audio_layers=1,
-    branch_layer_index=0,
     audio_offset=TOKENIZER.vocab_size,
-    adaptor_input_size=FEATURES,
     pad_id=SPECIAL.pad,
+    max_positions=CONTEXT,
+    adaptor_input_size=FEATURES,
     initializer_range=0.3,
 )
 LENGTHS = {"a.wav": 5 * SAMPLES_PER_TOKEN, "b.wav": 2 * SAMPLES_PER_TOKEN + 1}  # 5 and 3 tokens

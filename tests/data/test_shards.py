@@ -19,26 +19,18 @@ from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 
-SIZES: dict[str, Any] = {
-    "num_mel_bins": 16,
-    "hidden_size": 8,
-    "num_layers": 1,
-    "num_heads": 2,
-    "ffn_size": 16,
-    "max_frames": 64,
-}
 REPLY = {"role": "assistant", "message_type": "text", "content": "Good."}
 
 
 @pytest.fixture(scope="module")
 def encoder() -> AudioEncoder:
     torch.manual_seed(0)
-    semantic = SemanticTokenizer(SemanticConfig(**SIZES, num_used_layers=1, num_codes=300, block_frames=8))
+    semantic = SemanticTokenizer(SemanticConfig.tiny())
     noise = 0.1 * torch.randn(20, 15 * SAMPLES_PER_TOKEN)
     with torch.no_grad():  # codes amid what is heard: random ones would all lie on one side of it
         heard = semantic(whisper_log_mel(noise, 16), torch.full((20,), 60))  # [20, 15, D]
         semantic.codebook.weight.copy_(heard.flatten(0, 1))
-    return AudioEncoder(semantic.eval(), AcousticEncoder(EncoderConfig(**SIZES, pad_windows=False)).eval())
+    return AudioEncoder(semantic.eval(), AcousticEncoder(EncoderConfig.tiny()).eval())
 
 
 class Counting(AudioEncoder):
@@ -192,7 +184,7 @@ def test_tokens_of_other_tokenizers_are_refused(encoder: AudioEncoder, recording
     path = write(tmp_path, [user(str(recordings[0])), REPLY])
     encode_file(path, encoder, tmp_path / "tokens")
     torch.manual_seed(1)
-    other = AudioEncoder(encoder.semantic, AcousticEncoder(EncoderConfig(**SIZES, pad_windows=False)).eval())
+    other = AudioEncoder(encoder.semantic, AcousticEncoder(EncoderConfig.tiny()).eval())
     precision = AudioEncoder(encoder.semantic, encoder.acoustic, bfloat16=True)
     assert len({e.fingerprint() for e in (encoder, other, precision)}) == 3
     with pytest.raises(ValueError, match="holds the tokens of other tokenizers"):

@@ -156,23 +156,7 @@ def test_speech_starts_behind_the_delay_and_text_at_once(codes: int, ids: int, d
 
 def test_the_layout_comes_from_the_model():
     special = train_bpe(["a text"], 260).special
-    config = LMConfig(
-        vocab_size=400,
-        hidden_size=8,
-        intermediate_size=8,
-        num_layers=1,
-        num_heads=1,
-        num_kv_heads=1,
-        rms_norm_eps=1e-6,
-        rope_theta=1e4,
-        max_positions=8,
-        num_audio_layers=1,
-        branch_layer_index=0,
-        audio_offset=350,
-        adaptor_input_size=8,
-        delay_tokens=5,
-        pad_id=0,
-    )
+    config = LMConfig.tiny(vocab_size=400, audio_offset=350, delay_tokens=5)
     assert Layout.of(config, special) == Layout(special.blank, 350, 5)
 
 

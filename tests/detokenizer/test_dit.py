@@ -5,7 +5,7 @@ from torch import Tensor
 from kimi_audio.config import DiTConfig
 from kimi_audio.detokenizer.dit import DiT
 
-TINY = DiTConfig(num_mel_bins=5, num_codes=7, hidden_size=16, num_layers=2, num_heads=2, mlp_ratio=2.0)
+TINY = DiTConfig.tiny(num_mel_bins=5, num_codes=7)
 
 
 def random_dit() -> DiT:

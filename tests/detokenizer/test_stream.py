@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kimi_audio.config import DiTConfig, FlowConfig, VocoderConfig
+from kimi_audio.config import FlowConfig, VocoderConfig
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
 from kimi_audio.detokenizer.vocoder import BigVGAN
@@ -16,21 +16,7 @@ FAST = ChunkPlan(chunk_tokens=8, first_chunk_tokens=5, look_ahead_tokens=3, ode_
 @pytest.fixture(scope="module")
 def detokenizer() -> Detokenizer:
     torch.manual_seed(0)
-    flow = FlowConfig(
-        dit=DiTConfig(num_mel_bins=20, num_codes=100, hidden_size=16, num_layers=2, num_heads=2, mlp_ratio=2.0)
-    )
-    vocoder = VocoderConfig(
-        num_mels=20,
-        n_fft=1024,
-        win_size=1024,
-        fmin=0,
-        fmax=None,
-        upsample_initial_channel=32,
-        upsample_rates=(8, 6, 5, 2),
-        upsample_kernel_sizes=(16, 12, 9, 4),
-        resblock_kernel_sizes=(3,),
-        resblock_dilation_sizes=((1, 3),),
-    )
+    flow, vocoder = FlowConfig.tiny(), VocoderConfig.tiny()
     dit = DiT(flow.dit)
     for parameter in dit.parameters():  # the initial network answers zero
         torch.nn.init.normal_(parameter, std=0.2)

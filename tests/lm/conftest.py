@@ -55,23 +55,8 @@ def sft_cases(reference: Path) -> list[dict]:
 @pytest.fixture(scope="session")
 def tiny_lm() -> AudioLM:
     """A smaller random model with larger scores, so that ids differ from step to step."""
-    config = LMConfig(
-        vocab_size=120,
-        hidden_size=32,
-        intermediate_size=48,
-        num_layers=3,
-        num_heads=4,
-        num_kv_heads=2,
-        rms_norm_eps=1e-6,
-        rope_theta=1e4,
-        max_positions=256,
-        num_audio_layers=2,
-        branch_layer_index=1,
-        audio_offset=80,
-        adaptor_input_size=8,
-        pad_id=79,
-        initializer_range=0.3,
-    )
+    sizes = {"num_layers": 3, "num_heads": 4, "num_kv_heads": 2, "num_audio_layers": 2, "branch_layer_index": 1}
+    config = LMConfig.tiny(**sizes, initializer_range=0.3)
     model = AudioLM(config)
     model.reset_parameters(torch.Generator().manual_seed(0))
     return model.eval()

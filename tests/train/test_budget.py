@@ -13,21 +13,17 @@ from kimi_audio.train.layers import economical_layers
 from kimi_audio.train.loop import LoopConfig
 
 CONFIG = LoopConfig(steps=10, peak_lr=1e-3, bf16=False, micro_batches=4)
-LM = LMConfig(
+LM = LMConfig.tiny(
     vocab_size=300,
+    audio_offset=200,
     hidden_size=64,
     intermediate_size=176,
-    num_layers=4,
     num_heads=4,
     num_kv_heads=2,
-    rms_norm_eps=1e-6,
-    rope_theta=10_000.0,
-    max_positions=256,
+    num_layers=4,
     num_audio_layers=2,
     branch_layer_index=1,
-    audio_offset=200,
     adaptor_input_size=32,
-    pad_id=0,
 )
 
 

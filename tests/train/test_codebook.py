@@ -9,15 +9,10 @@ from torch import Tensor, nn
 from kimi_audio.config import SemanticConfig
 from kimi_audio.train.codebook import EMACodebook
 
-CONFIG = SemanticConfig(
-    num_mel_bins=1,
+CONFIG = SemanticConfig.tiny(
     hidden_size=3,
-    num_layers=1,
     num_heads=1,
-    ffn_size=1,
-    num_used_layers=1,
     num_codes=5,
-    block_frames=4,
     commit_coefficient=0.25,
     loss_scale=10.0,
     ema_decay=0.9,

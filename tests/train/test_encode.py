@@ -2,7 +2,6 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,14 +16,6 @@ from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.train.encode import EncodedSplit, encode_split
 from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 
-SIZES: dict[str, Any] = {
-    "num_mel_bins": 16,
-    "hidden_size": 8,
-    "num_layers": 1,
-    "num_heads": 2,
-    "ffn_size": 16,
-    "max_frames": 64,
-}
 Encoders = tuple[SemanticTokenizer, AcousticEncoder]
 LENGTHS = [4000, 1280, 2600, 1000, 3000, 1282]
 
@@ -32,12 +23,12 @@ LENGTHS = [4000, 1280, 2600, 1000, 3000, 1282]
 @pytest.fixture(scope="module")
 def encoders() -> Encoders:
     torch.manual_seed(0)
-    semantic = SemanticTokenizer(SemanticConfig(**SIZES, num_used_layers=1, num_codes=300, block_frames=8))
+    semantic = SemanticTokenizer(SemanticConfig.tiny())
     noise = 0.1 * torch.randn(20, 15 * SAMPLES_PER_TOKEN)
     with torch.no_grad():  # codes amid what is heard: random ones would all lie on one side of it
         heard = semantic(whisper_log_mel(noise, 16), torch.full((20,), 60))  # [20, 15, D]
         semantic.codebook.weight.copy_(heard.flatten(0, 1))
-    return semantic.eval(), AcousticEncoder(EncoderConfig(**SIZES, pad_windows=False)).eval()
+    return semantic.eval(), AcousticEncoder(EncoderConfig.tiny()).eval()
 
 
 @pytest.fixture(scope="module")

@@ -26,11 +26,7 @@ from kimi_audio.train.flow import (
 )
 from kimi_audio.train.loop import LoopConfig
 
-CONFIG = FlowConfig(
-    dit=DiTConfig(num_mel_bins=6, num_codes=10, hidden_size=32, num_layers=2, num_heads=2, mlp_ratio=2.0),
-    mel_mean=-4.0,
-    mel_std=2.0,
-)
+CONFIG = FlowConfig.tiny(dit=DiTConfig.tiny(num_mel_bins=6, num_codes=10, hidden_size=32), mel_mean=-4.0, mel_std=2.0)
 STAGE = FlowStage(batch_frames=400, min_chunk_tokens=2, max_chunk_tokens=4, whole_share=0.0, drop_share=0.0)
 
 

@@ -47,21 +47,11 @@ def tokenizer() -> TextTokenizer:
 
 @pytest.fixture(scope="module")
 def config(tokenizer: TextTokenizer) -> LMConfig:
-    return LMConfig(
+    return LMConfig.tiny(
         vocab_size=tokenizer.vocab_size + NUM_CODES,
-        hidden_size=32,
-        intermediate_size=48,
-        num_layers=2,
-        num_heads=2,
-        num_kv_heads=1,
-        rms_norm_eps=1e-6,
-        rope_theta=1e4,
-        max_positions=256,
-        num_audio_layers=1,
-        branch_layer_index=0,
         audio_offset=tokenizer.vocab_size,
-        adaptor_input_size=FEATURES,
         pad_id=tokenizer.special.pad,
+        adaptor_input_size=FEATURES,
     )
 
 

@@ -17,22 +17,15 @@ from kimi_audio.sequence import AudioTokens, Batch, Sequence, collate, pack
 from kimi_audio.train.losses import lm_loss
 
 TEXT_IDS, FEATURES = 20, 4
-CONFIG = LMConfig(
+CONFIG = LMConfig.tiny(
     vocab_size=TEXT_IDS + 10,
+    audio_offset=TEXT_IDS,
+    pad_id=0,
     hidden_size=8,
     intermediate_size=12,
-    num_layers=2,
-    num_heads=2,
-    num_kv_heads=1,
-    rms_norm_eps=1e-6,
-    rope_theta=1e4,
     max_positions=64,
-    num_audio_layers=1,
-    branch_layer_index=0,
     delay_tokens=2,
-    audio_offset=TEXT_IDS,
     adaptor_input_size=FEATURES,
-    pad_id=0,
     initializer_range=0.5,  # large, so that attention matters
 )
 LAYOUT = Layout(1, TEXT_IDS, CONFIG.delay_tokens)

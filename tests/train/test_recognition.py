@@ -40,20 +40,9 @@ from kimi_audio.train.recognition import (
 )
 from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 
-CONFIG = EncoderConfig(
-    num_mel_bins=16, hidden_size=16, num_layers=2, num_heads=2, ffn_size=32, max_frames=64, pad_windows=False
-)
-SEMANTIC = SemanticConfig(
-    num_mel_bins=16,
-    hidden_size=16,
-    num_layers=2,
-    num_heads=2,
-    ffn_size=32,
-    max_frames=64,
-    num_used_layers=1,
-    num_codes=8,
-    block_frames=8,
-)
+SIZES: dict[str, Any] = {"hidden_size": 16, "num_layers": 2, "ffn_size": 32}
+CONFIG = EncoderConfig.tiny(**SIZES)
+SEMANTIC = SemanticConfig.tiny(**SIZES, num_codes=8)
 HI = phoneme_numbers("h aI")
 
 

@@ -19,18 +19,7 @@ from kimi_audio.train.vocoder import (
     train_vocoder,
 )
 
-CONFIG = VocoderConfig(
-    num_mels=80,
-    n_fft=1024,
-    win_size=1024,
-    fmin=0,
-    fmax=None,
-    upsample_initial_channel=32,
-    upsample_rates=(8, 6, 5, 2),
-    upsample_kernel_sizes=(16, 12, 9, 4),
-    resblock_kernel_sizes=(3,),
-    resblock_dilation_sizes=((1,),),
-)
+CONFIG = VocoderConfig.tiny(num_mels=80, resblock_dilation_sizes=((1,),))
 STAGE = VocoderStage(batch_size=2, segment_frames=8)
 
 
