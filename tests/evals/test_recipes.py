@@ -42,9 +42,16 @@ def test_prompt_takes_fields_of_the_sample():
     assert render_prompt(Recipe(prompt="<|{language}|> {text}"), sample) == "<|zh|> Why?"
 
 
-@pytest.mark.parametrize("prompt", ["{voice}", "{text.__class__}", "{text!r}", "{}", "{text:>9}", "{text"])
-def test_prompts_that_cannot_be_made(prompt):
-    with pytest.raises(ValueError, match=r"prompt wants|expected '}'"):
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        *((prompt, "the prompt wants {.*}, which sample a does not have") for prompt in ("{voice}", "{text.x}", "{}")),
+        *((prompt, "the prompt wants {text}") for prompt in ("{text!r}", "{text:>9}")),
+        ("{text", "expected '}'"),
+    ],
+)
+def test_prompts_that_cannot_be_made(prompt, message):
+    with pytest.raises(ValueError, match=message):
         render_prompt(Recipe(prompt=prompt), Sample("a", text="x"))
 
 

@@ -240,10 +240,18 @@ def test_judges_are_chosen_by_option(tmp_path):
     assert judge.settings.votes == 3
 
 
-@pytest.mark.parametrize("text", ["model: m", "url: ftp://x\nmodel: m", "url: http://x\nmodel: m\nkey: secret", "a: ["])
-def test_files_that_describe_no_judge_are_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: m", r"judge\.yaml describes no judge: it needs url and model"),
+        ("url: ftp://x\nmodel: m", "the judge's url must begin with http:// or https://, not 'ftp://x'"),
+        ("url: http://x\nmodel: m\nkey: secret", r"judge\.yaml: unknown field 'key'; a judge has cache, concurrency"),
+        ("a: [", r"judge\.yaml is not YAML"),
+    ],
+)
+def test_files_that_describe_no_judge_are_refused(tmp_path, text, message):
     (tmp_path / "judge.yaml").write_text(text)
-    with pytest.raises(ValueError, match=r"judge|url"):
+    with pytest.raises(ValueError, match=message):
         choose_judge(str(tmp_path / "judge.yaml"))
 
 
