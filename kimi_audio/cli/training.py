@@ -15,7 +15,7 @@ from kimi_audio.cli.recipes import find_recipe, with_changes
 from kimi_audio.cli.report import Report, err
 
 if TYPE_CHECKING:
-    from kimi_audio.data.jsonl import Problem
+    from kimi_audio.core.lines import Problem
     from kimi_audio.train.budget import Budget
 
 SHOWN_PROBLEMS = 20  # --json has all

@@ -28,7 +28,7 @@ import numpy as np
 
 from kimi_audio.audio.io import Samples, inspect_audio
 from kimi_audio.chat import LossChoice, Message, OutputType
-from kimi_audio.data.jsonl import BadSampleError, JsonLines, parse_object
+from kimi_audio.core.lines import BadSampleError, JsonLines, parse_object
 
 _TEXT_TASK = "understanding"  # the official task_type that asks for text
 _FIELDS = ("conversation", "task_type", "output_type", "loss", "id", "metadata")
@@ -43,7 +43,7 @@ class Conversation:
     loss: LossChoice | None = None
 
     @classmethod
-    def parse(cls, line: str | bytes, folder: Path) -> Self:
+    def parse(cls, line: str, folder: Path) -> Self:
         """Read a line of JSON; paths are relative to ``folder``.
 
         Raises:

@@ -21,7 +21,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from kimi_audio.audio.io import inspect_part, load_audio, read_part, resampled_samples
-from kimi_audio.data.jsonl import BadSampleError, JsonLines, parse_object
+from kimi_audio.core.lines import BadSampleError, JsonLines, parse_object
 from kimi_audio.data.shards import KEY_BYTES, content_key
 from kimi_audio.units import INPUT_RATE_HZ
 
@@ -73,7 +73,7 @@ class Document:
     segments: tuple[SourceSegment, ...]
 
     @classmethod
-    def parse(cls, line: str | bytes, folder: Path) -> Self:
+    def parse(cls, line: str, folder: Path) -> Self:
         """Read a line of JSON; paths are relative to ``folder``.
 
         Raises:

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from kimi_audio.audio.io import AudioSource, load_audio
+from kimi_audio.core.lines import BadSampleError, Problem
 from kimi_audio.data.conversations import Conversation, ConversationFile
 from kimi_audio.data.documents import Document, DocumentFile, holds_documents
-from kimi_audio.data.jsonl import BadSampleError, Problem, Progress
+from kimi_audio.data.reports import Progress
 from kimi_audio.data.shards import FOREIGN_STORE, KEY_BYTES, SHARD_TOKENS, ShardWriter, TokenStore, content_key, in_half
 from kimi_audio.sequence import AudioTokens
 from kimi_audio.tokenizer.acoustic import AcousticEncoder

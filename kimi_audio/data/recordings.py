@@ -7,17 +7,16 @@ Either a JSONL file, one recording per line, with paths relative to the file:
 or a folder of sound files, each beside a text file of the same name (001.wav, 001.txt).
 """
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.progress import track
 
 from kimi_audio.audio.io import decode_audio, load_audio
+from kimi_audio.core.lines import read_objects
 from kimi_audio.data.manifest import Split, SplitWriter
 from kimi_audio.data.text import normalise
 from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
@@ -78,26 +77,19 @@ def _of_folder(folder: Path) -> Iterator[Recording | str]:
 
 
 def _of_lines(source: Path) -> Iterator[Recording | str]:
-    try:
-        lines = source.read_text("utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{source} is neither a folder nor a JSONL file in UTF-8") from None
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            place = f"line {number}"
-            try:
-                values: Any = json.loads(line)
-            except json.JSONDecodeError as error:
-                yield f"{place} is not JSON ({error.msg})"
-                continue
-            values = values if isinstance(values, dict) else {}
-            missing = [
-                name for name in ("audio", "text") if not isinstance(values.get(name), str) or not values[name].strip()
-            ]
-            if missing:
-                yield f"{place} lacks {' and '.join(missing)}"
-            else:
-                yield Recording(source.parent / values["audio"], values["text"].strip(), place)
+    rows, problems = read_objects(source)
+    if not rows:
+        raise ValueError(f"{source} is neither a folder nor a JSONL file of recordings")
+    yield from (f"line {problem.line}: {problem.reason}" for problem in problems)
+    for number, values in rows.items():
+        place = f"line {number}"
+        missing = [
+            name for name in ("audio", "text") if not isinstance(values.get(name), str) or not values[name].strip()
+        ]
+        if missing:
+            yield f"{place} lacks {' and '.join(missing)}"
+        else:
+            yield Recording(source.parent / values["audio"], values["text"].strip(), place)
 
 
 def load_speech(recording: Recording) -> dict[int, np.ndarray]:

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from kimi_audio.core.lines import BadSampleError, Problem
 from kimi_audio.data.documents import Document, DocumentFile, SoundPart
-from kimi_audio.data.jsonl import BadSampleError, LineReport, Problem, Progress
+from kimi_audio.data.reports import LineReport, Progress
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 

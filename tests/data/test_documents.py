@@ -9,8 +9,8 @@ import pytest
 import soundfile
 import torch
 
+from kimi_audio.core.lines import BadSampleError
 from kimi_audio.data.documents import DocumentFile, SoundPart, holds_documents
-from kimi_audio.data.jsonl import BadSampleError
 from kimi_audio.data.mixture import Mixture
 from kimi_audio.data.pretraining import WEIGHTS, Documents, Span, samples_of_tokens, sources, spans_of
 from kimi_audio.data.survey import Survey, survey_file

@@ -45,7 +45,12 @@ def test_lines_that_cannot_be_used_are_counted_and_named(tmp_path: Path):
     source.write_text("\n".join([*lines, '{"text": "six"}', '{"audio": 7, "text": "seven"}']))
     with pytest.raises(ValueError, match="6 of 7 recordings cannot be used") as error:
         read_recordings(source)
-    for problem in ("line 2 lacks text", "line 3 is not JSON", "line 4 lacks audio and text", "line 5 lacks text"):
+    for problem in (
+        "line 2 lacks text",
+        "line 3: the line is not JSON",
+        "line 4: a sample must be",
+        "line 5 lacks text",
+    ):
         assert problem in str(error.value)
     assert str(error.value).endswith("line 6 lacks audio; and 1 more")
 
