@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from kimi_audio import checkpoint
 from kimi_audio.adapters import load_adapter
-from kimi_audio.audio.io import AudioSource, decode_audio, load_audio
+from kimi_audio.audio.io import AudioSource, Damage, audio_blocks, decode_audio, load_audio
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.chat import ChatTemplate, Message, OutputType
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
@@ -301,19 +302,29 @@ class KimiAudio:
     # -----------------------------------------------------------------------------------------------------------------
     # Everyday calls
 
-    def transcribe(self, source: AudioSource, *, instruction: str = ASR_INSTRUCTION) -> str:
-        """Return what is said in a recording of any length.
+    def transcribe(self, source: AudioSource, *, instruction: str = ASR_INSTRUCTION, damage: Damage = "cut") -> str:
+        """Return what is said in a recording of any length; arguments as for ``stream_transcript``."""
+        return "".join(self.stream_transcript(source, instruction=instruction, damage=damage))
 
-        A recording longer than the model takes at once is cut at its pauses.
+    def stream_transcript(
+        self, source: AudioSource, *, instruction: str = ASR_INSTRUCTION, damage: Damage = "cut"
+    ) -> Iterator[str]:
+        """Yield what is said in a recording of any length while it is read; the parts joined are the transcript.
+
+        A recording longer than the model takes at once is cut at its pauses. Memory does not grow with its length.
+
+        Args:
+            source: see ``encode_audio``.
+            instruction: what the model is asked for.
+            damage: which damage of a file is borne, see ``load_audio``.
         """
-        wav = load_audio(source, INPUT_RATE_HZ)
-        pieces = cut_at_pauses(wav, self.settings.segment_s)
-        texts = []
-        for start in range(0, len(pieces), TRANSCRIBED_AT_ONCE):
-            some = pieces[start : start + TRANSCRIBED_AT_ONCE]
-            chats = [_question((piece, INPUT_RATE_HZ), instruction) for piece in some]
-            texts += [answer.text for answer in self.answer_all(chats)]
-        return " ".join(text for text in texts if text)
+        pieces = cut_at_pauses(audio_blocks(source, INPUT_RATE_HZ, damage=damage), self.settings.segment_s)
+        separator = ""
+        while some := list(islice(pieces, TRANSCRIBED_AT_ONCE)):
+            for answer in self.answer_all(_question((piece, INPUT_RATE_HZ), instruction) for piece in some):
+                if answer.text:
+                    yield separator + answer.text
+                    separator = " "
 
     def ask(self, source: AudioSource, question: str) -> str:
         """Return the answer to a written question about a recording."""

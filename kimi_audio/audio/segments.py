@@ -1,5 +1,7 @@
 """Cutting long recordings at their pauses."""
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -9,18 +11,25 @@ FRAME_SAMPLES = INPUT_RATE_HZ // 50  # 20 ms
 PAUSE_FRAMES = 10  # the loudness of a possible cut is that of 200 ms
 
 
-def cut_at_pauses(wav: Tensor, longest_s: float) -> list[Tensor]:
-    """Cut wav [L] at 16 kHz into pieces of at most ``longest_s``, each at the quietest place of its last half.
+def cut_at_pauses(blocks: Iterable[Tensor], longest_s: float) -> Iterator[Tensor]:
+    """Cut a recording at 16 kHz into pieces of at most ``longest_s``, each at the quietest place of its last half.
 
-    Nothing is lost: the pieces joined are the recording.
+    Nothing is lost: the pieces joined are the recording. No more of it than a piece and a block is held.
+
+    Args:
+        blocks: the recording, as a row of blocks [L].
+        longest_s: of a piece.
     """
     longest = int(longest_s * INPUT_RATE_HZ)
-    pieces = []
-    while len(wav) > longest:
-        cut = _quietest(wav, longest // 2, longest)
-        pieces.append(wav[:cut])
-        wav = wav[cut:]
-    return [*pieces, wav]
+    wav = torch.zeros(0)
+    for block in blocks:
+        wav = torch.cat([wav, block])
+        while len(wav) > longest:
+            cut = _quietest(wav, longest // 2, longest)
+            yield wav[:cut]
+            wav = wav[cut:]
+    if len(wav):
+        yield wav
 
 
 def _quietest(wav: Tensor, begin: int, end: int) -> int:

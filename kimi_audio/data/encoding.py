@@ -39,11 +39,11 @@ class AudioEncoder:
 
     def __call__(self, source: AudioSource) -> AudioTokens:
         """Return codes [N] and features [N, D]; errors as for ``load_audio``."""
-        return self.encode_wav(load_audio(source, INPUT_RATE_HZ))
+        return self.encode_wav(load_audio(source, INPUT_RATE_HZ, damage="refuse"))
 
     def codes(self, source: AudioSource) -> AudioTokens:
         """Return codes [N] alone, which is enough for what the assistant says."""
-        return self.encode_wav(load_audio(source, INPUT_RATE_HZ), features=False)
+        return self.encode_wav(load_audio(source, INPUT_RATE_HZ, damage="refuse"), features=False)
 
     def encode_wav(self, wav: Tensor, *, features: bool = True) -> AudioTokens:
         """Encode samples [L] at 16 kHz."""
@@ -217,7 +217,7 @@ def _said(conversation: Conversation, line: int) -> Iterator[Recording]:
             continue
         features = message.message_type == "audio"
         if features or message.audio_tokens is None:
-            load = partial(load_audio, message.audio, INPUT_RATE_HZ)
+            load = partial(load_audio, message.audio, INPUT_RATE_HZ, damage="refuse")
             yield Recording(content_key(message.audio), load, features, line)
 
 

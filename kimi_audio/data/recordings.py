@@ -99,7 +99,7 @@ def load_speech(recording: Recording) -> dict[int, np.ndarray]:
         ValueError: the file cannot be read, or its rate, duration or level is not that of a usable recording.
     """
     try:
-        sound = decode_audio(recording.path)
+        sound = decode_audio(recording.path, damage="refuse")
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"{recording.place}: {error}") from None
     if sound.rate_hz < MIN_RATE_HZ:

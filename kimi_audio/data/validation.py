@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from kimi_audio.audio.io import AudioSource, decode_audio, inspect_audio, resampled_samples
+from kimi_audio.audio.io import AudioSource, inspect_audio, measure_audio, resampled_samples
 from kimi_audio.chat import ChatTemplate, LossChoice, Message
 from kimi_audio.config import LMConfig
 from kimi_audio.core.lines import BadSampleError, Problem
@@ -157,8 +157,7 @@ class _Measure:
     def _length(self, source: AudioSource) -> tuple[int, int]:
         if isinstance(source, Path) and not self.decode:
             return inspect_audio(source)
-        samples = decode_audio(source)
-        return len(samples.array), samples.rate_hz
+        return measure_audio(source)
 
     def _count(self, sequence: Sequence) -> dict[str, int]:
         assert sequence.text_loss is not None

@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from kimi_audio.audio import io as audio_io
-from kimi_audio.audio.io import Samples, decode_audio, inspect_audio, load_audio, resampled_samples, save_audio
+from kimi_audio.audio.io import (
+    Samples,
+    audio_blocks,
+    decode_audio,
+    inspect_audio,
+    load_audio,
+    resampled_samples,
+    save_audio,
+)
 
 
 def tone(rate_hz: int, duration_s: float = 0.5, frequency_hz: float = 440.0) -> Tensor:
@@ -144,10 +152,11 @@ def test_files_without_samples(tmp_path: Path):
         load_audio(tmp_path / "one.wav", 16_000)
 
 
-def test_too_long_recordings(wav_file: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(audio_io, "MAX_DURATION_S", 0)
-    with pytest.raises(ValueError, match="lasts more than 0 hours; cut it"):
+def test_recordings_that_do_not_fit_the_memory_are_read_in_blocks(wav_file: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(audio_io, "MAX_BYTES_IN_MEMORY", 4 * 7999)
+    with pytest.raises(ValueError, match=r"tone\.wav is too long: its samples take more than .* GiB of memory"):
         load_audio(wav_file, 16_000)
+    assert sum(len(block) for block in audio_blocks(wav_file, 16_000)) == 8000
 
 
 @pytest.mark.parametrize(
@@ -196,12 +205,13 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatc
     with pytest.raises(ValueError, match="one channel"):
         save_audio(tmp_path / "a.wav", torch.zeros(2, 3), 16_000)
 
-    def full_disk(file: Path, *_, **__) -> None:
-        file.write_bytes(b"half")
+    def full_disk(file: Path, content: bytes) -> None:
+        with file.open("wb") as partial:
+            partial.write(content[:9])
         raise OSError("no space left")
 
-    monkeypatch.setattr(soundfile, "write", full_disk)
-    (tmp_path / "a.wav").write_bytes(b"old")
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
+    (tmp_path / "a.wav").write_text("old")
     with pytest.raises(OSError, match="no space"):
         save_audio(tmp_path / "a.wav", torch.zeros(3), 16_000)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.wav", b"old")]

@@ -10,7 +10,7 @@ from typing import Any
 
 from kimi_audio import checkpoint
 from kimi_audio.assistant import TRANSCRIBED_AT_ONCE, Answer, KimiAudio
-from kimi_audio.audio.io import Samples, load_audio
+from kimi_audio.audio.io import Samples, audio_blocks
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.chat import Message
 from kimi_audio.evals.types import Clip, Options, Prediction, Sample
@@ -141,8 +141,8 @@ class InProcess:
 
     def _pieces_of(self, sample: Sample) -> list[Samples]:
         (clip,) = sample.audio
-        wav = load_audio(clip, INPUT_RATE_HZ)
-        return [Samples(piece, INPUT_RATE_HZ) for piece in cut_at_pauses(wav, self.model.settings.segment_s)]
+        pieces = cut_at_pauses(audio_blocks(clip, INPUT_RATE_HZ), self.model.settings.segment_s)
+        return [Samples(piece, INPUT_RATE_HZ) for piece in pieces]
 
 
 def _chat(audio: Iterable[Clip], text: str, system: str) -> list[Message]:

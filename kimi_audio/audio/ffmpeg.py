@@ -1,0 +1,175 @@
+"""Decoding in blocks with FFmpeg (PyAV): mp3, and what telephones, messengers and browsers make.
+
+Shapes: L samples, C channels.
+"""
+
+import importlib.util
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from kimi_audio.audio.arrays import to_float
+from kimi_audio.audio.condition import CUT_S, Condition
+from kimi_audio.audio.formats import ASF, FLAC, MATROSKA, MP3, MP4, Format, id3_bytes
+from kimi_audio.audio.sources import Samples, Window, check_rate
+
+if TYPE_CHECKING:
+    from av import AudioFrame, AudioStream, Packet
+    from av.container import InputContainer
+
+BLOCK_SAMPLES = 1 << 16  # per channel; the frames of a codec are joined to blocks of about so many
+_CODECS = (  # the beginnings of the names of what is decoded, of the hundreds that FFmpeg knows
+    *("aac", "ac3", "adpcm_", "alac", "amr_", "eac3", "flac", "gsm", "mp1", "mp2", "mp3"),
+    *("opus", "pcm_", "speex", "vorbis", "wma"),
+)
+_TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # between joined mp3 files, and behind the last
+_GAP_S = 0.02  # between two frames of FLAC: one was lost
+_LAST_XING_BYTE = 40  # of the first frame of an mp3, where it may begin
+_MPEG1_RATE_HZ = 32_000  # from here on an mp3 frame has 1152 samples, below 576
+
+
+def is_installed() -> bool:
+    """Tell whether PyAV is there."""
+    return importlib.util.find_spec("av") is not None
+
+
+def finds_mp3(file: Window) -> bool:
+    """Tell whether there are frames of mp3 behind whatever a file begins with."""
+    import av
+    import av.error
+
+    file.seek(0)
+    try:
+        av.open(file, format=MP3.demuxer, metadata_errors="ignore").close()
+    except av.error.FFmpegError:
+        return False
+    return True
+
+
+def decode(file: Window, format: Format, condition: Condition) -> Iterator[Samples]:
+    """Yield blocks [L, C] of about equal length; the rate and the channels may change between them.
+
+    Raises:
+        ValueError: there is no sound in the file or none that is known, or damage that is not borne.
+    """
+    import av
+    import av.error
+
+    file.seek(0)
+    try:
+        container = av.open(file, mode="r", format=format.demuxer, metadata_errors="ignore")
+    except av.error.FFmpegError as error:
+        raise ValueError(
+            f"{condition.name} is not audio that can be read: it begins like {format.name}, but it is damaged, not "
+            f"finished, or something else ({error.strerror})"
+        ) from None
+    with container:
+        stream = _sound_of(container, condition.name)
+        if format == FLAC:
+            stream.codec_context.options = {"err_detect": "crccheck+explode"}
+        announced_s = _announced_s(container, stream, file, format)
+        yield from _joined(_frames(container, stream, condition, announced_s, must_be_gapless=format == FLAC))
+
+
+def _sound_of(container: "InputContainer", name: str) -> "AudioStream":
+    stream = container.streams.best("audio")
+    if stream is None:
+        raise ValueError(f"{name} has no sound in it")
+    codec = stream.codec_context.codec.canonical_name if stream.codec_context else "something unknown"
+    if not codec.startswith(_CODECS):
+        raise ValueError(f"{name} has sound in a codec that is not read here: {codec}; convert it with ffmpeg")
+    return stream  # pyright: ignore[reportReturnType] - the best stream of sound is one of sound
+
+
+def _announced_s(container: "InputContainer", stream: "AudioStream", file: Window, format: Format) -> float | None:
+    """Return how long a recording is to be, if its header tells without guessing."""
+    if format == MP3:
+        return _xing_s(file, stream.sample_rate)
+    if format not in (MP4, MATROSKA, ASF, FLAC):
+        return None
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / 1e6
+
+
+def _xing_s(file: Window, rate_hz: int) -> float | None:
+    place = file.tell()
+    file.seek(0)
+    head = file.read(10)
+    file.seek(id3_bytes(head) if head.startswith(b"ID3") else 0)
+    frame = file.read(_LAST_XING_BYTE + 12)
+    file.seek(place)
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if not 0 < at <= _LAST_XING_BYTE or not frame[at + 7] & 1:
+        return None
+    return int.from_bytes(frame[at + 8 : at + 12], "big") * (1152 if rate_hz >= _MPEG1_RATE_HZ else 576) / rate_hz
+
+
+def _frames(
+    container: "InputContainer",
+    stream: "AudioStream",
+    condition: Condition,
+    announced_s: float | None,
+    *,
+    must_be_gapless: bool,
+) -> Iterator[Samples]:
+    """Yield frames [L, C]; what cannot be read is damage if sound follows or if it is more than a torn last frame."""
+    heard_s, heard_bytes, broken_bytes = 0.0, 0, 0
+    for packet in _packets(container, stream):
+        frames = None if packet is None else _decoded(packet)
+        if packet is None or frames is None:
+            is_tag = packet is not None and bytes(packet).startswith(_TAGS)
+            broken_bytes += 0 if is_tag else packet.size if packet is not None else 1
+            continue
+        heard_bytes += packet.size
+        for frame in frames:
+            time_s = heard_s if frame.time is None or not must_be_gapless else frame.time
+            if broken_bytes or time_s > heard_s + _GAP_S:
+                condition.damaged(heard_s)
+                broken_bytes = 0
+            rate_hz = check_rate(frame.sample_rate, condition.name)
+            heard_s = max(heard_s, time_s) + frame.samples / rate_hz
+            yield Samples(_array(frame), rate_hz)
+    if broken_bytes and broken_bytes * heard_s >= CUT_S * heard_bytes:
+        condition.damaged(heard_s)
+    condition.ended(heard_s, announced_s)
+
+
+def _packets(container: "InputContainer", stream: "AudioStream") -> "Iterator[Packet | None]":
+    """Yield packets, and None where they end because the file is damaged."""
+    import av.error
+
+    try:
+        yield from container.demux(stream)
+    except av.error.FFmpegError:
+        yield None
+
+
+def _decoded(packet: "Packet") -> "list[AudioFrame] | None":
+    import av.error
+
+    try:
+        return packet.decode()  # pyright: ignore[reportReturnType] - of a stream of sound
+    except av.error.FFmpegError:
+        return None
+
+
+def _array(frame: "AudioFrame") -> np.ndarray:
+    """Return float32 samples [L, C]."""
+    array = frame.to_ndarray()  # [C, L], or [1, L * C]
+    return to_float(array.T if frame.format.is_planar else array.reshape(-1, frame.layout.nb_channels))
+
+
+def _joined(frames: Iterator[Samples]) -> Iterator[Samples]:
+    group: list[np.ndarray] = []
+    rate_hz, length = 0, 0
+    for frame in frames:
+        array = np.asarray(frame.array)
+        if group and (length >= BLOCK_SAMPLES or frame.rate_hz != rate_hz or array.shape[1] != group[0].shape[1]):
+            yield Samples(np.concatenate(group), rate_hz)
+            group, length = [], 0
+        group.append(array)
+        rate_hz, length = frame.rate_hz, length + len(array)
+    if group:
+        yield Samples(np.concatenate(group), rate_hz)
