@@ -17,6 +17,7 @@ from kimi_audio.cli.options import (
     check_files,
     check_voice,
     recording,
+    sound_source,
 )
 from kimi_audio.cli.replies import bundled_questions, reply_to, save, save_speech, spoken
 from kimi_audio.cli.report import Report, err, print_error
@@ -34,7 +35,10 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Answer the recorded questions that come with the model, in text and speech."""
+    from kimi_audio.audio.io import check_folder
+
     report = Report(as_json)
+    check_folder(out_folder)
     assistant, load_s = model.load()
     questions = bundled_questions(assistant.folder)
     out_folder.mkdir(parents=True, exist_ok=True)
@@ -66,8 +70,12 @@ def chat(
     as_json: JsonOption = False,
 ) -> None:
     """Hold a dialogue: each file is a turn of yours, and the model remembers all turns before."""
+    from kimi_audio.audio.io import check_folder
+
     report = Report(as_json)
     check_files(*files, voice)
+    if out_folder:
+        check_folder(out_folder)
     assistant, _ = model.load(load_detokenizer=not text)
     if out_folder:
         out_folder.mkdir(parents=True, exist_ok=True)
@@ -88,27 +96,36 @@ def transcribe(
     files: Files,
     *,
     instruction: Annotated[str | None, typer.Option(help="What to ask the model for, in its language.")] = None,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Use what can be read of damaged files.")] = False,
     model: ModelChoice,
     as_json: JsonOption = False,
 ) -> None:
     """Write down what is said in recordings of any length. A file that cannot be read does not stop the others."""
+    from kimi_audio.assistant import ASR_INSTRUCTION
+
     report = Report(as_json)
     check_files(*files)
     assistant, _ = model.load(load_detokenizer=False)
-    options = {} if instruction is None else {"instruction": instruction}
+    task = ASR_INSTRUCTION if instruction is None else instruction
+    damage = "keep" if damaged else "cut"
     failed = False
     for number, file in enumerate(files, 1):
-        try:
-            with err.status(f"{number} of {len(files)}: {file}"):
-                text = assistant.transcribe(file, **options)
-        except (ValueError, OSError) as error:
-            failed = True
-            print_error(error)
-            continue
         if len(files) > 1:
             report.line(file.name, style="bold")
-        report.text(text)
-        report.result({"file": str(file), "text": text})
+        parts: list[str] = []
+        try:
+            with err.status(f"{number} of {len(files)}: {file}") as status:
+                for part in assistant.stream_transcript(sound_source(file), instruction=task, damage=damage):
+                    status.stop()
+                    report.text(part, end="")
+                    parts.append(part)
+            report.text("")
+            report.result({"file": str(file), "text": "".join(parts)})
+        except (ValueError, OSError, MemoryError) as error:
+            failed = True
+            if parts:
+                report.text("")
+            print_error(error)
     if failed:
         raise typer.Exit(1)
 

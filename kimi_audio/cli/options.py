@@ -1,10 +1,11 @@
 """Options that several commands share, with one spelling and one explanation."""
 
+import sys
 import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -12,6 +13,9 @@ from kimi_audio.cli.report import err
 
 if TYPE_CHECKING:
     from kimi_audio import KimiAudio
+
+
+STANDARD_INPUT = Path("-")
 
 
 class Dtype(StrEnum):
@@ -32,8 +36,10 @@ NamedVoiceOption = Annotated[
     str | None,
     typer.Option("--voice", help="A voice of the model by name, or a recording whose voice to take on."),
 ]
-OneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A recording (wav, flac, ogg or mp3).")]
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Recordings (wav, flac, ogg or mp3).")]
+OneFile = Annotated[Path, typer.Argument(metavar="FILE", help="A recording in any usual format; - is standard input.")]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Recordings in any usual format; - is standard input.")
+]
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,21 @@ class ModelChoice:
 def check_files(*files: Path | None) -> None:
     """Find missing files before a model is loaded for nothing."""
     for file in files:
-        if file is not None and not file.exists():
+        if file is not None and file != STANDARD_INPUT and not file.exists():
             raise FileNotFoundError(f"there is no file {file}")
+
+
+def sound_source(file: Path) -> Path | BinaryIO:
+    """Return what a recording is read from.
+
+    Raises:
+        ValueError: it is standard input, and that is a terminal.
+    """
+    if file != STANDARD_INPUT:
+        return file
+    if sys.stdin.isatty():
+        raise ValueError("- stands for standard input, but that is a terminal; use a pipe or the name of a file")
+    return sys.stdin.buffer
 
 
 def recording(voice: str | None) -> Path | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kimi_audio.cli.options import sound_source
 from kimi_audio.cli.report import Report, err
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def spoken(file: Path, assistant: "KimiAudio | None" = None) -> "Message":
     """Return a turn of the user, encoded if an assistant is given, so that later turns need not do it again."""
     from kimi_audio import Message
 
-    return Message("user", "audio", assistant.encode_audio(file) if assistant else file)
+    source = sound_source(file)
+    return Message("user", "audio", assistant.encode_audio(source) if assistant else source)
 
 
 def save(reply: Reply, target: Path) -> Path | None:
