@@ -1,21 +1,27 @@
-"""What a training run says while it runs: a log of numbers for programs and TensorBoard, a progress bar for people."""
+"""What a training run says while it runs: a log of numbers for programs and TensorBoard, and lines for people."""
 
 import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
 LOG = "log.jsonl"
+# Told after every step of the first process: how many steps are done, and what was logged, if anything was.
+Watch = Callable[[int, Mapping[str, Any] | None], None]
+
+logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """Rows of numbers, and a progress bar with the time left that shows the last one.
+    """Rows of numbers, passed on to who watches.
 
     Args:
         folder: receives ``log.jsonl`` and, under ``tensorboard``, what TensorBoard shows.
-        steps: of the whole run.
         start: steps that are done already.
+        watch: see ``Watch``.
         tensorboard: write for TensorBoard, too.
         active: False says nothing, for all processes but the first.
 
@@ -23,47 +29,72 @@ class Journal:
         ValueError: TensorBoard is not installed.
     """
 
-    def __init__(self, folder: Path, steps: int, start: int, *, tensorboard: bool, active: bool):
-        self._active = active
+    def __init__(self, folder: Path, start: int, watch: Watch, *, tensorboard: bool, active: bool):
+        self._active, self._watch = active, watch
         if not active:
             return
         self._board = _summary_writer(folder, start) if tensorboard else None
         self._log = (folder / LOG).open("a")
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-        scores = TextColumn("{task.fields[scores]}")
-        self._progress = Progress(*columns, TimeRemainingColumn(), scores, refresh_per_second=1)
-        self._bar = self._progress.add_task(folder.name, total=steps, completed=start, scores="")
 
     def __enter__(self) -> "Journal":
-        if self._active:
-            self._progress.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
         if self._active:
-            self._progress.stop()
             self._log.close()
             if self._board is not None:
                 self._board.close()
 
-    def write(self, row: dict[str, Any]) -> None:
-        """Log one row; "step" says how many steps are done."""
+    def step(self, done: int, row: Mapping[str, Any] | None) -> None:
+        """Note that a step is done, and what is to be logged about it."""
         if not self._active:
             return
-        self._log.write(json.dumps(row) + "\n")
-        self._log.flush()
-        numbers = {name: value for name, value in row.items() if name != "step" and isinstance(value, float | int)}
-        if self._board is not None:
-            for name, value in numbers.items():
-                self._board.add_scalar(name, value, row["step"])
-            self._board.flush()
-        scores = " ".join(f"{name} {value:.4g}" for name, value in numbers.items() if name != "lr")
-        self._progress.update(self._bar, scores=scores)
+        if row is not None:
+            self._log.write(json.dumps({"step": done, **row}) + "\n")
+            self._log.flush()
+            if self._board is not None:
+                for name, value in numbers(row).items():
+                    self._board.add_scalar(name, value, done)
+                self._board.flush()
+        self._watch(done, row)
 
-    def advance(self, done: int) -> None:
-        """Move the progress bar."""
-        if self._active:
-            self._progress.update(self._bar, completed=done)
+
+def numbers(row: Mapping[str, Any]) -> dict[str, float]:
+    """Return what can be drawn as a curve."""
+    return {name: value for name, value in row.items() if isinstance(value, float | int)}
+
+
+def scores(row: Mapping[str, Any]) -> str:
+    """Return the numbers of a row in short, the loss first, without those that nobody watches."""
+    shown = {"loss": 0.0, **numbers(row)} if "loss" in row else numbers(row)
+    return " ".join(f"{name} {value:.4g}" for name, value in shown.items() if name not in ("lr", "step_s"))
+
+
+class Lines:
+    """Watches a run in the log: one line for each row, with the time that is left.
+
+    Args:
+        name: of the run.
+        steps: of the whole run.
+    """
+
+    def __init__(self, name: str, steps: int):
+        self.name, self.steps = name, steps
+        self._began: tuple[int, float] | None = None
+
+    def __call__(self, done: int, row: Mapping[str, Any] | None) -> None:
+        """Log a row; the first step, which is slower than the others, is not counted on."""
+        now_s = time.monotonic()
+        if self._began is None:
+            self._began = done, now_s
+        if row is None:
+            return
+        first, began_s = self._began
+        left = ""
+        if done > first:
+            left_s = (now_s - began_s) / (done - first) * (self.steps - done)
+            left = f", {timedelta(seconds=round(left_s))} left"
+        logger.info("%s: step %d of %d%s: %s", self.name, done, self.steps, left, scores(row))
 
 
 def _summary_writer(folder: Path, start: int) -> Any:

@@ -9,15 +9,11 @@ checkpointing and compilation of layers in ``layers``, processes and shards in `
 ``budget``.
 """
 
-import json
 import logging
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict
 from functools import partial, reduce
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -27,12 +23,24 @@ import torch
 from torch import Tensor, nn
 
 from kimi_audio.train.average import WeightAverage
-from kimi_audio.train.checkpoints import Checkpoints, load_module_state
-from kimi_audio.train.journal import Journal
+from kimi_audio.train.changes import check_schedule, note_schedule
+from kimi_audio.train.checkpoints import Checkpoints, check_fits, load_module_state
+from kimi_audio.train.journal import Journal, Lines, Watch
 from kimi_audio.train.layers import economical_layers
+from kimi_audio.train.lock import locked
 from kimi_audio.train.optimizer import build_optimizer
-from kimi_audio.train.parallel import Whole, exchange, gathered, rank, split_like, whole_tensor, world_size
+from kimi_audio.train.parallel import (
+    Whole,
+    exchange,
+    first_process,
+    gathered,
+    rank,
+    split_like,
+    whole_tensor,
+    world_size,
+)
 from kimi_audio.train.schedule import LoopConfig, learning_rate, staged_freezing
+from kimi_audio.train.stopping import held_signals, obey
 
 __all__ = ["LoopConfig", "learning_rate", "load_module_state", "train"]
 
@@ -51,6 +59,7 @@ def train(
     evaluate: Callable[[], dict[str, float]] | None = None,
     evaluate_every_steps: int = 0,
     counts_of: CountsOf[Batch] | None = None,
+    watch: Watch | None = None,
 ) -> None:
     """Train ``module`` in place, resuming from ``folder`` where an earlier run stopped.
 
@@ -61,7 +70,9 @@ def train(
     Under ``torchrun`` (see ``parallel.joined``), every process makes every so many of the micro-batches; the folder has
     to be one that all of them see. At the end, the module holds shards only: load the run's checkpoint.
 
-    Ctrl-C ends the running step, saves and stops; a second one stops at once and leaves the checkpoint before.
+    Ctrl-C and SIGTERM end the running step, save and stop; a second one stops at once and leaves the checkpoint before.
+    An error saves what was learned before it: of several processes, only where all of them can know of it, which is the
+    case for batches that cannot be made.
 
     Args:
         module: holds everything that is trained or that the checkpoint must keep.
@@ -76,55 +87,67 @@ def train(
         evaluate_every_steps: 0 means only at the end.
         counts_of: the number of items that a named loss of a batch is the mean of. Then the sum of the losses that it
             names is minimised instead of "loss". A mean over no items has to be finite, such as 0.
+        watch: told after every step; by default, what is logged is a line of the log of Python, too.
 
     Raises:
         FloatingPointError: a loss or gradient is not finite; the checkpoint on disk is from before.
         KeyboardInterrupt: after Ctrl-C.
+        SystemExit: after SIGTERM.
         OSError: a checkpoint could not be written; the one before is kept.
-        ValueError: the configuration does not fit the module, the scores or the number of processes.
+        ValueError: the configuration does not fit the module, the scores, the number of processes or the run that it is
+            to go on with; another process is at work in the folder; or none of its checkpoints can be used.
     """
-    if config.micro_batches % world_size():
-        raise ValueError(
-            f"{world_size()} processes cannot share {config.micro_batches} micro-batches per step evenly; "
-            f"set micro_batches to a multiple of {world_size()}"
-        )
-    if rank() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "loop.json").write_text(json.dumps(asdict(config), indent=1))
-    run = _Run(module, config, folder)
-    start = run.resume()
+    check_shares(config, world_size())
     with ExitStack() as stack:
+        stack.enter_context(locked(folder))
+        run = _Run(module, config, folder)
+        start = run.resume()
         freeze = stack.enter_context(staged_freezing(module, config))
         stack.enter_context(
             economical_layers(module, checkpointed=config.checkpoint_layers, compile_backend=config.compile_backend)
         )
-        journal = stack.enter_context(
-            Journal(folder, config.steps, start, tensorboard=config.tensorboard, active=rank() == 0)
-        )
-        interrupted = stack.enter_context(_held_interrupt())
+        watch = Lines(folder.name, config.steps) if watch is None else watch
+        journal = stack.enter_context(Journal(folder, start, watch, tensorboard=config.tensorboard, active=rank() == 0))
+        stop = stack.enter_context(held_signals())
+        stack.enter_context(run.saved_on_errors())
         for step in range(start, config.steps):
+            if run.is_patient_no_more():
+                break
             started = time.perf_counter()
             freeze(step)
             numbers = range(config.micro_batches * step + rank(), config.micro_batches * (step + 1), world_size())
-            batches = [(number, batch_of(number)) for number in numbers]
-            values = run.update(step, loss_of, batches, counts_of)
+            values = run.update(step, loss_of, run.fetch(numbers, batch_of), counts_of)
             done = step + 1
             is_last = done == config.steps
             is_scored = is_last or (evaluate_every_steps > 0 and done % evaluate_every_steps == 0)
+            row = None
             if is_scored or done % config.log_every_steps == 0:
-                row = {"step": done, **values, "step_s": time.perf_counter() - started}
+                row = {**values, "step_s": time.perf_counter() - started}
                 if evaluate is not None and is_scored:
                     row |= run.score(done, evaluate)
-                journal.write(row)
-            journal.advance(done)
-            is_stopped = any(exchange(interrupted.is_set()))
-            if is_stopped or is_last or done % config.checkpoint_every_steps == 0:
+            journal.step(done, row)
+            asked = max(exchange(stop.signal))
+            is_last |= run.is_patient_no_more()
+            if asked or is_last or done % config.checkpoint_every_steps == 0:
                 run.save(done)
-            if is_stopped:
+            if asked:
                 if rank() == 0:
-                    logger.warning("stopped at step %d of %d; the same command goes on from here", done, config.steps)
-                raise KeyboardInterrupt
+                    logger.warning("stopped at step %d of %d; resume the run to go on from here", done, config.steps)
+                obey(asked)
     run.finish()
+
+
+def check_shares(config: LoopConfig, processes: int) -> None:
+    """Check that processes can share the micro-batches of a step.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    if config.micro_batches % processes:
+        raise ValueError(
+            f"{processes} processes cannot share {config.micro_batches} micro-batches per step evenly; "
+            f"set loop.micro_batches to a multiple of {processes}"
+        )
 
 
 class _Run(Generic[Batch]):
@@ -139,10 +162,27 @@ class _Run(Generic[Batch]):
         )
         self.average: WeightAverage | None = None
         self.best: float | None = None
+        self.worse = 0  # evaluations since the best one
         self.checkpoints = Checkpoints(folder, config.keep_last)
+        self._done: int | None = None  # steps that the weights have seen, None while they change
 
     # -----------------------------------------------------------------------------------------------------------------
     # One update
+
+    def fetch(self, numbers: Sequence[int], batch_of: Callable[[int], Batch]) -> list[tuple[int, Batch]]:
+        """Return the numbered micro-batches of this process; if one process has none, all save and stop."""
+        batches, problem = [], None
+        try:
+            batches = [(number, batch_of(number)) for number in numbers]
+        except Exception as error:  # noqa: BLE001 - is raised below
+            problem = error
+        words = next(
+            (words for words in exchange(None if problem is None else str(problem)) if words is not None), None
+        )
+        if words is None:
+            return batches
+        self._rescue()
+        raise ValueError(words) if problem is None else problem
 
     def update(
         self,
@@ -156,23 +196,29 @@ class _Run(Generic[Batch]):
         self.optimizer.set_rate(lr)
         self.optimizer.zero_grad()
         self.module.train()
-        values: dict[str, float] = {}
-        broken: list[str] = []
-        for (number, batch), shares in zip(batches, self._shares(batches, counts_of), strict=True):
-            with _seeded(self.config.seed, number, self.device):
-                named = self._backward(partial(loss_of, batch, step), shares)
-            values = _added(values, named)
-            if not math.isfinite(named["loss"]):
-                broken += _names(number, batch)
-        parts = exchange((values, broken))
+        with _kept_on_errors(self.module):
+            named, shares = [], self._shares(batches, counts_of)
+            for (number, batch), share in zip(batches, shares, strict=True):
+                with _seeded(self.config.seed, number, self.device):
+                    named.append(self._backward(partial(loss_of, batch, step), share))
+            losses = self._shared(_numbers(named), shares)
+        broken = [
+            name
+            for (number, batch), values in zip(batches, losses, strict=True)
+            if not math.isfinite(values["loss"])
+            for name in _names(number, batch)
+        ]
+        parts = exchange((reduce(_added, losses), broken))
         self._stop_if("loss", step, [name for _, names in parts for name in names])
         norm = float(whole_tensor(nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)))
         if not math.isfinite(norm):  # in all processes
             names = [name for numbered in batches for name in _names(*numbered)]
             self._stop_if("gradient", step, [name for names in exchange(names) for name in names])
+        self._done = None
         self.optimizer.step()
         if self.average is not None:
             self.average.update(step)
+        self._done = step + 1
         return {"lr": lr, "grad_norm": norm, **reduce(_added, (values for values, _ in parts))}
 
     def _shares(
@@ -185,21 +231,31 @@ class _Run(Generic[Batch]):
         totals = reduce(_added, exchange(reduce(_added, counts)))
         return [{name: count.get(name, 0.0) / max(totals[name], 1e-9) for name in totals} for count in counts]
 
-    def _backward(self, losses_of: Callable[[], Mapping[str, Tensor]], shares: Mapping[str, float]) -> dict[str, float]:
-        """Add the gradients of one micro-batch; return its part of the losses, "loss" being what was minimised."""
+    def _shared(
+        self, losses: Sequence[Mapping[str, float]], shares: Sequence[Mapping[str, float]]
+    ) -> list[dict[str, float]]:
+        """Return what each micro-batch adds to the losses of the step; "loss" is a share already."""
+        return [
+            {
+                name: value if name == "loss" else value * share.get(name, 1 / self.config.micro_batches)
+                for name, value in values.items()
+            }
+            for values, share in zip(losses, shares, strict=True)
+        ]
 
-        def forward() -> tuple[Tensor, dict[str, float]]:
+    def _backward(
+        self, losses_of: Callable[[], Mapping[str, Tensor]], shares: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        """Add the gradients of one micro-batch; return its losses, "loss" being its share of what is minimised."""
+
+        def forward() -> tuple[Tensor, dict[str, Tensor]]:
             # A cache of cast weights would keep what checkpointing is there to forget.
             cached = not self.config.checkpoint_layers
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16, cache_enabled=cached):
                 losses = losses_of()
             loss = sum((losses[name] * share for name, share in shares.items() if name in losses), self.whole.touch())
             assert isinstance(loss, Tensor), f"loss_of returns none of {', '.join(shares)}"
-            named = {
-                name: float(value.detach()) * shares.get(name, 1 / self.config.micro_batches)
-                for name, value in losses.items()
-            }
-            return loss, {**named, "loss": float(loss.detach())}
+            return loss, {**{name: value.detach() for name, value in losses.items()}, "loss": loss.detach()}
 
         loss, named = self.whole(forward)
         (loss * world_size()).backward()  # FSDP averages over the processes; the shares want a sum
@@ -216,27 +272,72 @@ class _Run(Generic[Batch]):
     # What is kept
 
     def resume(self) -> int:
-        """Go on from the newest checkpoint of the folder; return how many steps are done."""
-        state = self.checkpoints.load()
+        """Go on from the newest usable checkpoint of the folder; return how many steps are done."""
+        folder = self.checkpoints.folder
+        path = first_process(self._begin)
+        state = None if path is None else self.checkpoints.load(path)
         done = 0 if state is None else state["step"]
         if len(set(exchange(done))) > 1:
-            raise ValueError(f"{self.checkpoints.folder} is not the same folder for all processes; use a shared one")
+            raise ValueError(f"{folder} is not the same folder for all processes; use a shared one")
         if state is not None:
             self.module.load_state_dict(split_like(state["module"], self.module.state_dict()))
             self.optimizer.load_state_dict(state["optimizer"])
-            self.best = state.get("best")
+            self.best, self.worse = state.get("best"), state.get("worse", 0)
         if self.config.ema_decay is not None:
             self.average = WeightAverage(self.module, self.config.ema_decay)
             if state is not None and "average" in state:
                 self.average.load(split_like(state["average"], self.average.weights))
+        self._done = done
         return done
+
+    def _begin(self) -> Path | None:
+        folder = self.checkpoints.folder
+        if self.checkpoints.exist():
+            check_schedule(folder, self.config)
+        path = self.checkpoints.find(self._check)
+        note_schedule(folder, self.config)
+        return path
+
+    def _check(self, state: dict[str, Any]) -> None:
+        check_fits(state["module"], self.module)
+        if not isinstance(state.get("optimizer"), dict):
+            raise ValueError("it holds no optimiser")
+        self.optimizer.check(state["optimizer"])
 
     def save(self, done: int) -> None:
         """Write the checkpoint of ``done`` steps."""
         state = {"step": done, "module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
-        state |= {"best": self.best} | self._average_state()
+        state |= {"best": self.best, "worse": self.worse} | self._average_state()
         self._write(self.checkpoints.save, state)
         self.checkpoints.newest_step = done
+
+    @contextmanager
+    def saved_on_errors(self) -> Iterator[None]:
+        """Save what was learned before an error, in one process; several do not know of each other's errors."""
+        try:
+            yield
+        except FloatingPointError:
+            raise  # the weights from before may be on their way there
+        except Exception:
+            if world_size() == 1:
+                self._rescue()
+            raise
+
+    def _rescue(self) -> None:
+        done = self._done
+        if done is None or done == (self.checkpoints.newest_step or 0):
+            return
+        try:
+            self.save(done)
+        except OSError as error:
+            logger.warning("%s", error)
+        else:
+            if rank() == 0:
+                logger.warning("an error ends the run; what was learned in %d steps is saved", done)
+
+    def is_patient_no_more(self) -> bool:
+        """Tell whether too many evaluations in a row were worse than the best one."""
+        return self.config.patience is not None and self.worse >= self.config.patience
 
     def score(self, done: int, evaluate: Callable[[], dict[str, float]]) -> dict[str, float]:
         """Return the scores of the weights, of their average if there is one, and keep them if they are the best."""
@@ -249,8 +350,9 @@ class _Run(Generic[Batch]):
         if name not in scores:
             raise ValueError(f"the evaluation has no score {name!r}; it has {', '.join(scores)}")
         sign = -1 if self.config.best_is_highest else 1
+        self.worse += 1
         if self.best is None or sign * scores[name] < sign * self.best:
-            self.best = scores[name]
+            self.best, self.worse = scores[name], 0
             state = {"step": done, "module": self.module.state_dict(), "best": self.best, **self._average_state()}
             self._write(self.checkpoints.save_best, state)
         return scores
@@ -277,12 +379,31 @@ class _Run(Generic[Batch]):
 
 
 @contextmanager
+def _kept_on_errors(module: nn.Module) -> Iterator[None]:
+    """Take back what an update that fails in the middle did to buffers, such as the averages of a codebook."""
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    try:
+        yield
+    except Exception:
+        for name, buffer in module.named_buffers():
+            if name in before:
+                buffer.copy_(before[name])
+        raise
+
+
+@contextmanager
 def _seeded(seed: int, number: int, device: torch.device) -> Iterator[None]:
     """Let torch's random draws follow from the seed and the number of a micro-batch, and leave no trace."""
     mixed = np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0]
     with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
         torch.manual_seed(int(mixed))
         yield
+
+
+def _numbers(named: Sequence[Mapping[str, Tensor]]) -> list[dict[str, float]]:
+    """Return the values of scalars, for all of which the host waits once."""
+    flat = torch.stack([value.float() for values in named for value in values.values()]).tolist()
+    return [{name: flat.pop(0) for name in values} for values in named]
 
 
 def _added(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
@@ -293,24 +414,3 @@ def _names(number: int, batch: Any) -> list[str]:
     """Return the names of the items of a micro-batch, or its number where they have none."""
     ids = getattr(batch, "ids", None)
     return [f"micro-batch {number}"] if ids is None else [str(name) for name in ids]
-
-
-@contextmanager
-def _held_interrupt() -> Iterator[threading.Event]:
-    """Note the first Ctrl-C instead of raising it, so that the running step ends whole."""
-    pressed = threading.Event()
-    usual = signal.getsignal(signal.SIGINT)
-    # Other threads get no signals; and who set the signal up in another way (ignored, in the background) keeps that.
-    if threading.current_thread() is not threading.main_thread() or usual is not signal.default_int_handler:
-        yield pressed
-        return
-
-    def note(_number: int, _frame: object) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, usual)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield pressed
-    finally:
-        signal.signal(signal.SIGINT, usual)

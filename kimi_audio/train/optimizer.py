@@ -11,6 +11,7 @@ from kimi_audio.train.parallel import split_like
 from kimi_audio.train.schedule import check_prefixes
 
 LAYER = re.compile(r"(layers|blocks)\.\d+\.")
+_POSITIONS = re.compile(r"(^|\.)(embed_)?positions?\w*(\.weight)?$")  # names of tables with a row per position
 
 
 class Optimizers:
@@ -48,6 +49,21 @@ class Optimizers:
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all parts."""
         return {str(number): part.state_dict() for number, part in enumerate(self.parts)}
+
+    def check(self, state: dict[str, Any]) -> None:
+        """Check that a state is one of these parameters in these groups.
+
+        Raises:
+            ValueError: it is not.
+        """
+        fits = len(state) == len(self.parts)
+        for saved, part in zip(state.values(), self.parts, strict=False):
+            fits &= _sizes(saved["param_groups"]) == _sizes(part.param_groups)
+            parameters = [parameter for group in part.param_groups for parameter in group["params"]]
+            for index, values in saved["state"].items() if fits else ():
+                fits &= all(value.dim() == 0 or value.shape == parameters[index].shape for value in values.values())
+        if not fits:
+            raise ValueError("its optimiser is that of other parameters")
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state of all parts from whole tensors, of which a process of several keeps its share."""
@@ -88,12 +104,13 @@ def build_optimizer(
     orthogonal: list[dict[str, Any]] = []
     for factor in sorted({_factor(name, rates) for name in trained}):
         chosen = {name: p for name, p in trained.items() if _factor(name, rates) == factor}
-        hidden = [p for name, p in chosen.items() if muon and p.dim() == 2 and LAYER.search(name)]
-        rest = [p for p in chosen.values() if not any(p is other for other in hidden)]
-        matrices, vectors = [p for p in rest if p.dim() >= 2], [p for p in rest if p.dim() < 2]
-        adamw.append({"params": matrices, "weight_decay": weight_decay, "factor": factor})
-        adamw.append({"params": vectors, "weight_decay": 0.0, "factor": factor})
-        orthogonal.append({"params": hidden, "factor": factor})
+        hidden = {name: p for name, p in chosen.items() if muon and p.dim() == 2 and LAYER.search(name)}
+        rest = {name: p for name, p in chosen.items() if name not in hidden}
+        decayed = {name: p for name, p in rest.items() if p.dim() >= 2 and not _POSITIONS.search(name)}
+        spared = [p for name, p in rest.items() if name not in decayed]
+        adamw.append({"params": list(decayed.values()), "weight_decay": weight_decay, "factor": factor})
+        adamw.append({"params": spared, "weight_decay": 0.0, "factor": factor})
+        orthogonal.append({"params": list(hidden.values()), "factor": factor})
     adamw, orthogonal = ([group for group in groups if group["params"]] for groups in (adamw, orthogonal))
     factors = [group.pop("factor") for group in (*adamw, *orthogonal)]
     parts: list[torch.optim.Optimizer] = []
@@ -102,6 +119,10 @@ def build_optimizer(
     if orthogonal:
         parts.append(torch.optim.Muon(orthogonal, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
     return Optimizers(parts, factors)
+
+
+def _sizes(groups: list[dict[str, Any]]) -> list[int]:
+    return [len(group["params"]) for group in groups]
 
 
 def _copied(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,23 @@ def exchange(value: Value) -> list[Value]:
     return values
 
 
+def first_process(function: Callable[[], Value]) -> Value:
+    """Return in all processes what a function returns in the first, which alone calls it; what it raises, all raise."""
+    if world_size() == 1:
+        return function()
+    outcome: list[Any] = [None]
+    if rank() == 0:
+        try:
+            outcome = [(function(), None)]
+        except Exception as error:  # noqa: BLE001 - is raised below
+            outcome = [(None, error)]
+    dist.broadcast_object_list(outcome, src=0)
+    value, error = outcome[0]
+    if error is not None:
+        raise error
+    return value
+
+
 class Whole(nn.Module):
     """A module whose weights are all there while a function runs.
 

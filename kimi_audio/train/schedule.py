@@ -1,6 +1,7 @@
 """What a training run does when: the configuration of the loop, the learning rate, and which parts are frozen."""
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,9 +26,10 @@ class LoopConfig:
     bf16: bool = True  # autocast; the weights stay float32
     micro_batches: int = 1  # of one update, over all processes together
     checkpoint_every_steps: int = 100
-    keep_last: int = 1  # checkpoints
+    keep_last: int = 2  # checkpoints; with one alone, there is none to go back to when it is damaged
     best_score: str | None = None  # the score of the evaluation by which the best weights are kept
     best_is_highest: bool = False  # by default, the lowest score is the best
+    patience: int | None = None  # evaluations in a row without a new best score, after which the run ends early
     log_every_steps: int = 10
     tensorboard: bool = False  # write the log for TensorBoard, too
     seed: int = 0
@@ -38,6 +40,61 @@ class LoopConfig:
     checkpoint_layers: bool = False  # recompute what is inside layers instead of remembering it
     compile_backend: str | None = None  # "inductor" compiles every layer
     sharded_layers: tuple[str, ...] = ()  # module lists that several processes gather layer by layer, see ``parallel``
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: a value is out of its range.
+        """
+        for name in ("steps", "micro_batches", "checkpoint_every_steps", "keep_last", "log_every_steps"):
+            check_range(f"loop.{name}", getattr(self, name), least=1)
+        for name in ("peak_lr", "final_lr", "warmup_steps", "weight_decay", "seed"):
+            check_range(f"loop.{name}", getattr(self, name), least=0)
+        # Clipped to 0, all gradients would vanish; infinity clips nothing.
+        check_range("loop.clip_norm", self.clip_norm, above=0, may_be_infinite=True)
+        for beta in self.betas:
+            check_range("each of loop.betas", beta, least=0, below=1)
+        if self.ema_decay is not None:
+            check_range("loop.ema_decay", self.ema_decay, least=0, below=1)
+        if self.patience is not None:
+            check_range("loop.patience", self.patience, least=1)
+            if self.best_score is None:
+                raise ValueError("loop.patience waits for a better score: name it, such as loop.best_score=dev_loss")
+        for part, share in self.frozen.items():
+            check_range(f"the share of {part!r} in loop.frozen", share, least=0, most=1)
+        for part, factor in self.rates.items():
+            check_range(f"the factor of {part!r} in loop.rates", factor, least=0)
+
+
+def check_range(
+    name: str,
+    value: float,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+    may_be_infinite: bool = False,
+) -> None:
+    """Check a number of a configuration.
+
+    Raises:
+        ValueError: it is not in its range; NaN never is, infinity only if it may be.
+    """
+    words = []
+    fits = not math.isnan(value) and (may_be_infinite or not math.isinf(value))
+    for word, limit, compare in (
+        ("at least", least, operator.ge),
+        ("more than", above, operator.gt),
+        ("at most", most, operator.le),
+        ("less than", below, operator.lt),
+    ):
+        if limit is not None:
+            words.append(f"{word} {limit:g}")
+            fits = fits and compare(value, limit)
+    if not fits:
+        raise ValueError(f"{name} must be {' and '.join(words)}, not {value:g}")
 
 
 def learning_rate(step: int, config: LoopConfig) -> float:

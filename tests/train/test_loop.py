@@ -22,8 +22,8 @@ from kimi_audio.train.loop import LoopConfig, learning_rate, load_module_state, 
 CONFIG = LoopConfig(steps=8, peak_lr=0.05, warmup_steps=2, checkpoint_every_steps=3, log_every_steps=2)
 
 
-class Killed(Exception):
-    """Stands in for a process that ends at once."""
+class Killed(BaseException):
+    """Stands in for a process that ends at once, without a chance to save."""
 
 
 @dataclass(frozen=True)

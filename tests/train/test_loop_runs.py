@@ -119,4 +119,4 @@ def test_a_broken_batch_of_one_process_stops_all_and_is_named(parallel: Path):
 
 
 def test_micro_batches_that_cannot_be_shared_are_refused(parallel: Path):
-    assert all("set micro_batches to a multiple of 2" in words for words in said(parallel, "odd"))
+    assert all("set loop.micro_batches to a multiple of 2" in words for words in said(parallel, "odd"))
