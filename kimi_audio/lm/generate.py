@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from kimi_audio.config import LMConfig
+from kimi_audio.core.numbers import whole_number
 from kimi_audio.lm.model import LMOutput
-from kimi_audio.lm.sampling import Sampler, SamplingOptions
+from kimi_audio.lm.sampling import BROKEN, Sampler, SamplingOptions
 from kimi_audio.nn.attention import KVCache
 from kimi_audio.sequence import Sequence, collate
 from kimi_audio.tokens import SpecialIds
@@ -78,8 +79,8 @@ class GenerationOptions:
     def __post_init__(self) -> None:
         if self.output_type not in DEFAULT_NEW_TOKENS:
             raise ValueError(f"unknown output_type {self.output_type!r}; use 'text' or 'both'")
-        if self.max_new_tokens is not None and self.max_new_tokens < 1:
-            raise ValueError(f"max_new_tokens must be positive, not {self.max_new_tokens}")
+        if self.max_new_tokens is not None:
+            whole_number("max_new_tokens", self.max_new_tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,16 @@ class ReplyState:
         self._audio_loop = _RepetitionCounter(guard.audio_tokens, guard.max_period) if guard else None
 
     def advance(self, text_id: int, audio_id: int) -> Event:
-        """Take the drawn ids of one step; the ids to feed next are then the last ones of the histories."""
+        """Take the drawn ids of one step; the ids to feed next are then the last ones of the histories.
+
+        Raises:
+            ValueError: the scores that they were drawn from are not finite.
+        """
+        if BROKEN in (text_id, audio_id):
+            raise ValueError(
+                "the model's scores are not finite: its weights, an adapter or the features of the audio are broken, "
+                "or their numbers too large for its dtype"
+            )
         text_id, looped = self._take_text(text_id)
         audio_id, audio_ended, audio_looped = self._take_audio(audio_id)
         if audio_ended if self.options.output_type == "both" else self._text_ended:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kimi_audio.core.numbers import finite_number, whole_number
+
+BROKEN = -1  # instead of an id, where the scores are not finite
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
@@ -20,8 +24,10 @@ class SamplingOptions:
     repetition_window: int = 64
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or self.top_k < 0 or self.repetition_penalty <= 0 or self.repetition_window < 1:
-            raise ValueError(f"temperature and top_k must not be negative, penalty and window must be positive: {self}")
+        finite_number("temperature", self.temperature, 0)
+        whole_number("top_k", self.top_k, 0)
+        finite_number("repetition_penalty", self.repetition_penalty, 0.001)
+        whole_number("repetition_window", self.repetition_window, 1)
 
 
 class Sampler:
@@ -36,7 +42,9 @@ class Sampler:
         histories: list[list[int]],
         generators: list[torch.Generator] | None = None,
     ) -> Tensor:
-        """Return ids [B].
+        """Return ids [B], ``BROKEN`` in rows whose scores hold a NaN or an infinity above all others.
+
+        Such scores are told by an id, because raising an error here would wait for the device at every step.
 
         Args:
             logits: [B, V], left as they are.
@@ -48,12 +56,18 @@ class Sampler:
         if options.repetition_penalty > 1.0:
             logits = torch.stack([self._penalised(*pair) for pair in zip(logits, histories, strict=True)])
         scores = logits.float().log_softmax(-1)
+        broken = scores[:, 0].isnan()  # one such score makes all of its row NaN
+        ids = self._drawn(scores.masked_fill(broken[:, None], 0.0), generators)
+        return ids.masked_fill(broken, BROKEN)
+
+    def _drawn(self, scores: Tensor, generators: list[torch.Generator] | None) -> Tensor:
+        options = self.options
         if options.temperature <= 1e-6:
             return scores.argmax(-1)
-        weights = (scores / options.temperature).exp()
         ids = None
         if options.top_k > 0:
-            weights, ids = weights.topk(min(options.top_k, weights.shape[-1]), dim=-1)
+            scores, ids = scores.topk(min(options.top_k, scores.shape[-1]), dim=-1)
+        weights = (scores / options.temperature).softmax(-1)  # exp alone could underflow to nothing but zeros
         rows = zip(weights, generators or [None] * len(weights), strict=True)
         drawn = torch.cat([row.multinomial(1, generator=generator) for row, generator in rows])
         return drawn if ids is None else ids.gather(-1, drawn[:, None])[:, 0]

@@ -200,13 +200,28 @@ def test_steps_equal_recomputation(tiny_lm):
         text.append(reply.sampled_text_ids[step])
 
 
+@pytest.mark.parametrize("row", ["text", "audio"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_scores_that_are_not_finite_end_a_reply_with_an_error(config, row, temperature):
+    class Broken(Scripted):
+        def __call__(self, *arguments, **options):
+            output = super().__call__(*arguments, **options)
+            scores = output.text_logits if row == "text" else output.audio_logits
+            if len(self.fed) == 8:
+                scores[..., 3] = torch.nan
+            return output
+
+    model = Broken(config, [[5]], [[config.audio_offset]])
+    sampling = SamplingOptions(temperature=temperature)
+    options = GenerationOptions(output_type="both", text=sampling, audio=sampling, loop_guard=None)
+    with pytest.raises(ValueError, match="the model's scores are not finite"):
+        generate(model, [PROMPT], SPECIAL, options)
+    assert len(model.fed) == 8
+
+
 @pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"output_type": "audio"}, "unknown output_type 'audio'; use 'text' or 'both'"),
-        ({"max_new_tokens": 0}, "max_new_tokens must be positive, not 0"),
-    ],
+    "wrong", [{"output_type": "audio"}, *({"max_new_tokens": value} for value in (0, 5.0, "5", True, float("nan")))]
 )
-def test_wrong_options(wrong, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_options(wrong):
+    with pytest.raises(ValueError, match=r"max_new_tokens must be a whole number|unknown output_type"):
         GenerationOptions(**wrong)

@@ -1,9 +1,11 @@
 """The rules of choosing the next id."""
 
+import math
+
 import pytest
 import torch
 
-from kimi_audio.lm.sampling import Sampler, SamplingOptions
+from kimi_audio.lm.sampling import BROKEN, Sampler, SamplingOptions
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -51,7 +53,31 @@ def test_a_row_draws_the_same_alone_and_in_a_batch():
     assert torch.equal(batch, alone)
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_k": -1}, {"repetition_penalty": 0.0}])
+@pytest.mark.parametrize("top_k", [0, 2])
+@pytest.mark.parametrize("temperature", [1e-5, 0.005])
+def test_a_low_temperature_takes_the_best_of_many_that_are_all_unlikely(temperature, top_k):
+    logits = torch.tensor([[5.0, 9.0] + [8.9 - 1e-3 * i for i in range(1000)]])
+    draw = Sampler(SamplingOptions(temperature=temperature, top_k=top_k))
+    assert {int(draw(logits, [[]], [seeded(i)])) for i in range(20)} == {1}
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("score", [math.nan, math.inf])
+def test_rows_with_scores_that_are_not_finite_are_told(temperature, score):
+    sampler = Sampler(SamplingOptions(temperature=temperature, top_k=2))
+    logits = torch.tensor([[0.0, 50.0, 1.0], [0.0, score, 1.0], [-math.inf] * 3, [-math.inf, 9.0, -math.inf]])
+    assert sampler(logits, [[]] * 4, [seeded(i) for i in range(4)]).tolist() == [1, BROKEN, BROKEN, 1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"temperature": value} for value in (-1.0, math.nan, math.inf, "1", None)),
+        *({"top_k": value} for value in (-1, 5.0, True)),
+        *({"repetition_penalty": value} for value in (0.0, math.nan, math.inf)),
+        *({"repetition_window": value} for value in (0, 16.0)),
+    ],
+)
 def test_wrong_options(wrong):
-    with pytest.raises(ValueError, match="must"):
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must be"):
         SamplingOptions(**wrong)

@@ -1,0 +1,47 @@
+"""Numbers that users and files give: of the right kind, finite and in range, or one clear sentence."""
+
+import math
+from numbers import Integral, Real
+from typing import Any
+
+
+def whole_number(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return a whole number of any library, but no ``bool``, as an ``int``.
+
+    Raises:
+        ValueError: it is something else, or outside ``low`` ... ``high``.
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool) or not _within(value, low, high):
+        raise ValueError(f"{name} must be a whole number {_range(low, high)}, not {_shown(value)}")
+    return int(value)
+
+
+def finite_number(name: str, value: Any, low: float, high: float | None = None) -> float:
+    """Return a number of any library, but no ``bool``, as a ``float``.
+
+    Raises:
+        ValueError: it is something else, NaN, infinite, or outside ``low`` ... ``high``.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool) or not _is_finite(value) or not _within(value, low, high):
+        raise ValueError(f"{name} must be a number {_range(low, high)}, not {_shown(value)}")
+    return float(value)
+
+
+def _is_finite(value: Real) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
+def _within(value: Any, low: float, high: float | None) -> bool:
+    return low <= value and (high is None or value <= high)
+
+
+def _range(low: float, high: float | None) -> str:
+    return f"of at least {low:,}" if high is None else f"from {low:,} to {high:,}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
