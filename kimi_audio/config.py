@@ -2,18 +2,34 @@
 
 Field names are ours; ``key`` gives the name in the released file where it differs. Values that the code does not
 implement are refused (``FIXED``), missing ones are named, and keys that no component reads are left alone, because the
-released files carry many fields of their training frameworks.
+released files carry many fields of their training frameworks. Types follow from the annotations, and every number has a
+range: a damaged file is told in a sentence, before it costs time or memory.
 """
 
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, Self
+from functools import cache
+from math import prod
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
 
-from kimi_audio.units import OUTPUT_SAMPLES_PER_MEL_FRAME, exact_div
+from kimi_audio.core.numbers import finite_number, whole_number
+from kimi_audio.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME, exact_div
+
+MAX_LAYERS = 1000  # building a network of more takes minutes
+MAX_VOCODER_LIST = 16  # stages, kernels or dilations, whose numbers multiply
 
 
-def key(name: str, **options: Any) -> Any:
-    """Declare a dataclass field that the released file calls ``name``."""
-    return field(metadata={"key": name}, **options)
+def key(name: str | None = None, *, low: float | None = None, high: float | None = None, **options: Any) -> Any:
+    """Declare a dataclass field.
+
+    Args:
+        name: that the released file gives it, if it is another one.
+        low: the smallest number, by default 1 for whole ones and 0 for others.
+        high: the largest number.
+        options: of ``dataclasses.field``.
+    """
+    named = {} if name is None else {"key": name}
+    return field(metadata=named | {"low": low, "high": high}, **options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,27 +44,42 @@ class Config:
         """Return a network that is built and run in milliseconds, for tests; ``changes`` replace its fields."""
         return cls(**cls.TINY | changes)
 
+    def __post_init__(self) -> None:
+        hints = _hints(type(self))
+        for item in fields(self):
+            low, high = item.metadata.get("low"), item.metadata.get("high")
+            name = item.metadata.get("key", item.name)
+            value = _checked(name, getattr(self, item.name), hints[item.name], low, high)
+            object.__setattr__(self, item.name, value)
+        self._check()
+
+    def _check(self) -> None:
+        """Check what holds between fields, in the names of the released file."""
+
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str = "config") -> Self:
         """Build the config from the released file's dictionary.
 
         Raises:
-            ValueError: a needed key is missing, or a value is one that this package does not implement.
+            ValueError: a needed key is missing, or a value is one that this package does not implement, of the wrong
+                type, out of range, or does not fit the others.
         """
         for name, allowed in cls.FIXED.items():
             if name in values and values[name] not in allowed:
-                raise ValueError(f"{source}: {name}={values[name]!r} is not supported; it must be {allowed[0]!r}")
+                raise ValueError(f"{source}: {name}={values[name]!r:.60} is not supported; it must be {allowed[0]!r}")
         arguments, missing = {}, []
         for item in fields(cls):
             name = item.metadata.get("key", item.name)
             if name in values:
-                value = values[name]
-                arguments[item.name] = _tuples(value)
+                arguments[item.name] = values[name]
             elif item.default is MISSING and item.default_factory is MISSING:
                 missing.append(name)
         if missing:
             raise ValueError(f"{source} lacks {', '.join(missing)}")
-        return cls(**arguments)
+        try:
+            return cls(**arguments)
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the dictionary of the released file: fixed values and fields under their released names."""
@@ -56,8 +87,42 @@ class Config:
         return values | {item.metadata.get("key", item.name): getattr(self, item.name) for item in fields(self)}
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+_hints = cache(get_type_hints)
+
+
+def _checked(name: str, value: Any, hint: Any, low: float | None, high: float | None) -> Any:
+    """Return a value as its annotation wants it: lists as tuples, whole numbers where others are meant as floats."""
+    if get_origin(hint) is UnionType:
+        return None if value is None else _checked(name, value, _without_none(hint), low, high)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{name} must be a list, not {value!r:.60}")
+        return tuple(_checked(name, item, get_args(hint)[0], low, high) for item in value)
+    if hint is int:
+        return whole_number(name, value, 1 if low is None else int(low), 10_000_000 if high is None else int(high))
+    if hint is float:
+        return finite_number(name, value, 0 if low is None else low, 1e12 if high is None else high)
+    if not isinstance(value, hint):
+        wanted = {bool: "true or false", str: "a string"}.get(hint, hint.__name__)
+        raise ValueError(f"{name} must be {wanted}, not {value!r:.60}")
+    return value
+
+
+def _without_none(hint: Any) -> Any:
+    (kind,) = (part for part in get_args(hint) if part is not NoneType)
+    return kind
+
+
+def _check_divides(whole_name: str, whole: int, name: str, part: int) -> None:
+    if whole % part:
+        raise ValueError(f"{whole_name} {whole} is not a multiple of {name} {part}")
+
+
+def _check_heads(size: int, heads: int, size_name: str, heads_name: str, *, rotary: bool = False) -> None:
+    """Check that channels divide evenly into heads, of which rotary positions need an even number of channels."""
+    _check_divides(size_name, size, heads_name, heads)
+    if rotary and size // heads % 2:
+        raise ValueError(f"{size_name} {size} gives {heads} heads an odd number of channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,19 +159,32 @@ class LMConfig(Config):
     vocab_size: int
     hidden_size: int
     intermediate_size: int
-    num_layers: int = key("num_hidden_layers")
+    num_layers: int = key("num_hidden_layers", high=MAX_LAYERS)
     num_heads: int = key("num_attention_heads")
     num_kv_heads: int = key("num_key_value_heads")
-    rms_norm_eps: float
-    rope_theta: float
+    rms_norm_eps: float = key(high=1)
+    rope_theta: float = key(low=1)
     max_positions: int = key("max_position_embeddings")
-    num_audio_layers: int = key("kimia_mimo_layers")
-    branch_layer_index: int = key("kimia_mimo_transformer_from_layer_index")  # its output feeds the audio layers
-    delay_tokens: int = key("kimia_mimo_audiodelaytokens", default=6)
+    num_audio_layers: int = key("kimia_mimo_layers", high=MAX_LAYERS)
+    branch_layer_index: int = key("kimia_mimo_transformer_from_layer_index", low=0)  # its output feeds the audio layers
+    delay_tokens: int = key("kimia_mimo_audiodelaytokens", low=0, high=1000, default=6)
     audio_offset: int = key("kimia_token_offset")  # id of audio code 0
     adaptor_input_size: int = key("kimia_adaptor_input_dim")
-    pad_id: int = key("pad_token_id")
-    initializer_range: float = 0.02
+    pad_id: int = key("pad_token_id", low=0)
+    initializer_range: float = key(high=10, default=0.02)
+
+    def _check(self) -> None:
+        _check_heads(self.hidden_size, self.num_heads, "hidden_size", "num_attention_heads", rotary=True)
+        _check_divides("num_attention_heads", self.num_heads, "num_key_value_heads", self.num_kv_heads)
+        if self.branch_layer_index >= self.num_layers:
+            raise ValueError(
+                f"kimia_mimo_transformer_from_layer_index {self.branch_layer_index} is none of the {self.num_layers} "
+                "num_hidden_layers"
+            )
+        if self.audio_offset >= self.vocab_size:
+            raise ValueError(f"kimia_token_offset {self.audio_offset} is outside the vocab_size {self.vocab_size}")
+        if self.pad_id >= self.vocab_size:
+            raise ValueError(f"pad_token_id {self.pad_id} is outside the vocab_size {self.vocab_size}")
 
     @property
     def head_size(self) -> int:
@@ -134,14 +212,17 @@ class EncoderConfig(Config):
         "ffn_size": 16,
     }
 
-    num_mel_bins: int
+    num_mel_bins: int = key(high=1000)
     hidden_size: int = key("d_model")
-    num_layers: int = key("encoder_layers")
+    num_layers: int = key("encoder_layers", high=MAX_LAYERS)
     num_heads: int = key("encoder_attention_heads")
     ffn_size: int = key("encoder_ffn_dim")
     max_frames: int = key("max_source_positions", default=1500)  # 50 Hz frames of one window
     # The released acoustic encoder was trained on windows filled up to 30 s with silence and needs them.
     pad_windows: bool = key("kimi_audio_pad_windows", default=True)
+
+    def _check(self) -> None:
+        _check_heads(self.hidden_size, self.num_heads, "d_model", "encoder_attention_heads")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,8 +248,9 @@ class SemanticConfig(EncoderConfig):
     restart_interval_steps: int = key("quantize_restart_interval", default=100)
     pad_windows: bool = key("kimi_audio_pad_windows", default=False)
 
-    def __post_init__(self) -> None:
-        if not 0 < self.num_used_layers <= self.num_layers:
+    def _check(self) -> None:
+        super()._check()
+        if self.num_used_layers > self.num_layers:
             raise ValueError(f"pooling_position {self.num_used_layers} is outside the {self.num_layers} layers")
 
 
@@ -190,14 +272,17 @@ class DiTConfig(Config):
         "mlp_ratio": 2.0,
     }
 
-    num_mel_bins: int = key("input_size")
+    num_mel_bins: int = key("input_size", high=1000)
     num_codes: int = key("semantic_vocab_size")  # the embedding has one row more: the null token of the guidance
     hidden_size: int
-    num_layers: int = key("depth")
+    num_layers: int = key("depth", high=MAX_LAYERS)
     num_heads: int
-    mlp_ratio: float
+    mlp_ratio: float = key(low=0.1, high=100)
     max_frames: int = key("max_seq_len", default=4096)  # positions before the streaming state must be re-based
-    rope_base: float = 10000.0
+    rope_base: float = key(low=1, default=10000.0)
+
+    def _check(self) -> None:
+        _check_heads(self.hidden_size, self.num_heads, "hidden_size", "num_heads", rotary=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,8 +292,8 @@ class FlowConfig(Config):
     TINY: ClassVar = {"dit": DiTConfig.tiny()}
 
     dit: DiTConfig
-    mel_mean: float = 0.0
-    mel_std: float = 1.0
+    mel_mean: float = key(low=-100, high=100, default=0.0)
+    mel_std: float = key(low=1e-3, high=100, default=1.0)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str = "config.yaml") -> Self:
@@ -218,18 +303,20 @@ class FlowConfig(Config):
         except (KeyError, TypeError):
             raise ValueError(f"{source} lacks model.dit") from None
         rope = dit.get("rope_params") or {}
-        if rope.get("rope_interpolation_factor", 1.0) != 1.0:
+        if not isinstance(rope, dict) or rope.get("rope_interpolation_factor", 1.0) != 1.0:
             raise ValueError(f"{source}: rope_interpolation_factor must be 1.0")
-        dit["rope_base"] = float(rope.get("rope_base", 10000.0))
-        normalised = values.get("normalize_mel", True)
-        missing = [name for name in ("mel_mean", "mel_std") if normalised and name not in values]
+        if "rope_base" in rope:
+            dit["rope_base"] = rope["rope_base"]
+        network = DiTConfig.from_dict(dit, f"{source}: model.dit")
+        if not values.get("normalize_mel", True):
+            return cls(dit=network)
+        missing = [name for name in ("mel_mean", "mel_std") if name not in values]
         if missing:
             raise ValueError(f"{source} lacks {', '.join(missing)}")
-        return cls(
-            dit=DiTConfig.from_dict(dit, f"{source}: model.dit"),
-            mel_mean=float(values["mel_mean"]) if normalised else 0.0,
-            mel_std=float(values["mel_std"]) if normalised else 1.0,
-        )
+        try:
+            return cls(dit=network, mel_mean=values["mel_mean"], mel_std=values["mel_std"])
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the released nesting."""
@@ -274,25 +361,45 @@ class VocoderConfig(Config):
         "resblock_dilation_sizes": ((1, 3),),
     }
 
-    num_mels: int
-    n_fft: int
+    num_mels: int = key(high=1000)
+    n_fft: int = key(low=OUTPUT_SAMPLES_PER_MEL_FRAME, high=2**16)
     win_size: int
     fmin: float
     fmax: float | None
     upsample_initial_channel: int
     upsample_rates: tuple[int, ...]
-    upsample_kernel_sizes: tuple[int, ...]
-    resblock_kernel_sizes: tuple[int, ...]
-    resblock_dilation_sizes: tuple[tuple[int, ...], ...]
+    upsample_kernel_sizes: tuple[int, ...] = key(high=1000)
+    resblock_kernel_sizes: tuple[int, ...] = key(high=1000)
+    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = key(high=1000)
+
+    def _check(self) -> None:
+        if self.win_size > self.n_fft:
+            raise ValueError(f"win_size {self.win_size} is more than n_fft {self.n_fft}")
+        if not self.fmin < (OUTPUT_RATE_HZ / 2 if self.fmax is None else self.fmax) <= OUTPUT_RATE_HZ / 2:
+            raise ValueError(f"fmin {self.fmin} and fmax {self.fmax} are no range up to {OUTPUT_RATE_HZ // 2} Hz")
+        if prod(self.upsample_rates) != OUTPUT_SAMPLES_PER_MEL_FRAME:
+            raise ValueError(f"upsample_rates must multiply to {OUTPUT_SAMPLES_PER_MEL_FRAME}")
+        kernels = self.upsample_kernel_sizes
+        if len(kernels) != len(self.upsample_rates) or any(
+            kernel < rate or (kernel - rate) % 2 for kernel, rate in zip(kernels, self.upsample_rates, strict=True)
+        ):
+            raise ValueError("upsample_kernel_sizes must be one per upsample_rate, and larger by an even number")
+        _check_divides("upsample_initial_channel", self.upsample_initial_channel, "2 per stage,", 2 ** len(kernels))
+        if not self.resblock_kernel_sizes or not all(kernel % 2 for kernel in self.resblock_kernel_sizes):
+            raise ValueError("resblock_kernel_sizes must be odd numbers")
+        if len(self.resblock_dilation_sizes) != len(self.resblock_kernel_sizes):
+            raise ValueError("resblock_dilation_sizes must be one list per kernel of resblock_kernel_sizes")
+        if max(map(len, (kernels, self.resblock_kernel_sizes, *self.resblock_dilation_sizes))) > MAX_VOCODER_LIST:
+            raise ValueError(f"lists of kernels and dilations must have at most {MAX_VOCODER_LIST} numbers")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Config):
     """How a model is best used (``generation_config.json``); the defaults are those of the release."""
 
-    segment_s: float = key("kimi_audio_segment_s", default=30.0)  # longer recordings are transcribed in pieces
-    ode_steps: int = key("kimi_audio_ode_steps", default=30)  # grid points of the flow's solver
-    guidance_scale: float = key("kimi_audio_guidance_scale", default=1.0)  # of the flow, see ``ChunkPlan``
-    audio_temperature: float = key("kimi_audio_temperature", default=0.8)  # of the codes, as the release advises
-    audio_top_k: int = key("kimi_audio_top_k", default=10)
+    segment_s: float = key("kimi_audio_segment_s", low=1, high=600, default=30.0)  # longer recordings go in pieces
+    ode_steps: int = key("kimi_audio_ode_steps", low=2, high=1000, default=30)  # grid points of the flow's solver
+    guidance_scale: float = key("kimi_audio_guidance_scale", high=100, default=1.0)  # of the flow, see ``ChunkPlan``
+    audio_temperature: float = key("kimi_audio_temperature", high=100, default=0.8)  # of the codes, as advised
+    audio_top_k: int = key("kimi_audio_top_k", low=0, default=10)
     voices: tuple[str, ...] = key("kimi_audio_voices", default=())  # that the LLM takes on when asked by name
