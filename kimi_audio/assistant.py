@@ -111,6 +111,7 @@ class KimiAudio:
         self.folder = folder
         self.settings = checkpoint.load_settings(folder)
         self.text_tokenizer = TextTokenizer.load(folder)
+        checkpoint.check_parts(folder, semantic_folder, self.text_tokenizer, with_detokenizer=load_detokenizer)
         self.semantic: SemanticTokenizer = checkpoint.load_semantic(semantic_folder, self.device)
         self.acoustic: AcousticEncoder = checkpoint.load_acoustic(folder, self.device, self.dtype)
         self.lm: AudioLM = checkpoint.load_lm(folder, self.device, self.dtype)

@@ -18,6 +18,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,10 +30,12 @@ from kimi_audio.core.files import read_json, read_yaml, write_json, write_yaml
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN, from_released, to_released
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.nn.empty import build_empty
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.weights import INDEX, PICKLE, WEIGHTS, holds_int8, read_shards, read_weights, save_weights
+from kimi_audio.units import ENCODER_FRAMES_PER_TOKEN, TOKENS_PER_WINDOW
+from kimi_audio.weights import INDEX, PICKLE, WEIGHTS, fitting, holds_int8, read_shards, read_weights, save_weights
 
 Module = TypeVar("Module", bound=nn.Module)
 AnyConfig = TypeVar("AnyConfig", bound=Config)
@@ -45,6 +48,7 @@ SEMANTIC = "glm-4-voice-tokenizer"
 FLOW = "audio_detokenizer"
 VOCODER = "vocoder"
 SEMANTIC_HUB_ID = "THUDM/glm-4-voice-tokenizer"
+ENCODER_FRAMES_PER_WINDOW = ENCODER_FRAMES_PER_TOKEN * TOKENS_PER_WINDOW
 SPEECH_MODEL = "speech_model."  # prefix of the flow-matching network in the release
 
 _SMALL_FILES = [
@@ -172,8 +176,7 @@ def list_components(folder: Path) -> list[Component]:
         place = path.parent
         if not place.exists():  # a model without its detokenizer still writes
             continue
-        with torch.device("meta"):
-            parameters = sum(parameter.numel() for parameter in build(path).parameters())
+        parameters = sum(parameter.numel() for parameter in build_empty(partial(build, path)).parameters())
         files = [*place.glob("*.safetensors"), *place.glob(PICKLE)]
         components.append(Component(name, parameters, sum(file.stat().st_size for file in files)))
     return components
@@ -199,6 +202,51 @@ def load_lm_config(folder: Path) -> LMConfig:
     return _config(LMConfig, folder / "config.json")
 
 
+def check_parts(
+    folder: Path, semantic_folder: Path, text_tokenizer: TextTokenizer, *, with_detokenizer: bool = True
+) -> None:
+    """Check by the configs that the components of a model speak of the same ids and sizes.
+
+    Ids that are off by one would not fail but be wrong in silence.
+
+    Raises:
+        ValueError: they do not fit together, or a config is missing, damaged or not supported.
+    """
+    lm, acoustic, semantic = load_lm_config(folder), load_acoustic_config(folder), _semantic_config(semantic_folder)
+    codes = f"{lm.num_codes} audio codes (vocab_size less kimia_token_offset)"
+    equal = [
+        (
+            lm.audio_offset,
+            text_tokenizer.vocab_size,
+            f"kimia_token_offset {lm.audio_offset}",
+            "ids of the text tokenizer",
+        ),
+        (lm.num_codes, semantic.num_codes, codes, "codes of the semantic tokenizer"),
+        (
+            lm.adaptor_input_size,
+            ENCODER_FRAMES_PER_TOKEN * acoustic.hidden_size,
+            f"kimia_adaptor_input_dim {lm.adaptor_input_size}",
+            "features of the acoustic encoder",
+        ),
+    ]
+    if with_detokenizer:
+        flow, vocoder = _flow_config(folder), _config(VocoderConfig, folder / VOCODER / "config.json")
+        bands = f"{vocoder.num_mels} mel bands of the vocoder"
+        equal += [
+            (lm.num_codes, flow.dit.num_codes, codes, "codes of the flow matching"),
+            (vocoder.num_mels, flow.dit.num_mel_bins, bands, "mel bands of the flow matching"),
+        ]
+    for value, other, name, other_name in equal:
+        if value != other:
+            raise ValueError(f"the parts of {folder} do not fit together: {name}, but {other} {other_name}")
+    for name, encoder in (("acoustic encoder", acoustic), ("semantic tokenizer", semantic)):
+        if encoder.max_frames < ENCODER_FRAMES_PER_WINDOW:
+            raise ValueError(
+                f"max_source_positions {encoder.max_frames} of the {name} is less than a window, "
+                f"which has {ENCODER_FRAMES_PER_WINDOW} frames"
+            )
+
+
 def load_lm(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> AudioLM:
     """Load the audio LLM."""
     config = load_lm_config(folder)
@@ -210,6 +258,14 @@ def load_lm(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype
 def load_acoustic_config(folder: Path) -> EncoderConfig:
     """Load the sizes of the acoustic encoder."""
     return _config(EncoderConfig, folder / WHISPER / "config.json")
+
+
+def _semantic_config(folder: Path) -> SemanticConfig:
+    return _config(SemanticConfig, folder / "config.json")
+
+
+def _flow_config(folder: Path) -> FlowConfig:
+    return _config(FlowConfig, folder / FLOW / "config.yaml")
 
 
 def load_acoustic(
@@ -228,7 +284,7 @@ def load_acoustic(
 
 def load_semantic(folder: Path, device: torch.device | str = "cpu") -> SemanticTokenizer:
     """Load the semantic tokenizer from its own folder, always in float32; training-only tensors are skipped."""
-    config = _config(SemanticConfig, folder / "config.json")
+    config = _semantic_config(folder)
     training_only = ("ema_count", "ema_weight", "embed_positions2.weight")
     tensors = ((name, t) for name, t in read_shards(folder) if name not in training_only)
     return load_module(lambda: SemanticTokenizer(config), tensors, str(folder), device, torch.float32)
@@ -238,8 +294,7 @@ def load_flow(
     folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[DiT, FlowConfig]:
     """Load the flow-matching network and the normalisation of its mels."""
-    folder = folder / FLOW
-    config = _config(FlowConfig, folder / "config.yaml")
+    config, folder = _flow_config(folder), folder / FLOW
     # The released pickle holds optimiser states and a resampler kernel beside the network.
     tensors = (
         (name.removeprefix(SPEECH_MODEL), t)
@@ -269,32 +324,14 @@ def load_module(
     """Build a module without memory, give it the tensors, one by one in the wanted dtype, and set it to evaluation.
 
     Raises:
-        ValueError: tensors are missing, unexpected or of the wrong shape; the message names them.
+        ValueError: as for ``fitting``.
         MemoryError: they do not fit into the free memory.
     """
-    with torch.device("meta"):
-        module = build()
+    module = build_empty(build)
     expected = module.state_dict()
     _check_memory(sum(t.numel() for t in expected.values()) * dtype.itemsize, torch.device(device), source)
-    state, unexpected, misshapen = {}, [], []
-    for name, tensor in tensors:
-        if name not in expected:
-            unexpected.append(name)
-        elif tensor.shape != expected[name].shape:
-            misshapen.append(f"{name} {tuple(tensor.shape)} instead of {tuple(expected[name].shape)}")
-        else:
-            state[name] = tensor.to(device, dtype)
-    missing = [name for name in expected if name not in state and not any(m.startswith(name + " ") for m in misshapen)]
-    problems = {"missing": missing, "unexpected": unexpected, "wrong shape": misshapen}
-    if any(problems.values()):
-        listed = "; ".join(f"{what}: {_few(names)}" for what, names in problems.items() if names)
-        raise ValueError(f"the tensors in {source} do not fit its config: {listed}")
-    module.load_state_dict(state, assign=True)
+    module.load_state_dict(fitting(tensors, expected, source, device, dtype), assign=True)
     return module.requires_grad_(False).eval()
-
-
-def _few(names: list[str], shown: int = 5) -> str:
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def _check_memory(needed_bytes: int, device: torch.device, source: str) -> None:

@@ -4,7 +4,11 @@ Only plain values and tensors are read, never code or pickled objects. Small mod
 scale per row; nothing but this file knows.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+import pickletools
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -38,9 +42,10 @@ def read_shards(folder: Path) -> Iterator[tuple[str, Tensor]]:
         yield from read_safetensors(folder / WEIGHTS)
         return
     shards = as_mapping(read_json(index).get("weight_map"), index)
+    for shard in shards.values():
+        if not isinstance(shard, str) or not re.fullmatch(r"[^/\\\0]{1,200}\.safetensors", shard):
+            raise ValueError(f"{index} names {shard!r:.60}, which is no .safetensors file in the same folder")
     for shard in sorted(set(shards.values())):
-        if Path(shard).name != shard:
-            raise ValueError(f"{index} names {shard}, which is outside the folder")
         yield from read_safetensors(folder / shard)
 
 
@@ -56,38 +61,165 @@ def read_weights(folder: Path, pickle_key: str) -> Iterator[tuple[str, Tensor]]:
     path = folder / PICKLE
     if not path.exists():
         raise ValueError(f"{folder} lacks {WEIGHTS} or {PICKLE}")
+    _check_pickle(path)
     try:
         # mmap: the released file also holds two optimiser moments per weight, which are never touched
         values = as_mapping(torch.load(path, map_location="cpu", weights_only=True, mmap=True), path)
     except UnpicklingError:
         raise ValueError(f"{path} was not loaded: it holds more than tensors, such as code, or is damaged") from None
-    except (RuntimeError, OSError, EOFError) as error:
-        raise ValueError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
+    except _READ_ERRORS as error:
+        raise ValueError(f"{path} is damaged: {_first_line(error)}") from None
     if pickle_key not in values:
         raise ValueError(f"{path} lacks {pickle_key}")
-    yield from as_mapping(values[pickle_key], path).items()
+    for name, tensor in as_mapping(values[pickle_key], path).items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise ValueError(f"{path} holds {name!r:.60} among its tensors, which is none")
+        yield name, tensor
+
+
+_READ_ERRORS = (RuntimeError, OSError, EOFError, ValueError, TypeError, LookupError, AttributeError)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _check_pickle(path: Path) -> None:
+    """Check that reading a file of ``torch.save`` costs no more memory than the file is large.
+
+    torch stores all parts uncompressed; what is compressed could be a bomb. Of what its restricted unpickler lets
+    through, ``bytearray`` and its like make memory of a number.
+
+    Raises:
+        ValueError: it may cost more, or is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path} is not a regular file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            parts = archive.infolist()
+            if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+                raise ValueError(f"{path} was not loaded: its parts are compressed, which torch.save does not do")
+            if sum(part.file_size for part in parts) > path.stat().st_size:
+                raise ValueError(f"{path} is damaged: its parts are larger than the file")
+            names = [part.filename for part in parts if part.filename.endswith("data.pkl")]
+            calls = [name for part in names for name in _called(archive.read(part))]
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{path} is damaged: {_first_line(error)}") from None
+    unknown = [name for name in calls if not name.startswith("torch") and name not in _PLAIN_CALLS]
+    if unknown:
+        raise ValueError(f"{path} was not loaded: it holds more than tensors, such as code ({unknown[0]:.60})")
+
+
+_PLAIN_CALLS = ("collections.OrderedDict", "_codecs.encode")
+
+
+def _called(pickled: bytes) -> list[str]:
+    """Return what a pickle of torch's protocol calls; torch itself refuses the other ways of calling."""
+    try:
+        return [
+            str(argument).replace(" ", ".")
+            for code, argument, _ in pickletools.genops(pickled)
+            if code.name == "GLOBAL"
+        ]
+    except (ValueError, LookupError, OverflowError) as error:
+        raise zipfile.BadZipFile(f"its data.pkl cannot be read ({_first_line(error)})") from None
 
 
 def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors of one file, int8 weights multiplied with their row scales.
 
     Raises:
-        ValueError: the file is missing or damaged.
+        ValueError: the file is missing or damaged, or weights and row scales do not belong together.
     """
     if not path.exists():
         raise ValueError(f"{path.parent} lacks {path.name}")
+    if not path.is_file():  # reading a pipe could wait for ever
+        raise ValueError(f"{path} is not a regular file")
     try:
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())
             for name in sorted(names):
                 if name.endswith(SCALE_SUFFIX):
+                    if name.removesuffix(SCALE_SUFFIX) not in names:
+                        raise ValueError(f"{path} holds the row scales {name}, but not their weight")
                     continue
                 tensor = file.get_tensor(name)
                 if name + SCALE_SUFFIX in names:
-                    tensor = dequantise(tensor, file.get_tensor(name + SCALE_SUFFIX))
+                    scale = file.get_tensor(name + SCALE_SUFFIX)
+                    if tensor.dtype != torch.int8 or tensor.dim() < 1 or scale.shape != tensor.shape[:1]:
+                        raise ValueError(f"{path}: {name} is no int8 weight with one scale per row")
+                    tensor = dequantise(tensor, scale)
                 yield name, tensor
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def fitting(
+    tensors: Iterable[tuple[str, Tensor]],
+    expected: Mapping[str, Tensor],
+    source: str,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> dict[str, Tensor]:
+    """Return tensors that are exactly those expected, each moved to the device and the dtype as it comes.
+
+    Args:
+        tensors: by name, in any order.
+        expected: what they must be called and shaped.
+        source: what the message calls the place that they come from.
+        device: where they go.
+        dtype: what they become; they must be floating-point numbers of at least 16 bits.
+
+    Raises:
+        ValueError: tensors are missing, unexpected, given twice, of the wrong shape or type, or not finite; the message
+            names them.
+    """
+    state: dict[str, Tensor] = {}
+    problems: dict[str, list[str]] = {"missing": []}
+    for name, tensor in tensors:
+        problem, detail = ("given twice", "") if name in state else _misfit(tensor, expected.get(name))
+        if problem is None:
+            state[name] = tensor.to(device, dtype)
+            problem, detail = _not_finite(tensor, state[name])
+        if problem is not None:
+            problems.setdefault(problem, []).append(name + detail)
+    told = {name.partition(" ")[0] for names in problems.values() for name in names}
+    problems["missing"] = [name for name in expected if name not in state and name not in told]
+    if any(problems.values()):
+        listed = "; ".join(f"{what}: {_few(names)}" for what, names in problems.items() if names)
+        raise ValueError(f"the tensors in {source} do not fit its config: {listed}")
+    return state
+
+
+def _misfit(tensor: Tensor, expected: Tensor | None) -> tuple[str | None, str]:
+    """Return what is wrong with a tensor, None if nothing, and details."""
+    if expected is None:
+        return "unexpected", ""
+    if tensor.shape != expected.shape:
+        return "wrong shape", f" {tuple(tensor.shape)} instead of {tuple(expected.shape)}"
+    if not tensor.is_floating_point() or tensor.itemsize < 2:  # a quantised one without its scale
+        return "wrong type", f" {_name(tensor.dtype)}"
+    return None, ""
+
+
+def _not_finite(stored: Tensor, moved: Tensor) -> tuple[str | None, str]:
+    if is_finite(moved):
+        return None, ""
+    return "not finite", f" in {_name(moved.dtype)}" if is_finite(stored) else ""
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Tell whether all values are finite; their sum is quicker and can only be wrong in that it overflows."""
+    return math.isfinite(tensor.sum(dtype=torch.float32).item()) or bool(tensor.isfinite().all())
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _few(names: list[str], shown: int = 5) -> str:
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
 
 
 def holds_int8(path: Path) -> bool:
@@ -135,4 +267,4 @@ def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def dequantise(weight: Tensor, scale: Tensor) -> Tensor:
     """Undo ``quantise``."""
-    return weight.float() * scale.view(-1, *[1] * (weight.dim() - 1))
+    return weight.float().mul_(scale.view(-1, *[1] * (weight.dim() - 1)))

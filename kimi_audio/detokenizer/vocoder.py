@@ -195,17 +195,23 @@ class BigVGAN(nn.Module):
 def from_released(released: dict[str, Tensor]) -> dict[str, Tensor]:
     """Convert the released tensors to those of ``BigVGAN``: fold the weight norm, drop the filters.
 
+    What does not fit together keeps its released name, so that the comparison with the network tells it.
+
     Raises:
         ValueError: a filter differs from the one that this module computes.
     """
     state = {}
     for name, tensor in released.items():
         if name.endswith(".filter"):
-            if not torch.allclose(tensor.flatten().float(), lowpass_filter(), atol=1e-4):
+            taps = tensor.flatten().float()
+            if len(taps) != TAPS or not torch.allclose(taps, lowpass_filter(), atol=1e-4):
                 raise ValueError(f"vocoder: {name} is not the 12-tap low-pass filter of BigVGAN")
         elif name.endswith(".weight_g"):
-            direction = released[name.removesuffix("g") + "v"]
-            state[name.removesuffix("_g")] = tensor * direction / _norm(direction)
+            direction = released.get(name.removesuffix("g") + "v")
+            if direction is None or tensor.shape != _norm(direction).shape:
+                state[name] = tensor
+            else:
+                state[name.removesuffix("_g")] = tensor * direction / _norm(direction)
         elif not name.endswith(".weight_v"):
             state[name] = tensor
     return state
