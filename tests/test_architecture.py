@@ -259,7 +259,6 @@ WITH_PROGRESS_BARS = {
     "kimi_audio/evals/tasks/meld.py",
     "kimi_audio/evals/tasks/wenetspeech.py",
     "kimi_audio/train/encode.py",
-    "kimi_audio/train/journal.py",
     "kimi_audio/train/own_voice.py",
 }
 SEEDED = {
@@ -271,6 +270,7 @@ SEEDED = {
 }
 THE_HELPER = {"kimi_audio/core/files.py: _to_disk"}
 IN_MEMORY = {
+    "kimi_audio/audio/writing.py: _encoded",
     "kimi_audio/evals/judges/endpoint.py: _sound_part",
     "kimi_audio/evals/models/common.py: wav_bytes",
     "kimi_audio/evals/report/plots.py: _axes.finish",
@@ -283,7 +283,6 @@ LINE_BY_LINE = {  # whoever reads them knows half a line
     "recipes/nano/recording.py: record",
 }
 NOT_WHOLE = {  # or by a way of their own
-    "kimi_audio/audio/io.py: save_audio",
     "kimi_audio/checkpoint.py: save_with_detokenizer",
     "kimi_audio/data/manifest.py: SplitWriter.close",
     "kimi_audio/data/manifest.py: write_manifest",
@@ -299,12 +298,10 @@ NOT_WHOLE = {  # or by a way of their own
     "kimi_audio/evals/tasks/nano/data.py: _write",
     "kimi_audio/evals/tasks/wenetspeech.py: _write_part",
     "kimi_audio/tokenizer/text.py: TextTokenizer.save",
-    "kimi_audio/train/checkpoints.py: Checkpoints._write",
     "kimi_audio/train/encode.py: encode_split",
     "kimi_audio/train/export.py: _copy",
     "kimi_audio/train/export.py: export_model",
     "kimi_audio/train/flow.py: save_examples",
-    "kimi_audio/train/loop.py: train",
     "recipes/voice_recordings.py: _recorded",
     "recipes/voice_recordings.py: _write",
 }
