@@ -1,13 +1,14 @@
 """Commands that prepare data, train, and make models of what was trained."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from kimi_audio.cli.command import app, command
 from kimi_audio.cli.options import DeviceOption, JsonOption, ModelOption, check_files
@@ -17,8 +18,11 @@ from kimi_audio.cli.report import Report, err
 if TYPE_CHECKING:
     from kimi_audio.core.lines import Problem
     from kimi_audio.train.budget import Budget
+    from kimi_audio.train.journal import Watch
+    from kimi_audio.train.runs import Outcome
 
 SHOWN_PROBLEMS = 20  # --json has all
+SHOWN_CHARACTERS = 500  # of a problem, which may name what a line holds
 
 prepare = typer.Typer(help="Check and encode data to learn from.", no_args_is_help=True)
 app.add_typer(prepare, name="prepare")
@@ -37,25 +41,25 @@ def validate(
     model: ModelOption = "nano",
     as_json: JsonOption = False,
 ) -> None:
-    """Check every line of a file as training would read it; exit code 1 if a line would be left out."""
-    check_files(file)
-    from kimi_audio.checkpoint import find_model, load_lm_config
-    from kimi_audio.data.documents import holds_documents
-    from kimi_audio.data.survey import survey_file
-    from kimi_audio.data.validation import validate_file
-    from kimi_audio.tokenizer.text import TextTokenizer
+    """Check every line of a file as training would read it; exit code 1 if a line would be left out.
+
+    What was found is kept beside the file, and training leaves out the same lines.
+    """
+    _check_local(file)
+    from kimi_audio.checkpoint import find_model
+    from kimi_audio.data.checked import check_file
+    from kimi_audio.data.survey import Survey
 
     report = Report(as_json)
     folder = find_model(model, with_weights=False)
-    config, tokenizer = load_lm_config(folder), TextTokenizer.load(folder)
-    limit, decode = max_positions or config.max_positions, not headers_only
     with _progress(f"checking {file.name}") as advance:
-        if holds_documents(file):
-            found = survey_file(file, tokenizer, limit, decode=decode, progress=advance)
-            sizes = f"{found.text_tokens:,} text and {found.audio_tokens:,} audio tokens"
-        else:
-            found = validate_file(file, config, tokenizer, max_positions=limit, decode=decode, progress=advance)
-            sizes = f"{found.learned_text_tokens:,} text and {found.learned_audio_tokens:,} audio tokens to predict"
+        found = check_file(file, folder, decode=not headers_only, again=True, progress=advance)
+    if max_positions is not None:
+        found = found.limited(max_positions)
+    if isinstance(found, Survey):
+        sizes = f"{found.text_tokens:,} text and {found.audio_tokens:,} audio tokens"
+    else:
+        sizes = f"{found.learned_text_tokens:,} text and {found.learned_audio_tokens:,} audio tokens to predict"
     _show_problems(report, found.problems)
     report.line(
         f"{found.num_valid} of {found.num_lines} lines can be learned: {found.audio_hours:.2f} hours of audio, {sizes}"
@@ -75,10 +79,10 @@ def tokens(
     as_json: JsonOption = False,
 ) -> None:
     """Encode every recording of a file once, for training; what is there already is not encoded again."""
-    check_files(file)
+    _check_local(file)
     from kimi_audio.assistant import find_device
     from kimi_audio.checkpoint import find_model
-    from kimi_audio.data.encoding import encode_file
+    from kimi_audio.data.encoding import encode_file, tokens_folder
     from kimi_audio.train.runs import load_encoder
 
     report = Report(as_json)
@@ -91,6 +95,35 @@ def tokens(
     problems = [{"line": problem.line, "reason": problem.reason} for problem in done.problems]
     counts = {"encoded": done.num_encoded, "found": done.num_found, "encoded_s": done.encoded_s}
     report.result({"tokens": str(folder), **counts, "problems": problems})
+    if done.problems:
+        raise typer.Exit(1)
+
+
+@command(prepare)
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Of ms-swift, ShareGPT, LLaMA-Factory or OpenAI.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="By default conversations.jsonl in the folder of FILE.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the samples of another trainer's file as conversations; exit code 1 if one could not be converted."""
+    _check_local(file)
+    from kimi_audio.data.foreign import convert_file
+
+    report = Report(as_json)
+    target = out or file.with_name("conversations.jsonl")
+    if target.exists() and not overwrite:
+        raise ValueError(f"{target} is there already; give another name with --out, or --overwrite")
+    with err.status(f"converting {file.name}"):
+        done = convert_file(file, target)
+    _show_problems(report, done.problems, "sample")
+    report.line(f"{target}: {done.num_converted} of {done.num_samples} samples")
+    problems = [{"sample": problem.line, "reason": problem.reason} for problem in done.problems]
+    counts = {"samples": done.num_samples, "converted": done.num_converted}
+    report.result({"conversations": str(target), **counts, "problems": problems})
     if done.problems:
         raise typer.Exit(1)
 
@@ -120,11 +153,13 @@ def train(
     data: Annotated[list[Path], typer.Option("--data", help="JSONL; may be given several times.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],
     tokens: Annotated[
-        Path | None, typer.Option(help='From "prepare tokens"; by default the folder beside a single data file.')
+        Path | None, typer.Option(help='From "prepare tokens"; by default the folder beside each data file.')
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the folder stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what the run would need.")] = False,
-    gpus: Annotated[int, typer.Option(help="For --dry-run: processes that share the work.")] = 1,
+    gpus: Annotated[
+        int | None, typer.Option(min=1, help="For --dry-run: GPUs that share the work; by default this machine.")
+    ] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change a field, such as loop.steps=500.")
     ] = None,
@@ -132,26 +167,32 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train the audio LLM; with several GPUs: torchrun --nproc-per-node N -m kimi_audio.cli train ..."""
-    check_files(*data, tokens)
+    _check_local(*data, tokens, out=out)
     config = with_changes(find_recipe(recipe)(), changes or [])
-    from dataclasses import asdict
-
     from kimi_audio.assistant import find_device
+    from kimi_audio.train.parallel import is_first
+    from kimi_audio.train.released import is_released
 
     budget, run = _stage(config)
     report = Report(as_json)
     if dry_run:
-        needed = budget(config, processes=gpus)
-        totals = {"tokens_per_step": needed.tokens_per_step, "total_bytes": needed.total_bytes}
-        report.line(needed.report())
-        report.result(asdict(needed) | totals)
+        # The released models are for GPUs, wherever a run is planned.
+        on_gpu = gpus is not None or (device is None and is_released(config.base))
+        on_gpu = on_gpu or find_device(device).type != "cpu"
+        _show_budget(report, budget(config, processes=gpus or 1, on_gpu=on_gpu), on_gpu=on_gpu)
         return
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    if tokens is None and len(data) == 1 and tokens_folder(data[0]).exists():
-        tokens = tokens_folder(data[0])
-    run(config, data, out, tokens=tokens, resume=resume, device=find_device(device).type)
+    _log_to_stderr(logging.INFO if is_first() else logging.ERROR)
+    with ExitStack() as stack:
+        watch = stack.enter_context(_bar(out.name)) if err.is_terminal and is_first() else None
+        stack.enter_context(_told_how_to_go_on(out))
+        outcome = run(config, data, out, tokens=tokens, resume=resume, device=find_device(device).type, watch=watch)
+    if not is_first():
+        return
+    if outcome.left_out:
+        report.line(f"{len(outcome.left_out)} samples could not be read and were left out")
     report.line(f"trained; make a model of it with: kimi-audio export {out} --out FOLDER")
-    report.result({"run": str(out), "steps": config.loop.steps})
+    left_out = [{"sample": name, "reason": reason} for name, reason in outcome.left_out.items()]
+    report.result({"run": str(out), "steps": outcome.steps, "left_out": left_out})
 
 
 @command()
@@ -178,7 +219,7 @@ def export(
     report.result({option: str(out), "run": str(run)})
 
 
-def _stage(config: object) -> "tuple[Callable[..., Budget], Callable[..., None]]":
+def _stage(config: object) -> "tuple[Callable[..., Budget], Callable[..., Outcome]]":
     """Return what tells what a run needs, and what runs it, by the kind of its configuration."""
     from kimi_audio.train import pretrain, sft
 
@@ -191,9 +232,67 @@ def _stage(config: object) -> "tuple[Callable[..., Budget], Callable[..., None]]
 # Printing
 
 
-def tokens_folder(file: Path) -> Path:
-    """Return where the tokens of a file of conversations are by default."""
-    return file.with_suffix(".tokens")
+def _check_local(*files: Path | None, out: Path | None = None) -> None:
+    """Find addresses, which would be taken for paths, and missing files before long work."""
+    from kimi_audio.data.places import refuse_address
+
+    for file in (*files, out):
+        if file is not None:
+            refuse_address(str(file))
+    check_files(*files)
+
+
+def _show_budget(report: Report, needed: "Budget", *, on_gpu: bool) -> None:
+    from dataclasses import asdict
+
+    report.line(f"on {'GPUs' if on_gpu else 'the CPU'}\n{needed.report()}")
+    totals = {"tokens_per_step": needed.tokens_per_step, "total_bytes": needed.total_bytes, "on_gpu": on_gpu}
+    report.result(asdict(needed) | totals)
+
+
+class _ToStderr(logging.Handler):
+    """Prints the log without disturbing a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(self.format(record), markup=False, emoji=False)
+
+
+def _log_to_stderr(level: int) -> None:
+    logging.basicConfig(level=level, format="%(message)s", handlers=[_ToStderr()])
+
+
+@contextmanager
+def _told_how_to_go_on(run: Path) -> Iterator[None]:
+    """Say, when a run is stopped, how it goes on."""
+    from kimi_audio.train.parallel import is_first
+    from kimi_audio.train.runs import RUN
+
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if is_first() and (run / RUN).exists():
+            err.print("the same command goes on from here with --resume", markup=False)
+        raise
+
+
+@contextmanager
+def _bar(name: str) -> "Iterator[Watch]":
+    """Show a progress bar with the time left on stderr; yield what moves it."""
+    from kimi_audio.train.journal import scores
+
+    shown = TextColumn(
+        "{task.fields[scores]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    )
+    columns = TextColumn("{task.description}", markup=False), BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, shown, console=err, refresh_per_second=2, expand=True) as progress:
+        bar = progress.add_task(name, total=None, scores="")
+
+        def watch(done: int, steps: int, row: Mapping[str, Any] | None) -> None:
+            progress.update(bar, completed=done, total=steps)
+            if row is not None:
+                progress.update(bar, scores=scores(row))
+
+        yield watch
 
 
 @contextmanager
@@ -205,8 +304,8 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(bar, completed=done, total=total)
 
 
-def _show_problems(report: Report, problems: "tuple[Problem, ...]") -> None:
+def _show_problems(report: Report, problems: "Sequence[Problem]", what: str = "line") -> None:
     for problem in problems[:SHOWN_PROBLEMS]:
-        report.line(f"line {problem.line}: {problem.reason}")
+        report.line(f"{what} {problem.line}: {problem.reason[:SHOWN_CHARACTERS]}")
     if len(problems) > SHOWN_PROBLEMS:
         report.line(f"and {len(problems) - SHOWN_PROBLEMS} more; --json shows all")

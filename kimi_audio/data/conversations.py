@@ -29,6 +29,8 @@ import numpy as np
 from kimi_audio.audio.io import Samples, inspect_audio
 from kimi_audio.chat import LossChoice, Message, OutputType
 from kimi_audio.core.lines import BadSampleError, JsonLines, parse_object
+from kimi_audio.data.foreign import refuse_foreign
+from kimi_audio.data.places import find_recording
 
 _TEXT_TASK = "understanding"  # the official task_type that asks for text
 _FIELDS = ("conversation", "task_type", "output_type", "loss", "id", "metadata")
@@ -41,6 +43,7 @@ class Conversation:
     messages: tuple[Message, ...]
     output_type: OutputType | None = None
     loss: LossChoice | None = None
+    task: str = "other"  # its task_type
 
     @classmethod
     def parse(cls, line: str, folder: Path) -> Self:
@@ -73,7 +76,7 @@ class Conversation:
             raise BadSampleError(reasons)
         # Officially any other task asks for speech; here it asks for speech where the assistant speaks.
         output_type = values.get("output_type") or ("text" if values.get("task_type") == _TEXT_TASK else None)
-        return cls(tuple(messages), output_type, values.get("loss"))
+        return cls(tuple(messages), output_type, values.get("loss"), str(values.get("task_type") or "other"))
 
 
 def _message(values: Any, folder: Path) -> Message:
@@ -94,7 +97,7 @@ def _audio(content: Any, rate_hz: Any, folder: Path) -> Path | Samples | None:
     if rate_hz is not None and (type(rate_hz) is not int or rate_hz <= 0):
         raise ValueError(f"sample_rate must be a positive whole number of Hz, not {rate_hz!r}")
     if isinstance(content, str):
-        path = folder / content
+        path = find_recording(content, folder)
         if rate_hz is not None and inspect_audio(path)[1] != rate_hz:
             raise ValueError(f"{path} has {inspect_audio(path)[1]} Hz, but its sample_rate is given as {rate_hz}")
         return path
@@ -134,7 +137,16 @@ def _check_target(message: Message) -> None:
 
 
 class ConversationFile(JsonLines, SequenceOf[Conversation]):
-    """The samples of a JSONL file."""
+    """The samples of a JSONL file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no line, or is in the format of another trainer.
+    """
+
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        refuse_foreign(self)
 
     def __getitem__(self, index: int) -> Conversation:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Read one sample.

@@ -48,6 +48,7 @@ class ConversationDataset(SequenceOf[Sequence]):
         self.loss: LossChoice = loss
         self.lines: np.ndarray = report.lines  # [K] int64, from 1
         self.positions: np.ndarray = report.positions  # [K] int64, the lengths of the sequences, see FileReport
+        self.tasks: np.ndarray = np.array(report.tasks, object)  # [K] str
 
     @classmethod
     def open(
@@ -106,18 +107,27 @@ class ConversationDataset(SequenceOf[Sequence]):
         return sequence
 
     def split(self, held_out: float, seed: int) -> tuple[Self, Self]:
-        """Return two data sets, of which the second holds a share of the samples, drawn from everywhere.
+        """Return two data sets, of which the second holds a share of the samples of every task, at least one.
+
+        A task with one sample alone is learned, unless nothing else could be held out.
 
         Raises:
             ValueError: the share leaves one of them without samples.
         """
-        count = round(held_out * len(self))
-        if not 0 < count < len(self):
+        generator = np.random.default_rng(seed)
+        held: list[int] = []
+        for task in sorted(set(self.tasks)):
+            order = generator.permutation(np.flatnonzero(self.tasks == task))
+            count = max(1, round(held_out * len(order))) if len(order) > 1 else 0
+            held += order[:count].tolist()
+        if not held:
+            held = [int(generator.integers(len(self)))]
+        if len(held) >= len(self):
             raise ValueError(f"{held_out:.1%} of {len(self)} samples leave nothing to hold out or nothing to learn")
-        order = np.random.default_rng(seed).permutation(len(self))
-        return self._part(np.sort(order[count:])), self._part(np.sort(order[:count]))
+        chosen = np.isin(np.arange(len(self)), held)
+        return self._part(~chosen), self._part(chosen)
 
     def _part(self, chosen: np.ndarray) -> Self:
         part = type(self)(self.file, self.report, self.template, self.max_positions, self.loss)
-        part.lines, part.positions = self.lines[chosen], self.positions[chosen]
+        part.lines, part.positions, part.tasks = self.lines[chosen], self.positions[chosen], self.tasks[chosen]
         return part

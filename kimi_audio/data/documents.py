@@ -14,7 +14,6 @@ import hashlib
 from collections.abc import Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +21,8 @@ from torch import Tensor
 
 from kimi_audio.audio.io import inspect_part, load_audio, read_part, resampled_samples
 from kimi_audio.core.lines import BadSampleError, JsonLines, parse_object
+from kimi_audio.data.foreign import refuse_foreign
+from kimi_audio.data.places import find_recording
 from kimi_audio.data.shards import KEY_BYTES, content_key
 from kimi_audio.units import INPUT_RATE_HZ
 
@@ -49,13 +50,7 @@ class SoundPart:
     def key(self) -> bytes:
         """Return what it is known by: the content of its file, and its place there."""
         place = f"{self.start_s!r} {self.duration_s!r}".encode()
-        return hashlib.blake2b(_file_key(self.path) + place, digest_size=KEY_BYTES).digest()
-
-
-@lru_cache(maxsize=1024)
-def _file_key(path: Path) -> bytes:
-    # Many parts of one file follow each other.
-    return content_key(path)
+        return hashlib.blake2b(content_key(self.path) + place, digest_size=KEY_BYTES).digest()
 
 
 @dataclass(frozen=True)
@@ -118,7 +113,7 @@ def _segment(values: Any, folder: Path) -> SourceSegment:
         raise ValueError(f"start_s must be a number of seconds from 0, not {start_s!r}")
     if duration_s is not None and (not _is_number(duration_s) or duration_s <= 0):
         raise ValueError(f"duration_s must be a positive number of seconds, not {duration_s!r}")
-    return SourceSegment(SoundPart(folder / path, start_s, duration_s), text)
+    return SourceSegment(SoundPart(find_recording(path, folder), start_s, duration_s), text)
 
 
 def _is_number(value: Any) -> bool:
@@ -126,7 +121,11 @@ def _is_number(value: Any) -> bool:
 
 
 class DocumentFile(JsonLines, SequenceOf[Document]):
-    """The documents of a JSONL file."""
+    """The documents of a JSONL file; errors as for ``ConversationFile``."""
+
+    def __init__(self, path: str | Path):
+        super().__init__(path)
+        refuse_foreign(self)
 
     def __getitem__(self, index: int) -> Document:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Read one document; errors as for ``ConversationFile``."""
@@ -134,8 +133,14 @@ class DocumentFile(JsonLines, SequenceOf[Document]):
 
 
 def holds_documents(path: Path) -> bool:
-    """Tell files of documents from files of conversations, by their first line that can be read."""
+    """Tell files of documents from files of conversations, by their first line that can be read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no line, or is in the format of another trainer.
+    """
     file = JsonLines(path)
+    refuse_foreign(file)
     for index in range(len(file)):
         try:
             return "conversation" not in parse_object(file.line(index))

@@ -87,7 +87,8 @@ class StoredEncoder:
 
     def __call__(self, source: AudioSource) -> AudioTokens:
         """Return codes [N] and features [N, D]."""
-        return self._find(source, features=True) or self._fallback(source)(source)
+        key = content_key(source)
+        return self.store.get(key) or self._fallback(key, source)(source)
 
     def known(self, key: bytes, name: str, *, features: bool) -> AudioTokens:
         """Return the tokens with a key of their own.
@@ -96,21 +97,22 @@ class StoredEncoder:
             ValueError: they are not in the store.
         """
         found = self.store.get(key, features=features)
-        return self._missing(name) if found is None else found
+        return self._missing(key, name) if found is None else found
 
     def codes(self, source: AudioSource) -> AudioTokens:
         """Return codes [N] alone."""
-        return self._find(source, features=False) or self._fallback(source).codes(source)
+        key = content_key(source)
+        return self.store.get(key, features=False) or self._fallback(key, source).codes(source)
 
-    def _find(self, source: AudioSource, *, features: bool) -> AudioTokens | None:
-        return self.store.get(content_key(source), features=features)
-
-    def _fallback(self, source: AudioSource) -> AudioEncoder:
+    def _fallback(self, key: bytes, source: AudioSource) -> AudioEncoder:
         if self.fallback is None:
-            self._missing(str(source) if isinstance(source, str | Path) else "a recording")
+            self._missing(key, str(source) if isinstance(source, str | Path) else "a recording")
         return self.fallback
 
-    def _missing(self, name: str) -> NoReturn:
+    def _missing(self, key: bytes, name: str) -> NoReturn:
+        reason = self.store.problems.get(key.hex())
+        if reason is not None:
+            raise ValueError(f"{name} could not be encoded: {reason}")
         raise ValueError(f"the tokens of {name} are not in {self.store.folder}; prepare the tokens again")
 
 
@@ -156,11 +158,17 @@ def encode_recordings(
                 tokens = in_half(encoder.encode_wav(recording.load(), features=recording.features))
             except (ValueError, OSError) as error:
                 problems.append(Problem(recording.line, str(error)))
+                writer.note_problem(recording.key, str(error))
                 continue
             writer.add(recording.key, tokens)
             num_encoded += 1
             num_tokens += len(tokens.codes)
     return EncodeReport(num_encoded, num_found, num_tokens * SAMPLES_PER_TOKEN / INPUT_RATE_HZ, tuple(problems))
+
+
+def tokens_folder(file: Path) -> Path:
+    """Return where the tokens of a file are by default."""
+    return file.with_suffix(".tokens")
 
 
 def encode_file(

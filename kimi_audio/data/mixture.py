@@ -77,6 +77,8 @@ class Mixture:
         rows: of all ranks together.
         pad_id: fills up the rows.
         seed: of the orders of the documents and of what is drawn in them.
+        broken: is told the name of a document that cannot be built, and why; it then leaves its place in the row empty.
+            By default that is an error.
         rank: number of this process.
         world_size: number of processes.
 
@@ -93,6 +95,7 @@ class Mixture:
         rows: int,
         pad_id: int,
         seed: int,
+        broken: Callable[[str, Exception], None] | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -101,6 +104,7 @@ class Mixture:
         assert 0 <= rank < world_size
         self.sources, self.row_positions, self.num_rows = sources, row_positions, rows
         self.pad_id, self.seed, self.rank, self.world_size = pad_id, seed, rank, world_size
+        self._broken = broken
         self._pieces = [_pieces(source, row_positions) for source in sources]
         self._order = lru_cache(maxsize=2 * len(sources))(self._make_order)
         nothing = [0] * len(sources)
@@ -111,7 +115,7 @@ class Mixture:
     def __call__(self, step: int) -> Batch:
         """Return this rank's rows of one step."""
         rows = self.plan(step)[self.rank :: self.world_size]
-        return pack([[self._build(draw) for draw in row] for row in rows], self.pad_id, self.row_positions)
+        return pack([self._build_row(row) for row in rows], self.pad_id, self.row_positions)
 
     def plan(self, step: int) -> list[list[Draw]]:
         """Return the documents of all rows of one step."""
@@ -123,7 +127,7 @@ class Mixture:
     def names(self, step: int) -> tuple[str, ...]:
         """Return what the documents of one step are called."""
         drawn = (draw for row in self.plan(step) for draw in row)
-        return tuple(self.sources[draw.source].name_of(draw.piece.document) for draw in drawn)
+        return tuple(map(self._name, drawn))
 
     def epochs(self, step: int) -> dict[str, float]:
         """Return how often each source has been gone through before a step, with what waits in the pool."""
@@ -178,6 +182,20 @@ class Mixture:
 
     def _make_order(self, source: int, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, source, epoch)).permutation(len(self._pieces[source]))
+
+    def _name(self, draw: Draw) -> str:
+        return self.sources[draw.source].name_of(draw.piece.document)
+
+    def _build_row(self, row: list[Draw]) -> list[sequence.Sequence]:
+        built = []
+        for draw in row:
+            try:
+                built.append(self._build(draw))
+            except (ValueError, OSError) as error:
+                if self._broken is None:
+                    raise
+                self._broken(self._name(draw), error)
+        return built or [sequence.SequenceBuilder(self.pad_id).add([self.pad_id]).build()]  # a row needs a document
 
     def _build(self, draw: Draw) -> sequence.Sequence:
         source, piece = self.sources[draw.source], draw.piece

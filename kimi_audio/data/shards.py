@@ -1,6 +1,7 @@
 """Codes and acoustic features of recordings, kept in shards on disk.
 
 tokens/store.json                  which tokenizers made what is here
+tokens/problems.json               why some recordings are not here
 tokens/shard-00000.safetensors     keys, codes and features of some recordings; written whole or not at all
 
 A recording is known by what is in it, not by its name. Shapes: K recordings, N tokens of one of them, C codes and M
@@ -10,6 +11,7 @@ feature rows of a shard, D acoustic feature size.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -24,7 +26,7 @@ from kimi_audio.weights import save_weights
 
 KEY_BYTES = 16
 SHARD_TOKENS = 16_384  # 22 minutes; 168 MB of features at the released size
-_STORE, _PATTERN = "store.json", "shard-*.safetensors"
+_STORE, _PROBLEMS, _PATTERN = "store.json", "problems.json", "shard-*.safetensors"
 FOREIGN_STORE = "holds the tokens of other tokenizers; delete it, or give another folder"
 
 
@@ -47,11 +49,18 @@ def content_key(source: AudioSource) -> bytes:
     elif isinstance(source, str | Path):
         if not Path(source).is_file():
             raise FileNotFoundError(f"there is no file {source}")
-        with Path(source).open("rb") as file:
-            return hashlib.file_digest(file, lambda: digest).digest()
+        state = Path(source).stat()
+        return _file_key(Path(source).absolute(), state.st_size, state.st_mtime_ns, state.st_ino)
     else:
         raise ValueError(f"a recording must be a path, bytes or samples with their rate, not {type(source).__name__}")
     return digest.digest()
+
+
+@lru_cache(maxsize=1 << 20)  # about 300 bytes each
+def _file_key(path: Path, _size: int, _changed_ns: int, _number: int) -> bytes:
+    """Return the key of a file that looks as it did; every epoch would read it twice otherwise."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=KEY_BYTES)).digest()
 
 
 @dataclass(frozen=True)
@@ -112,6 +121,9 @@ class TokenStore:
         if not (self.folder / _STORE).exists():
             raise ValueError(f"{folder} holds no prepared tokens: it lacks {_STORE}")
         self.fingerprint: str = read_json(self.folder / _STORE)["fingerprint"]
+        self.problems: dict[str, str] = (  # key, in hexadecimal digits -> why the recording could not be encoded
+            read_json(self.folder / _PROBLEMS) if (self.folder / _PROBLEMS).exists() else {}
+        )
         self._paths = sorted(self.folder.glob(_PATTERN))
         parts = [_Index.of(path, number) for number, path in enumerate(self._paths)]
         self._index = _Index.join([_Index.empty(), *parts])
@@ -157,6 +169,7 @@ class ShardWriter:
     folder: Path
     fingerprint: str
     shard_tokens: int = SHARD_TOKENS
+    _problems: dict[str, str] = field(default_factory=dict)
     _known: dict[bytes, bool] = field(default_factory=dict)  # key -> whether there are features
     _keys: list[bytes] = field(default_factory=list)
     _tokens: list[AudioTokens] = field(default_factory=list)
@@ -169,12 +182,19 @@ class ShardWriter:
         if store.fingerprint != self.fingerprint:
             raise ValueError(f"{self.folder} {FOREIGN_STORE}")
         self._known.update(store.entries())
+        self._problems.update(store.problems)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self.flush()
+        if self._problems:
+            write_json(self.folder / _PROBLEMS, self._problems)
+
+    def note_problem(self, key: bytes, reason: str) -> None:
+        """Note why a recording could not be encoded, for whoever asks for it."""
+        self._problems[key.hex()] = reason
 
     def has(self, key: bytes, *, features: bool = True) -> bool:
         """Tell whether a recording need not be added."""

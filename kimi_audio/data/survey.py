@@ -1,8 +1,8 @@
 """Checking files of documents before anything is learned from them: what is wrong where, and how large all is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -35,6 +35,20 @@ class Survey(LineReport):
     def audio_hours(self) -> float:
         """Hours of all recordings, in whole tokens."""
         return self.audio_tokens * SAMPLES_PER_TOKEN / INPUT_RATE_HZ / 3600
+
+    def limited(self, max_positions: int) -> Self:
+        """Return the report without the documents that have a longer recording in a segment."""
+        lines, sizes, problems = [], [], list(self.problems)
+        for line, document in zip(self.lines.tolist(), self.sizes, strict=True):
+            long = [
+                f"segment {n}: {_too_long(c, max_positions)}" for n, (c, _) in enumerate(document) if c > max_positions
+            ]
+            problems += [Problem(line, reason) for reason in long]
+            if not long:
+                lines.append(line)
+                sizes.append(document)
+        problems.sort(key=lambda problem: problem.line)
+        return replace(self, problems=tuple(problems), lines=np.array(lines, np.int64), sizes=tuple(sizes))
 
     def summary(self) -> dict[str, Any]:
         """Return all numbers and problems as plain values, for JSON."""
@@ -96,8 +110,13 @@ def _codes(part: SoundPart, max_positions: int, *, decode: bool) -> int:
     if not codes:
         raise ValueError("the audio is too short: no sample is left at 16 kHz")
     if codes > max_positions:
-        raise ValueError(
-            f"the audio is too long: {samples / INPUT_RATE_HZ:.1f} s are {codes} tokens, and at most {max_positions} "
-            "fit; give it as several segments"
-        )
+        raise ValueError(_too_long(codes, max_positions))
     return codes
+
+
+def _too_long(codes: int, max_positions: int) -> str:
+    seconds = codes * SAMPLES_PER_TOKEN / INPUT_RATE_HZ
+    return (
+        f"the audio is too long: {seconds:.1f} s are {codes} tokens, and at most {max_positions} fit; "
+        "give it as several segments"
+    )

@@ -3,7 +3,7 @@
 from array import array
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ class FileReport(LineReport):
     """What a file of conversations holds."""
 
     positions: np.ndarray  # [K] int64, the lengths of their sequences (of mp3: about, if headers were trusted)
+    tasks: tuple[str, ...]  # K, their task types
     heard_s: float = 0.0
     spoken_s: float = 0.0  # by the assistant
     text_tokens: int = 0  # without blanks
@@ -37,6 +38,19 @@ class FileReport(LineReport):
     def audio_hours(self) -> float:
         """Hours of all recordings."""
         return (self.heard_s + self.spoken_s) / 3600
+
+    def limited(self, max_positions: int) -> Self:
+        """Return the report without the samples that are longer; what is counted in tokens and seconds stays."""
+        fits = self.positions <= max_positions
+        long = zip(self.lines[~fits].tolist(), self.positions[~fits].tolist(), strict=True)
+        problems = [Problem(line, _too_long(size, max_positions)) for line, size in long]
+        return replace(
+            self,
+            problems=tuple(sorted((*self.problems, *problems), key=lambda problem: problem.line)),
+            lines=self.lines[fits],
+            positions=self.positions[fits],
+            tasks=tuple(np.array(self.tasks, object)[fits].tolist()),
+        )
 
     def summary(self) -> dict[str, Any]:
         """Return all numbers and problems as plain values, for JSON."""
@@ -73,15 +87,17 @@ def validate_file(
     template = ChatTemplate.of(config, tokenizer, _unreachable)
     measure = _Measure(template, max_positions or config.max_positions, loss, decode)
     problems: list[Problem] = []
-    lines, positions = array("q"), array("q")
+    lines, positions, tasks = array("q"), array("q"), []
     for index in range(len(file)):
         try:
-            size = measure(file[index])
+            sample = file[index]
+            size = measure(sample)
         except BadSampleError as error:
             problems += [Problem(index + 1, reason) for reason in error.reasons]
         else:
             lines.append(index + 1)
             positions.append(size)
+            tasks.append(sample.task)
         if progress is not None:
             progress(index + 1, len(file))
     return FileReport(
@@ -90,6 +106,7 @@ def validate_file(
         tuple(problems),
         np.array(lines, np.int64),
         np.array(positions, np.int64),
+        tuple(tasks),
         **measure.totals,
     )
 
@@ -178,5 +195,9 @@ def check_length(sequence: Sequence, max_positions: int) -> None:
         BadSampleError: it is.
     """
     if len(sequence) > max_positions:
-        # Cutting it would cut what is to be learned, or what it depends on.
-        raise BadSampleError([f"the sample is too long: {len(sequence)} positions, and at most {max_positions} fit"])
+        raise BadSampleError([_too_long(len(sequence), max_positions)])
+
+
+def _too_long(positions: int, max_positions: int) -> str:
+    # Cutting it would cut what is to be learned, or what it depends on.
+    return f"the sample is too long: {positions} positions, and at most {max_positions} fit"

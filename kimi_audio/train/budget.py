@@ -28,7 +28,8 @@ class Budget:
     gradients_bytes: int
     optimizer_bytes: int
     average_bytes: int
-    gathered_bytes: int  # weights and gradients that are whole during a step, beside the shards
+    gathered_bytes: int  # weights and gradients that are whole during a step, beside the shards, with their buffers
+    loading_bytes: int  # of the whole model, before it is shared out or stored in fewer bits
     activations_bytes: int  # an estimate
 
     @property
@@ -53,13 +54,25 @@ class Budget:
             ("  optimiser", _gigabytes(self.optimizer_bytes)),
             ("  average", _gigabytes(self.average_bytes)),
             ("  gathered", f"{_gigabytes(self.gathered_bytes)} during a step"),
+            ("  loading", f"{_gigabytes(self.loading_bytes)} before the first step"),
             (
                 "  activations",
                 f"about {_gigabytes(self.activations_bytes)}, an estimate from the sizes of linear layers",
             ),
-            ("  together", f"about {_gigabytes(self.total_bytes)}"),
+            ("  together", f"about {_gigabytes(max(self.total_bytes, self.loading_bytes))}"),
         ]
         return "\n".join(f"{name:<16} {value}" for name, value in rows)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """Attention under a mask that keeps the samples of a row apart."""
+
+    scores: int = 0  # positions that may be seen times positions that see, of all rows
+    layers: int = 0
+
+
+_NO_MASK = Masked()
 
 
 def training_budget(
@@ -69,6 +82,8 @@ def training_budget(
     *,
     processes: int = 1,
     tokens_at_heads: int | None = None,
+    masked: Masked = _NO_MASK,
+    loading_bytes: int = 0,
 ) -> Budget:
     """Return what training will need.
 
@@ -77,6 +92,8 @@ def training_budget(
         config: of the loop.
         tokens_per_micro_batch: positions that the layers see at once, with padding.
         processes: that share the work and the memory.
+        masked: attention under a mask.
+        loading_bytes: of the whole model.
         tokens_at_heads: positions that linear layers outside module lists see at once; by default all.
 
     Raises:
@@ -102,15 +119,23 @@ def training_budget(
         optimizer_bytes=moments // processes,
         average_bytes=0 if config.ema_decay is None else gradients // processes,
         gathered_bytes=0 if processes == 1 else _gathered(module, config),
-        activations_bytes=_activations(module, config, tokens_per_micro_batch, heads),
+        loading_bytes=loading_bytes,
+        activations_bytes=_activations(module, config, tokens_per_micro_batch, heads) + _masks(config, masked),
     )
 
 
 def _gathered(module: nn.Module, config: LoopConfig) -> int:
     layers = [m for name, m in layers_of(module) if name.rpartition(".")[0] in config.sharded_layers]
-    outside = _weights(module) + _gradients(module) - sum(_weights(m) + _gradients(m) for m in layers)
-    # The next layer's weights come while one is at work.
-    return outside + max((2 * _weights(m) + _gradients(m) for m in layers), default=0)
+    # What is outside stays whole during a step. Gradients are copied once more to be shared out.
+    weights, gradients = (size(module) - sum(map(size, layers)) for size in (_weights, _gradients))
+    # The next layer's weights come while one is at work, through a buffer.
+    return weights + 2 * gradients + max((3 * _weights(m) + 2 * _gradients(m) for m in layers), default=0)
+
+
+def _masks(config: LoopConfig, masked: Masked) -> int:
+    """Return the bytes of the mask, and of what attention makes of it in the precision of the scores in every layer."""
+    kept_layers = min(masked.layers, 1) if config.checkpoint_layers else masked.layers
+    return masked.scores * (1 + kept_layers * (2 if config.bf16 else 4))
 
 
 def _activations(module: nn.Module, config: LoopConfig, tokens: int, tokens_at_heads: int) -> int:

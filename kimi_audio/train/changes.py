@@ -18,8 +18,8 @@ _TOLD = ("steps", "peak_lr", "final_lr", "warmup_steps", "clip_norm", "bf16", "e
 logger = logging.getLogger(__name__)
 
 
-def check_schedule(folder: Path, config: LoopConfig) -> None:
-    """Compare the schedule of a continuation with that of the run before; what may change is logged.
+def check_schedule(folder: Path, config: LoopConfig, *, tell: bool = True) -> None:
+    """Compare the schedule of a continuation with that of the run before; what may change is logged if ``tell`` is set.
 
     Raises:
         ValueError: something changed that may not.
@@ -36,7 +36,7 @@ def check_schedule(folder: Path, config: LoopConfig) -> None:
             f"as if nothing had changed; resume with what {folder / LOOP} says, or give another folder"
         )
     for name in _TOLD:
-        if name in changed:
+        if tell and name in changed:
             logger.warning("the run goes on with loop.%s=%s; it was %s before", name, wanted[name], changed[name])
 
 

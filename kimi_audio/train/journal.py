@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 LOG = "log.jsonl"
-# Told after every step of the first process: how many steps are done, and what was logged, if anything was.
-Watch = Callable[[int, Mapping[str, Any] | None], None]
+# Told after every step of the first process: the steps done, those of the whole run, and what was logged, if anything.
+Watch = Callable[[int, int, Mapping[str, Any] | None], None]
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ class Journal:
 
     Args:
         folder: receives ``log.jsonl`` and, under ``tensorboard``, what TensorBoard shows.
+        steps: of the whole run.
         start: steps that are done already.
         watch: see ``Watch``.
         tensorboard: write for TensorBoard, too.
@@ -29,8 +30,8 @@ class Journal:
         ValueError: TensorBoard is not installed.
     """
 
-    def __init__(self, folder: Path, start: int, watch: Watch, *, tensorboard: bool, active: bool):
-        self._active, self._watch = active, watch
+    def __init__(self, folder: Path, steps: int, start: int, watch: Watch, *, tensorboard: bool, active: bool):
+        self._active, self._steps, self._watch = active, steps, watch
         if not active:
             return
         self._board = _summary_writer(folder, start) if tensorboard else None
@@ -56,7 +57,7 @@ class Journal:
                 for name, value in numbers(row).items():
                     self._board.add_scalar(name, value, done)
                 self._board.flush()
-        self._watch(done, row)
+        self._watch(done, self._steps, row)
 
 
 def numbers(row: Mapping[str, Any]) -> dict[str, float]:
@@ -75,14 +76,13 @@ class Lines:
 
     Args:
         name: of the run.
-        steps: of the whole run.
     """
 
-    def __init__(self, name: str, steps: int):
-        self.name, self.steps = name, steps
+    def __init__(self, name: str):
+        self.name = name
         self._began: tuple[int, float] | None = None
 
-    def __call__(self, done: int, row: Mapping[str, Any] | None) -> None:
+    def __call__(self, done: int, steps: int, row: Mapping[str, Any] | None) -> None:
         """Log a row; the first step, which is slower than the others, is not counted on."""
         now_s = time.monotonic()
         if self._began is None:
@@ -92,9 +92,9 @@ class Lines:
         first, began_s = self._began
         left = ""
         if done > first:
-            left_s = (now_s - began_s) / (done - first) * (self.steps - done)
+            left_s = (now_s - began_s) / (done - first) * (steps - done)
             left = f", {timedelta(seconds=round(left_s))} left"
-        logger.info("%s: step %d of %d%s: %s", self.name, done, self.steps, left, scores(row))
+        logger.info("%s: step %d of %d%s: %s", self.name, done, steps, left, scores(row))
 
 
 def _summary_writer(folder: Path, start: int) -> Any:

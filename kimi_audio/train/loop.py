@@ -106,8 +106,10 @@ def train(
         stack.enter_context(
             economical_layers(module, checkpointed=config.checkpoint_layers, compile_backend=config.compile_backend)
         )
-        watch = Lines(folder.name, config.steps) if watch is None else watch
-        journal = stack.enter_context(Journal(folder, start, watch, tensorboard=config.tensorboard, active=rank() == 0))
+        watch = Lines(folder.name) if watch is None else watch
+        journal = stack.enter_context(
+            Journal(folder, config.steps, start, watch, tensorboard=config.tensorboard, active=rank() == 0)
+        )
         stop = stack.enter_context(held_signals())
         stack.enter_context(run.saved_on_errors())
         for step in range(start, config.steps):

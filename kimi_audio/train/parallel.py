@@ -51,6 +51,11 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
+def is_first() -> bool:
+    """Tell whether this is the process that speaks for all, before they have joined, too."""
+    return int(os.environ.get("RANK", "0")) == 0 if dist.is_torchelastic_launched() else True
+
+
 def exchange(value: Value) -> list[Value]:
     """Return the values of all processes in their order."""
     if world_size() == 1:

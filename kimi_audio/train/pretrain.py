@@ -6,6 +6,7 @@ model folder of it in which the acoustic encoder is the trained one.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,42 @@ import torch
 from torch import Tensor
 
 from kimi_audio import sequence
-from kimi_audio.checkpoint import NANO, find_model, load_acoustic, load_acoustic_config, load_lm, load_lm_config
+from kimi_audio.checkpoint import NANO, find_model, load_acoustic, load_lm, load_lm_config
 from kimi_audio.data.documents import DocumentFile, SoundPart
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
 from kimi_audio.data.mixture import Mixture
 from kimi_audio.data.packing import cut
 from kimi_audio.data.pretraining import WEIGHTS, Documents, Span, sources, spans_of, tasks_of
-from kimi_audio.data.survey import survey_file
+from kimi_audio.data.survey import Survey
 from kimi_audio.data.tasks import TASKS, Layout, Task
 from kimi_audio.lm.generate import GenerationOptions, generate
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.budget import Budget, training_budget
+from kimi_audio.train.budget import Budget, Masked, training_budget
 from kimi_audio.train.hearing import HearingLM
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.journal import Watch
+from kimi_audio.train.left_out import LeftOut
+from kimi_audio.train.lock import locked
+from kimi_audio.train.loop import LoopConfig, check_shares
 from kimi_audio.train.losses import LMLoss
-from kimi_audio.train.parallel import joined
-from kimi_audio.train.runs import check_run, log_epochs, open_encoder, random_lm, run_facts, train_rows
-from kimi_audio.train.scores import TRANSCRIBED_AT_ONCE, task_losses, word_error_rate
+from kimi_audio.train.parallel import first_process, joined, world_size
+from kimi_audio.train.released import sizes_of
+from kimi_audio.train.runs import (
+    Outcome,
+    check_best_score,
+    check_run,
+    log_epochs,
+    note_run,
+    open_encoders,
+    open_reports,
+    random_lm,
+    run_facts,
+    train_rows,
+)
+from kimi_audio.train.schedule import check_range
+from kimi_audio.train.scores import TRANSCRIBED_AT_ONCE, Broken, score_names, task_losses, word_error_rate
 
 STAGE = "pretrain"  # in run.json
 
@@ -52,6 +69,24 @@ class PretrainConfig:
     scored_spans: int = 16  # of each task
     transcribed_segments: int = 16  # of the held-out ones with text, for the word error rate
     evaluate_every_steps: int = 500
+    max_left_out: float = 0.1  # share of the documents that may be unreadable; three may in any case
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: a value is out of its range, or a task is unknown.
+        """
+        check_range("row_positions", self.row_positions, least=1)
+        check_range("rows", self.rows, least=1)
+        check_range("held_out", self.held_out, least=0, below=1)
+        check_range("max_left_out", self.max_left_out, least=0, most=1)
+        for name in ("scored_spans", "transcribed_segments", "evaluate_every_steps"):
+            check_range(name, getattr(self, name), least=0)
+        for name, weight in self.weights.items():
+            check_range(f"the weight of {name}", weight, least=0)
+        if not tasks_of(self.weights):
+            raise ValueError("no task has a weight, so there is nothing to learn")
 
 
 def pretrain(
@@ -62,22 +97,28 @@ def pretrain(
     tokens: Path | None = None,
     resume: bool = False,
     device: str = "cpu",
-) -> None:
+    watch: Watch | None = None,
+) -> Outcome:
     """Train the audio LLM and its acoustic encoder; arguments and errors as for ``sft.finetune``.
 
     Args:
         config: what and how.
         data: JSONL files of documents, see ``data.documents``.
         folder: of the run.
-        tokens: prepared codes of the recordings; without them they are computed when they are needed.
+        tokens: prepared codes of the recordings of all files; by default, what lies beside each file.
         resume: go on where the run in ``folder`` stopped, or begin it.
         device: its type, such as "cuda".
+        watch: see ``loop.train``.
     """
-    with joined(device) as place:
+    with joined(device) as place, locked(folder):
+        check_shares(config.loop, world_size())
         base = find_model(config.base, with_detokenizer=False)
         facts = _facts(config, base, data)
-        check_run(folder, facts, resume=resume)
-        files = _open(config, data, base, open_encoder(base, place, tokens))
+        check_run(folder, facts, config.loop, resume=resume)
+        reports = open_reports(folder, data, base, Survey)
+        usable = [_usable(report, config, base) for report in reports]
+        left_out = LeftOut(usable, config.max_left_out, folder)
+        files = _open(usable, base, open_encoders(base, place, data, tokens))
         held_out = None
         if config.held_out:
             pairs = [file.split(config.held_out, config.loop.seed) for file in files]
@@ -89,39 +130,66 @@ def pretrain(
             rows=config.rows,
             pad_id=lm_config.pad_id,
             seed=config.loop.seed,
+            broken=left_out,
         )
         module = _load(config, base, place)
         log_epochs(mixture, config.loop, f"{sum(map(len, files))} documents")
-        scores = None if held_out is None else TaskScores(module, held_out, config)
-        train_rows(module, module.loss, mixture, config.loop, folder, facts, scores, config.evaluate_every_steps, place)
+        scores = None if held_out is None else TaskScores(module, held_out, config, left_out)
+        if scores is not None:
+            check_best_score(config.loop, scores.names)
+        first_process(lambda: note_run(folder, facts, reports))
+        train_rows(
+            module,
+            module.loss,
+            mixture,
+            loop=config.loop,
+            folder=folder,
+            scores=scores,
+            evaluate_every_steps=config.evaluate_every_steps,
+            device=place,
+            watch=watch,
+        )
+        return Outcome(config.loop.steps, left_out.broken)
 
 
 def _facts(config: PretrainConfig, base: Path, data: Sequence[Path]) -> dict[str, Any]:
-    watching = ("loop", "scored_spans", "transcribed_segments", "evaluate_every_steps")
+    watching = ("loop", "scored_spans", "transcribed_segments", "evaluate_every_steps", "max_left_out")
     kept = {name: value for name, value in asdict(config).items() if name not in watching}
     return run_facts({"stage": STAGE, **kept}, base, data)
 
 
-def _open(
-    config: PretrainConfig, data: Sequence[Path], base: Path, encoder: AudioEncoder | StoredEncoder
-) -> list[Documents]:
-    tokenizer, lm_config = TextTokenizer.load(base), load_lm_config(base)
-    layout = Layout.of(lm_config, tokenizer.special)
-    limit = min(config.row_positions, lm_config.max_positions)
+def _usable(report: Survey, config: PretrainConfig, base: Path) -> Survey:
+    """Return what fits into the rows; the rest is logged.
 
-    def codes_of(part: SoundPart) -> Tensor:
-        if isinstance(encoder, AudioEncoder):
-            return encoder.encode_wav(part.load(), features=False).codes
-        return encoder.known(part.key(), str(part.path), features=False).codes
+    Raises:
+        ValueError: nothing does.
+    """
+    report = report.limited(min(config.row_positions, load_lm_config(base).max_positions))
+    report.log()
+    report.require_good_lines()
+    return report
 
-    files = []
-    for path in data:
-        survey = survey_file(path, tokenizer, limit, decode=False)
-        survey.log()
-        survey.require_good_lines()
-        good = tuple(range(len(survey.lines)))
-        files.append(Documents(DocumentFile(path), survey, tokenizer, codes_of, layout, good))
-    return files
+
+def _open(reports: Sequence[Survey], base: Path, encoders: Sequence[AudioEncoder | StoredEncoder]) -> list[Documents]:
+    tokenizer = TextTokenizer.load(base)
+    layout = Layout.of(load_lm_config(base), tokenizer.special)
+    return [
+        Documents(
+            DocumentFile(report.path),
+            report,
+            tokenizer,
+            partial(_codes, encoder),
+            layout,
+            tuple(range(len(report.lines))),
+        )
+        for report, encoder in zip(reports, encoders, strict=True)
+    ]
+
+
+def _codes(encoder: AudioEncoder | StoredEncoder, part: SoundPart) -> Tensor:
+    if isinstance(encoder, AudioEncoder):
+        return encoder.encode_wav(part.load(), features=False).codes
+    return encoder.known(part.key(), str(part.path), features=False).codes
 
 
 def _load(config: PretrainConfig, base: Path, device: torch.device) -> HearingLM:
@@ -141,6 +209,11 @@ class HeldSpan:
     task: Task
     span: Span
     row_positions: int
+
+    @property
+    def name(self) -> str:
+        """Its file and line."""
+        return self.file.name(self.span.document)
 
     @property
     def positions(self) -> int:
@@ -178,8 +251,8 @@ class HeldSegment:
 class TaskScores:
     """Scores the model on documents that it does not learn from: the losses of each task and row, and word errors."""
 
-    def __init__(self, module: HearingLM, files: Sequence[Documents], config: PretrainConfig):
-        self.module, self.config = module, config
+    def __init__(self, module: HearingLM, files: Sequence[Documents], config: PretrainConfig, broken: Broken):
+        self.module, self.config, self._broken = module, config, broken
         self.device = module.lm.lm_head.weight.device
         generator = np.random.default_rng(0)
         self._tasks: dict[str, list[HeldSpan]] = {}
@@ -191,11 +264,17 @@ class TaskScores:
         drawn = generator.permutation(len(segments))[: config.transcribed_segments]
         self._transcribed = [HeldSegment(*segments[i]) for i in drawn]
 
+    @property
+    def names(self) -> list[str]:
+        """The scores that there may be."""
+        return score_names(self._tasks, transcribed=bool(self._transcribed))
+
     def __call__(self) -> dict[str, float]:
         """Return ``dev_loss``, ``dev_TASK_text`` or ``dev_TASK_audio`` for every task, and ``dev_wer``."""
         self.module.eval()
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.bf16):
-            scores = task_losses(self._loss, self._tasks, self.config.row_positions, self.module.lm.config.pad_id)
+            pad_id = self.module.lm.config.pad_id
+            scores = task_losses(self._loss, self._tasks, self.config.row_positions, pad_id, self._broken)
         return scores | ({"dev_wer": word_error_rate(self._transcripts())} if self._transcribed else {})
 
     def _loss(self, batch: Batch) -> LMLoss:
@@ -205,13 +284,23 @@ class TaskScores:
     def _transcripts(self) -> Iterator[tuple[str, str]]:
         for start in range(0, len(self._transcribed), TRANSCRIBED_AT_ONCE):
             segments = self._transcribed[start : start + TRANSCRIBED_AT_ONCE]
-            prompts, texts = zip(*(segment.question(self.module) for segment in segments), strict=True)
+            asked = [question for segment in segments if (question := self._question(segment)) is not None]
+            if not asked:
+                continue
+            prompts, texts = zip(*asked, strict=True)
             # Pre-training marks no end of a text: the model may write as many ids as the text has.
             options = GenerationOptions(max_new_tokens=max(map(len, texts)))
             tokenizer = segments[0].file.tokenizer
             replies = generate(self.module.lm, list(prompts), tokenizer.special, options)
             for text, reply in zip(texts, replies, strict=True):
                 yield tokenizer.decode(text), tokenizer.decode(reply.text_ids[: len(text)], skip_special=True)
+
+    def _question(self, segment: HeldSegment) -> tuple[sequence.Sequence, list[int]] | None:
+        try:
+            return segment.question(self.module)
+        except (ValueError, OSError) as error:
+            self._broken(segment.file.name(segment.span.document), error)
+            return None
 
 
 def _segments(file: Documents, row_positions: int) -> Iterator[Span]:
@@ -225,9 +314,18 @@ def _segments(file: Documents, row_positions: int) -> Iterator[Span]:
 # Before the run
 
 
-def budget(config: PretrainConfig, *, processes: int = 1) -> Budget:
-    """Return what a run will need, from the sizes alone."""
-    base = find_model(config.base, with_weights=False)
+def budget(config: PretrainConfig, *, processes: int = 1, on_gpu: bool = False) -> Budget:
+    """Return what a run will need, from the sizes alone; arguments and errors as for ``sft.budget``."""
+    del on_gpu  # all weights are trained, in float32 anywhere
+    check_shares(config.loop, processes)
+    lm_config, encoder_config = sizes_of(config.base)
     with torch.device("meta"):
-        module = HearingLM(AudioLM(load_lm_config(base)), AcousticEncoder(load_acoustic_config(base)))
-    return training_budget(module, config.loop, config.rows * config.row_positions, processes=processes)
+        module = HearingLM(AudioLM(lm_config), AcousticEncoder(encoder_config))
+    return training_budget(
+        module,
+        config.loop,
+        config.rows * config.row_positions,
+        processes=processes,
+        masked=Masked(config.rows * config.row_positions**2, lm_config.num_layers + lm_config.num_audio_layers),
+        loading_bytes=sum(parameter.nbytes for parameter in module.parameters()),
+    )

@@ -2,14 +2,16 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from kimi_audio.chat import LossChoice
 from kimi_audio.checkpoint import (
     NANO,
     find_semantic_tokenizer,
@@ -18,18 +20,37 @@ from kimi_audio.checkpoint import (
     load_semantic,
 )
 from kimi_audio.core.files import read_json, write_json
-from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
+from kimi_audio.data.checked import check_file, content_digest, from_values, to_values
+from kimi_audio.data.encoding import AudioEncoder, StoredEncoder, tokens_folder
 from kimi_audio.data.mixture import Mixture
-from kimi_audio.data.shards import TokenStore
+from kimi_audio.data.reports import LineReport, Progress
+from kimi_audio.data.shards import FOREIGN_STORE, TokenStore
+from kimi_audio.data.survey import Survey
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.sequence import Batch
+from kimi_audio.train.changes import check_schedule
+from kimi_audio.train.checkpoints import Checkpoints
+from kimi_audio.train.journal import Watch
 from kimi_audio.train.loop import LoopConfig, train
 from kimi_audio.train.losses import LMLoss
-from kimi_audio.train.parallel import exchange, rank
+from kimi_audio.train.parallel import first_process, world_size
+from kimi_audio.train.prefetch import Prefetch
 
 logger = logging.getLogger(__name__)
+Report = TypeVar("Report", bound=LineReport)
 
 RUN = "run.json"  # in the folder of a run: what is trained on what
+SAMPLES = "samples.json"  # and which lines of its files were good when it began, which decides all that follows
+MANY_EPOCHS = 20  # a small model has learned a file by heart then
+_TOLD_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: its steps, and the samples that could not be read, with the reasons."""
+
+    steps: int
+    left_out: Mapping[str, str]
 
 
 def run_facts(config: Mapping[str, Any], base: Path, data: Sequence[Path]) -> dict[str, Any]:
@@ -40,7 +61,7 @@ def run_facts(config: Mapping[str, Any], base: Path, data: Sequence[Path]) -> di
     return json.loads(json.dumps({**config, **named}))
 
 
-def check_run(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
+def check_run(folder: Path, facts: Mapping[str, Any], loop: LoopConfig, *, resume: bool) -> None:
     """Compare what is trained with what a run in the folder trains.
 
     Raises:
@@ -52,12 +73,76 @@ def check_run(folder: Path, facts: Mapping[str, Any], *, resume: bool) -> None:
     if not resume:
         raise ValueError(f"{folder} holds a training run; go on with --resume, or give another folder")
     known = read_json(path)
-    changed = [name for name, value in facts.items() if known.get(name) != value]
+    changed = [name for name, value in facts.items() if name in known and known[name] != value]
     if changed:
         raise ValueError(
             f"the run in {folder} was begun with another {' and another '.join(changed)}; "
             f"resume with what {path} says, or give another folder"
         )
+    if Checkpoints(folder, 1).exist():
+        check_schedule(folder, loop, tell=False)
+
+
+def open_reports(
+    folder: Path, data: Sequence[Path], base: Path, kind: type[Report], *, loss: LossChoice = "all"
+) -> list[Report]:
+    """Return which lines of the files of a run are good: in a run that goes on, as it was when it began.
+
+    Args:
+        folder: of the run.
+        data: its files.
+        base: folder of its model.
+        kind: of the reports: of conversations or of documents.
+        loss: see ``check_file``.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: one is of another kind, or not as it was when the run began.
+    """
+
+    def find() -> list[LineReport]:
+        if (folder / RUN).exists() and (folder / SAMPLES).exists():
+            return _known_reports(folder, data)
+        return [check_file(path, base, loss=loss, progress=_told_now_and_then(f"checking {path}")) for path in data]
+
+    reports = first_process(find)
+    for report in reports:
+        if not isinstance(report, kind):
+            is_documents = isinstance(report, Survey)
+            what, stage = ("documents", "pre-training") if is_documents else ("conversations", "fine-tuning")
+            raise ValueError(f"{report.path} holds {what}, which are for {stage}")
+    return [report for report in reports if isinstance(report, kind)]
+
+
+def _known_reports(folder: Path, data: Sequence[Path]) -> list[LineReport]:
+    files = read_json(folder / SAMPLES)["files"]
+    for path, file in zip(data, files, strict=True):
+        if content_digest(path) != file["digest"]:
+            raise ValueError(
+                f"{path} has changed since the run in {folder} began; resume with the file as it was, or give another "
+                "folder"
+            )
+    return [from_values(file, path) for path, file in zip(data, files, strict=True)]
+
+
+def note_run(folder: Path, facts: Mapping[str, Any], reports: Sequence[LineReport]) -> None:
+    """Write into the folder of a run what it is about."""
+    if not (folder / RUN).exists():
+        files = [{"digest": content_digest(report.path), **to_values(report)} for report in reports]
+        write_json(folder / SAMPLES, {"files": files})
+    write_json(folder / RUN, facts)
+
+
+def _told_now_and_then(what: str) -> Progress:
+    told_s = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s > _TOLD_EVERY_S:
+            told_s = time.monotonic()
+            logger.info("%s: %d of %d lines", what, done, total)
+
+    return progress
 
 
 def load_encoder(base: Path, device: torch.device | str) -> AudioEncoder:
@@ -65,17 +150,37 @@ def load_encoder(base: Path, device: torch.device | str) -> AudioEncoder:
     return AudioEncoder(load_semantic(find_semantic_tokenizer(base), device), load_acoustic(base, device))
 
 
-def open_encoder(base: Path, device: torch.device, tokens: Path | None) -> AudioEncoder | StoredEncoder:
-    """Return the tokenizers of a model, or what they have prepared.
+def open_encoders(
+    base: Path, device: torch.device, data: Sequence[Path], tokens: Path | None
+) -> list[AudioEncoder | StoredEncoder]:
+    """Return for each file the tokenizers of a model, or what they have prepared.
+
+    Args:
+        base: folder of the model.
+        device: of the tokenizers.
+        data: the files.
+        tokens: what was prepared for all of them; by default, for each the folder beside it, if there is one.
 
     Raises:
         ValueError: other tokenizers have prepared it.
     """
     encoder = load_encoder(base, device)
-    if tokens is None:
-        return encoder
-    StoredEncoder(TokenStore(tokens), encoder)  # refuses the tokens of other tokenizers
-    return StoredEncoder(TokenStore(tokens))  # and leaves the memory of the tokenizers to the LLM
+    fingerprint: str | None = None
+    stores: dict[Path, StoredEncoder] = {}
+    found: list[AudioEncoder | StoredEncoder] = []
+    for path in data:
+        folder = tokens_folder(path) if tokens is None else tokens
+        if tokens is None and not folder.exists():
+            logger.info("%s has no prepared tokens: its recordings are encoded whenever they are needed", path)
+            found.append(encoder)
+            continue
+        if folder not in stores:
+            stores[folder] = StoredEncoder(TokenStore(folder))  # which leaves the memory of the tokenizers to the LLM
+            fingerprint = encoder.fingerprint() if fingerprint is None else fingerprint
+            if stores[folder].store.fingerprint != fingerprint:
+                raise ValueError(f"{folder} {FOREIGN_STORE}")
+        found.append(stores[folder])
+    return found
 
 
 @dataclass(frozen=True)
@@ -91,23 +196,40 @@ def learned_ids(batch: Batch) -> dict[str, float]:
 
 
 def log_epochs(mixture: Mixture, loop: LoopConfig, what: str) -> None:
-    """Log how often a run sees each of its sources."""
+    """Log how often a run sees each of its sources, and whether that is often."""
     seen = mixture.epochs(loop.steps * loop.micro_batches)
     logger.info("%s; the run sees %s", what, ", ".join(f"{name} {count:.1f} times" for name, count in seen.items()))
+    often = max(seen, key=lambda name: seen[name])
+    if seen[often] > MANY_EPOCHS:
+        logger.warning(
+            "%d steps see %s %.0f times, which learns it by heart: about %d see it 5 times",
+            *(loop.steps, often, seen[often], max(1, round(5 * loop.steps / seen[often]))),
+        )
+
+
+def check_best_score(loop: LoopConfig, names: Sequence[str]) -> None:
+    """Check, before long work, that there is the score by which the best weights are kept.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    if loop.best_score is not None and loop.best_score not in names:
+        raise ValueError(f"the evaluation has no score {loop.best_score!r}; it has {', '.join(names)}")
 
 
 def train_rows(
     module: nn.Module,
     loss_of: Callable[[Batch], LMLoss],
     mixture: Mixture,
+    *,
     loop: LoopConfig,
     folder: Path,
-    facts: Mapping[str, Any],
     scores: Callable[[], dict[str, float]] | None,
     evaluate_every_steps: int,
     device: torch.device,
+    watch: Watch | None = None,
 ) -> None:
-    """Train on the packed rows of a mixture, and note in the folder what is trained; errors as for ``loop.train``."""
+    """Train on the packed rows of a mixture; arguments and errors as for ``loop.train``."""
 
     def batch_of(number: int) -> LabelledBatch:
         return LabelledBatch(**vars(mixture(number)), ids=mixture.names(number)).to(device)
@@ -116,11 +238,10 @@ def train_rows(
         loss = loss_of(batch)
         return {"text": loss.text.mean, "audio": loss.audio.mean}
 
-    exchange(None)  # every process has looked into the folder before one writes
-    if rank() == 0:
-        write_json(folder / RUN, facts)
-    loop = loop if scores is not None else replace(loop, best_score=None)
-    train(module, losses_of, batch_of, loop, folder, scores, evaluate_every_steps, learned_ids)
+    if scores is None:
+        loop = replace(loop, best_score=None, patience=None)
+    with Prefetch(batch_of, every=world_size(), end=loop.steps * loop.micro_batches) as coming:
+        train(module, losses_of, coming, loop, folder, scores, evaluate_every_steps, learned_ids, watch)
 
 
 def random_lm(base: Path, seed: int, device: torch.device) -> AudioLM:

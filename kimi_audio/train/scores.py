@@ -1,6 +1,5 @@
 """How well a model does on what is held out while it is trained: losses per task and row, and word errors."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
@@ -20,6 +19,8 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.sequence import Batch, Sequence, pack
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.losses import LMLoss, lm_loss
+
+Broken = Callable[[str, Exception], None]  # told of a sample that cannot be built, and why
 
 TRANSCRIBED_AT_ONCE = 8
 MAX_TRANSCRIPT_TOKENS = 256
@@ -41,13 +42,19 @@ class Sample:
         """Return its sequence."""
         return self.file[self.index]
 
+    @property
+    def name(self) -> str:
+        """Its file and line."""
+        return f"{self.file.file.path.name}:{self.file.lines[self.index]}"
+
+    @property
+    def task(self) -> str:
+        """Its ``task_type``, "other" where it has none."""
+        return str(self.file.tasks[self.index])
+
     def messages(self) -> tuple[Message, ...]:
         """Return its conversation."""
         return self.file.file[int(self.file.lines[self.index]) - 1].messages
-
-    def task(self) -> str:
-        """Return its ``task_type``, "other" where it has none."""
-        return str(json.loads(self.file.file.line(int(self.file.lines[self.index]) - 1)).get("task_type") or "other")
 
     def has_written_reply(self) -> bool:
         """Tell whether it ends with a text of the assistant."""
@@ -59,6 +66,11 @@ class Scored(Protocol):
     """Something that is held out."""
 
     @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        ...
+
+    @property
     def positions(self) -> int:
         """The length of its sequence, at most."""
         ...
@@ -68,14 +80,30 @@ class Scored(Protocol):
         ...
 
 
+def score_names(tasks: Iterable[str], *, transcribed: bool) -> list[str]:
+    """Return the scores that there may be; a task in which a row is never learned has none of that row."""
+    losses = [f"dev_{task}_{row}" for task in tasks for row in ("text", "audio")]
+    return ["dev_loss", *losses, *(["dev_wer"] if transcribed else [])]
+
+
 def task_losses(
-    loss_of: Callable[[Batch], LMLoss], tasks: Mapping[str, SequenceOf[Scored]], row_positions: int, pad_id: int
+    loss_of: Callable[[Batch], LMLoss],
+    tasks: Mapping[str, SequenceOf[Scored]],
+    row_positions: int,
+    pad_id: int,
+    broken: Broken,
 ) -> dict[str, float]:
-    """Return ``dev_loss``, the sum of the mean losses of both rows, and ``dev_TASK_text`` and ``dev_TASK_audio``."""
+    """Return ``dev_loss``, the sum of the mean losses of both rows, and ``dev_TASK_text`` and ``dev_TASK_audio``.
+
+    A sample that cannot be built is left out, and ``broken`` is told.
+    """
     totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])  # row and task -> sum, count
     for task, samples in tasks.items():
         for row in pack_rows([sample.positions for sample in samples], row_positions):
-            loss = loss_of(pack([[samples[place].build() for place in row]], pad_id))
+            built = [sequence for place in row if (sequence := _built(samples[place], broken)) is not None]
+            if not built:
+                continue
+            loss = loss_of(pack([built], pad_id))
             for name, part in (("text", loss.text), ("audio", loss.audio)):
                 for key in (f"dev_{task}_{name}", name):
                     totals[key][0] += float(part.total)
@@ -83,6 +111,14 @@ def task_losses(
     means = {name: total / count for name, (total, count) in totals.items() if count}
     loss = sum(means.pop(name, 0.0) for name in ("text", "audio"))
     return {"dev_loss": loss, **means}
+
+
+def _built(sample: Scored, broken: Broken) -> Sequence | None:
+    try:
+        return sample.build()
+    except (ValueError, OSError) as error:
+        broken(sample.name, error)
+        return None
 
 
 def word_error_rate(pairs: Iterable[tuple[str, str]]) -> float:
@@ -102,9 +138,10 @@ class HeldOutScores:
         files: held-out samples.
         tokenizer: of the text.
         row_positions: of packed rows.
-        samples: how many give the losses, drawn from everywhere.
-        transcribed: how many of those with a written reply are answered by generation, for the word error rate.
+        samples: how many give the losses, drawn from everywhere, in turn from each task.
+        transcribed: how many of these that have a written reply are answered by generation, for the word error rate.
         bf16: autocast, as in training.
+        broken: is told of a sample that cannot be built, which is left out.
     """
 
     def __init__(
@@ -117,22 +154,30 @@ class HeldOutScores:
         samples: int,
         transcribed: int = 0,
         bf16: bool = False,
+        broken: Broken,
     ):
         self.lm, self.tokenizer = lm, tokenizer
         self.row_positions, self.bf16 = row_positions, bf16
         self.device = lm.lm_head.weight.device
+        self._broken = broken
         known = [Sample(file, index) for file in files for index in range(len(file))]
         drawn = [known[place] for place in np.random.default_rng(0).permutation(len(known))]
+        scored = _in_turn(drawn)[:samples]
         self._tasks: dict[str, list[Sample]] = defaultdict(list)
-        for sample in drawn[:samples]:
-            self._tasks[sample.task()].append(sample)
-        self._transcribed = [sample for sample in drawn if sample.has_written_reply()][:transcribed]
+        for sample in scored:
+            self._tasks[sample.task].append(sample)
+        self._transcribed = [sample for sample in scored if sample.has_written_reply()][:transcribed]
+
+    @property
+    def names(self) -> list[str]:
+        """The scores that there may be."""
+        return score_names(self._tasks, transcribed=bool(self._transcribed))
 
     def __call__(self) -> dict[str, float]:
         """Return ``dev_loss``, ``dev_TASK_text``, ``dev_TASK_audio`` for every task, and ``dev_wer``."""
         self.lm.eval()
         with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            scores = task_losses(self._loss, self._tasks, self.row_positions, self.lm.config.pad_id)
+            scores = task_losses(self._loss, self._tasks, self.row_positions, self.lm.config.pad_id, self._broken)
         return scores | ({"dev_wer": word_error_rate(self._transcripts())} if self._transcribed else {})
 
     def _loss(self, batch: Batch) -> LMLoss:
@@ -142,10 +187,27 @@ class HeldOutScores:
         options = GenerationOptions(max_new_tokens=MAX_TRANSCRIPT_TOKENS)
         for start in range(0, len(self._transcribed), TRANSCRIBED_AT_ONCE):
             samples = self._transcribed[start : start + TRANSCRIBED_AT_ONCE]
-            chats = [sample.messages() for sample in samples]
-            prompts = [
-                sample.file.template.prompt(chat[:-1], "text") for sample, chat in zip(samples, chats, strict=True)
-            ]
-            replies = generate(self.lm, prompts, self.tokenizer.special, options)
-            for chat, reply in zip(chats, replies, strict=True):
-                yield str(chat[-1].content), self.tokenizer.decode(reply.text_ids, skip_special=True)
+            asked = [(sample, prompt) for sample in samples if (prompt := self._question(sample)) is not None]
+            if not asked:
+                continue
+            replies = generate(self.lm, [prompt for _, prompt in asked], self.tokenizer.special, options)
+            for (sample, _), reply in zip(asked, replies, strict=True):
+                said = str(sample.messages()[-1].content)
+                yield said, self.tokenizer.decode(reply.text_ids, skip_special=True)
+
+    def _question(self, sample: Sample) -> Sequence | None:
+        try:
+            return sample.file.template.prompt(sample.messages()[:-1], "text")
+        except (ValueError, OSError) as error:
+            self._broken(sample.name, error)
+            return None
+
+
+def _in_turn(samples: SequenceOf[Sample]) -> list[Sample]:
+    """Return samples in an order in which each task comes in its turn."""
+    seen: dict[str, int] = defaultdict(int)
+    places = []
+    for sample in samples:
+        places.append(seen[sample.task])
+        seen[sample.task] += 1
+    return [samples[number] for number in np.argsort(places, kind="stable")]

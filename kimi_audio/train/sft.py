@@ -5,28 +5,53 @@ rest is the loop's (see ``loop``). ``export`` makes a model folder of it.
 """
 
 import gc
-from collections.abc import Sequence
+import logging
+import math
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from kimi_audio.chat import LossChoice
+from kimi_audio.chat import ChatTemplate, LossChoice
 from kimi_audio.checkpoint import NANO, find_model, load_lm, load_lm_config
+from kimi_audio.data.conversations import ConversationFile
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
 from kimi_audio.data.mixture import Mixture, Source
+from kimi_audio.data.validation import FileReport
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.budget import Budget, training_budget
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.budget import Budget, Masked, training_budget
+from kimi_audio.train.journal import Watch
+from kimi_audio.train.left_out import LeftOut
+from kimi_audio.train.lock import locked
+from kimi_audio.train.loop import LoopConfig, check_shares
 from kimi_audio.train.lora import FOUR_BIT_BYTES, LoraOptions, add_lora, only_trained
 from kimi_audio.train.losses import lm_loss
-from kimi_audio.train.parallel import joined, world_size
-from kimi_audio.train.runs import check_run, log_epochs, open_encoder, random_lm, run_facts, train_rows
+from kimi_audio.train.parallel import first_process, joined, world_size
+from kimi_audio.train.released import sizes_of
+from kimi_audio.train.runs import (
+    Outcome,
+    check_best_score,
+    check_run,
+    log_epochs,
+    note_run,
+    open_encoders,
+    open_reports,
+    random_lm,
+    run_facts,
+    train_rows,
+)
+from kimi_audio.train.schedule import check_range
 from kimi_audio.train.scores import HeldOutScores
+
+logger = logging.getLogger(__name__)
+
+_ROW_POSITIONS = (512, 2048)  # the shortest and longest rows that the data chooses
+_ROWS_PER_EPOCH = 16  # of little data, at least: a row that holds much of it leaves few steps to learn in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +62,37 @@ class FinetuneConfig:
     base: str = NANO  # the model to begin with: nano, a folder, or a hub id
     from_scratch: bool = False  # random weights of the base's sizes
     lora: LoraOptions | None = None  # train adapters instead of the weights
-    row_positions: int = 2048  # packed rows; a longer sample is left out and reported
+    row_positions: int | None = None  # packed rows; by default from the data. A longer sample is left out and reported
     rows: int = 1  # of one micro-batch
+    epochs: float | None = None  # how often to see all data; sets ``loop.steps``
+    weights: Mapping[str, float] = field(default_factory=dict)  # name of a file: its share; by default, its positions
     loss: LossChoice = "all"  # learn all turns of the assistant or only the last, where a sample leaves it open
     blank_loss: bool = False  # also learn the blanks of spoken replies, see ``ChatTemplate``
-    held_out: float = 0.05  # share of the samples that are not learned and give the scores; 0 gives none
+    held_out: float = 0.05  # share of the samples of each task that are not learned and give the scores; 0 gives none
     scored_samples: int = 64  # of the held-out ones
-    transcribed_samples: int = 0  # of the held-out ones with written replies, for the word error rate
+    transcribed_samples: int = 0  # of the scored ones with written replies, for the word error rate
     evaluate_every_steps: int = 100
+    max_left_out: float = 0.1  # share of the lines that may be unreadable or too long; three may in any case
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: a value is out of its range, or does not go together with another one.
+        """
+        if self.row_positions is not None:
+            check_range("row_positions", self.row_positions, least=1)
+        if self.epochs is not None:
+            check_range("epochs", self.epochs, above=0)
+        check_range("rows", self.rows, least=1)
+        check_range("held_out", self.held_out, least=0, below=1)
+        check_range("max_left_out", self.max_left_out, least=0, most=1)
+        for name in ("scored_samples", "transcribed_samples", "evaluate_every_steps"):
+            check_range(name, getattr(self, name), least=0)
+        for name, weight in self.weights.items():
+            check_range(f"the weight of {name}", weight, above=0)
+        if self.lora is not None and self.from_scratch:
+            raise ValueError("adapters need a trained model below them; leave out from_scratch or lora")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -59,120 +107,189 @@ def finetune(
     tokens: Path | None = None,
     resume: bool = False,
     device: str = "cpu",
-) -> None:
+    watch: Watch | None = None,
+) -> Outcome:
     """Train the audio LLM; under ``torchrun``, in all processes together.
 
     Args:
         config: what and how.
         data: JSONL files of conversations.
         folder: of the run.
-        tokens: prepared codes and features of the recordings; without them they are computed when they are needed.
+        tokens: prepared codes and features of the recordings of all files; by default, what lies beside each file. What
+            is not prepared is computed when it is needed.
         resume: go on where the run in ``folder`` stopped, or begin it.
         device: its type, such as "cuda".
+        watch: see ``loop.train``.
 
     Raises:
-        ValueError: files or settings do not fit, or ``folder`` holds a run that is not to be resumed.
-        FloatingPointError, KeyboardInterrupt, OSError: see ``loop.train``.
+        ValueError: files or settings do not fit, ``folder`` holds a run that is not to be resumed, or too many samples
+            cannot be read.
+        FloatingPointError, KeyboardInterrupt, SystemExit, OSError: see ``loop.train``.
     """
-    with joined(device) as place, ExitStack() as stack:
+    with joined(device) as place, locked(folder), ExitStack() as stack:
+        check_processes(config, world_size())
         base = find_model(config.base, with_detokenizer=False)
         facts = _facts(config, base, data)
-        check_run(folder, facts, resume=resume)
+        check_run(folder, facts, config.loop, resume=resume)
+        reports = open_reports(folder, data, base, FileReport, loss=config.loss)
+        config = _fitted(config, reports)
+        usable = [_usable(report, config, base) for report in reports]
+        left_out = LeftOut(usable, config.max_left_out, folder)
         tokenizer = TextTokenizer.load(base)
-        encoder = open_encoder(base, place, tokens)
-        learned, held_out = _open(config, data, base, tokenizer, encoder)
-        del encoder
-        gc.collect()
+        learned, held_out = _open(config, usable, base, tokenizer, open_encoders(base, place, data, tokens))
+        gc.collect()  # tokenizers that nobody needs
         lm = _load(config, base, place)
         if config.lora is not None:
-            _add_lora(lm, config)
+            add_lora(lm, config.lora, config.loop.seed)
             stack.enter_context(only_trained(lm))
-        mixture = mixed(learned, config, lm.config.pad_id)
+        mixture = mixed(learned, config, lm.config.pad_id, left_out)
         log_epochs(mixture, config.loop, f"{sum(map(len, learned))} samples")
-        scores = None if held_out is None else _scores(lm, held_out, tokenizer, config)
+        scores = None if held_out is None else _scores(lm, held_out, tokenizer, config, left_out)
+        if scores is not None:
+            check_best_score(config.loop, scores.names)
+        first_process(lambda: note_run(folder, facts, reports))
         train_rows(
             lm,
             lambda batch: lm_loss(lm, batch),
             mixture,
-            config.loop,
-            folder,
-            facts,
-            scores,
-            config.evaluate_every_steps,
-            place,
+            loop=config.loop,
+            folder=folder,
+            scores=scores,
+            evaluate_every_steps=config.evaluate_every_steps,
+            device=place,
+            watch=watch,
         )
+        return Outcome(config.loop.steps, left_out.broken)
 
 
-def mixed(files: Sequence[ConversationDataset], config: FinetuneConfig, pad_id: int) -> Mixture:
-    """Return the packed rows of every micro-batch; each file has the share of its positions."""
+def check_processes(config: FinetuneConfig, processes: int) -> None:
+    """Check that so many processes can share a run.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    check_shares(config.loop, processes)
+    if config.lora is not None and config.lora.four_bit and processes > 1:
+        raise ValueError("QLoRA trains in one process; use LoRA for several")
+
+
+def mixed(
+    files: Sequence[ConversationDataset], config: FinetuneConfig, pad_id: int, left_out: LeftOut | None = None
+) -> Mixture:
+    """Return the packed rows of every micro-batch; each file has the share of its weight or, by default, its positions.
+
+    Raises:
+        ValueError: the weights are not those of the files.
+    """
+    names = [file.file.path.name for file in files]
+    if config.weights and (set(config.weights) != set(names) or len(set(names)) < len(names)):
+        raise ValueError(
+            f"weights are by the names of the files, one for each: they name {', '.join(config.weights)}, and the "
+            f"files are {', '.join(names)}"
+        )
     sources = [
         Source(
-            f"{number}:{file.file.path.name}" if len(files) > 1 else file.file.path.name,
+            f"{number}:{name}" if len(files) > 1 else name,
             file.positions.tolist(),
             lambda index, _generator, file=file: file[index],
-            float(file.positions.sum()),
+            config.weights.get(name, float(file.positions.sum())),
             name_of=lambda index, file=file: f"{file.file.path.name}:{file.lines[index]}",
         )
-        for number, file in enumerate(files)
+        for number, (name, file) in enumerate(zip(names, files, strict=True))
     ]
-    return Mixture(sources, row_positions=config.row_positions, rows=config.rows, pad_id=pad_id, seed=config.loop.seed)
+    assert config.row_positions is not None
+    return Mixture(
+        sources,
+        row_positions=config.row_positions,
+        rows=config.rows,
+        pad_id=pad_id,
+        seed=config.loop.seed,
+        broken=left_out,
+    )
+
+
+def _fitted(config: FinetuneConfig, reports: Sequence[FileReport]) -> FinetuneConfig:
+    """Return the configuration with the length of rows and of the run that follow from the data."""
+    positions = sum(int(report.positions.sum()) for report in reports)
+    if config.row_positions is None:
+        shortest, longest = _ROW_POSITIONS
+        needed = max(
+            (int(report.positions[report.positions <= longest].max(initial=0)) for report in reports), default=0
+        )
+        wanted = max(needed, positions // (_ROWS_PER_EPOCH * config.rows))
+        config = replace(config, row_positions=min(max(1 << max(wanted - 1, 1).bit_length(), shortest), longest))
+        logger.info("rows of %d positions", config.row_positions)
+    if config.epochs is None:
+        return config
+    assert config.row_positions is not None
+    in_a_step = config.loop.micro_batches * config.rows * config.row_positions
+    steps = max(1, math.ceil(config.epochs * positions * (1 - config.held_out) / in_a_step))
+    loop = replace(config.loop, steps=steps, warmup_steps=min(config.loop.warmup_steps, steps // 10))
+    logger.info("%g epochs are %d steps, of which %d are warm-up", config.epochs, steps, loop.warmup_steps)
+    return replace(config, loop=loop)
 
 
 def _facts(config: FinetuneConfig, base: Path, data: Sequence[Path]) -> dict[str, Any]:
     """Return what a run cannot change on its way, as plain values."""
-    watching = ("loop", "scored_samples", "transcribed_samples", "evaluate_every_steps")
+    watching = ("loop", "epochs", "scored_samples", "transcribed_samples", "evaluate_every_steps", "max_left_out")
     return run_facts({name: value for name, value in asdict(config).items() if name not in watching}, base, data)
+
+
+def _usable(report: FileReport, config: FinetuneConfig, base: Path) -> FileReport:
+    """Return what fits into the rows; the rest is logged.
+
+    Raises:
+        ValueError: nothing does.
+    """
+    assert config.row_positions is not None
+    report = report.limited(min(config.row_positions, load_lm_config(base).max_positions))
+    report.log()
+    report.require_good_lines()
+    return report
 
 
 def _open(
     config: FinetuneConfig,
-    data: Sequence[Path],
+    reports: Sequence[FileReport],
     base: Path,
     tokenizer: TextTokenizer,
-    encoder: AudioEncoder | StoredEncoder,
+    encoders: Sequence[AudioEncoder | StoredEncoder],
 ) -> tuple[list[ConversationDataset], list[ConversationDataset] | None]:
     """Return the files to learn from and, unless nothing is held out, those to score."""
     lm_config = load_lm_config(base)
-    files = [
-        ConversationDataset.open(
-            path,
-            lm_config,
-            tokenizer,
-            encoder,
-            encoder.codes,
-            max_positions=min(config.row_positions, lm_config.max_positions),
-            loss=config.loss,
-            blank_loss=config.blank_loss,
-        )
-        for path in data
-    ]
+    assert config.row_positions is not None
+    limit = min(config.row_positions, lm_config.max_positions)
+    files = []
+    for report, encoder in zip(reports, encoders, strict=True):
+        template = ChatTemplate.of(lm_config, tokenizer, encoder, encoder.codes, blank_loss=config.blank_loss)
+        files.append(ConversationDataset(ConversationFile(report.path), report, template, limit, config.loss))
     if not config.held_out:
         return files, None
-    # At least one of each, however small the files are.
-    pairs = [file.split(max(config.held_out, 1 / len(file)), config.loop.seed) for file in files]
+    pairs = [file.split(config.held_out, config.loop.seed) for file in files]
     return [learned for learned, _ in pairs], [held for _, held in pairs]
 
 
 def _load(config: FinetuneConfig, base: Path, device: torch.device) -> AudioLM:
     if config.from_scratch:
         return random_lm(base, config.loop.seed, device)
+    dtype = _dtype(config, world_size(), on_gpu=device.type != "cpu")
+    return load_lm(base, device, dtype).requires_grad_(True)
+
+
+def _dtype(config: FinetuneConfig, processes: int, *, on_gpu: bool) -> torch.dtype:
+    """Return in what precision the weights are loaded."""
     # Shards of several processes have one dtype, and adapters need float32.
-    frozen_in_half = config.lora is not None and device.type != "cpu" and world_size() == 1
-    return load_lm(base, device, torch.bfloat16 if frozen_in_half else torch.float32).requires_grad_(True)
-
-
-def _add_lora(lm: AudioLM, config: FinetuneConfig) -> None:
-    assert config.lora is not None
-    if config.from_scratch:
-        raise ValueError("adapters need a trained model below them; leave out from_scratch or lora")
-    if config.lora.four_bit and world_size() > 1:
-        raise ValueError("QLoRA trains in one process; use LoRA for several")
-    add_lora(lm, config.lora, config.loop.seed)
+    return torch.bfloat16 if config.lora is not None and on_gpu and processes == 1 else torch.float32
 
 
 def _scores(
-    lm: AudioLM, held_out: Sequence[ConversationDataset], tokenizer: TextTokenizer, config: FinetuneConfig
+    lm: AudioLM,
+    held_out: Sequence[ConversationDataset],
+    tokenizer: TextTokenizer,
+    config: FinetuneConfig,
+    left_out: LeftOut,
 ) -> HeldOutScores:
+    assert config.row_positions is not None
     return HeldOutScores(
         lm,
         held_out,
@@ -181,6 +298,7 @@ def _scores(
         samples=config.scored_samples,
         transcribed=config.transcribed_samples,
         bf16=config.loop.bf16,
+        broken=left_out,
     )
 
 
@@ -188,18 +306,38 @@ def _scores(
 # Before the run
 
 
-def budget(config: FinetuneConfig, *, processes: int = 1) -> Budget:
-    """Return what a run will need, from the sizes alone."""
+def budget(config: FinetuneConfig, *, processes: int = 1, on_gpu: bool = False) -> Budget:
+    """Return what a run will need, from the sizes alone.
+
+    Args:
+        config: of the run. Where the data is to choose the length of rows, the longest is taken.
+        processes: that share the work and the memory.
+        on_gpu: adapters are trained beside frozen weights in bfloat16 there.
+
+    Raises:
+        ValueError: so many processes cannot share the run, or the configuration does not fit the model.
+    """
+    check_processes(config, processes)
+    lm_config, _ = sizes_of(config.base)
     with torch.device("meta"):
-        lm = AudioLM(load_lm_config(find_model(config.base, with_weights=False)))
-        if config.lora is not None:
-            add_lora(lm, replace(config.lora, four_bit=False))
-    found = training_budget(lm, config.loop, config.rows * config.row_positions, processes=processes)
+        lm = AudioLM(lm_config).to(_dtype(config, processes, on_gpu=on_gpu))
+    loading_bytes = sum(parameter.nbytes for parameter in lm.parameters())
+    if config.lora is not None:
+        add_lora(lm, replace(config.lora, four_bit=False))
+    row_positions = config.row_positions or _ROW_POSITIONS[1]
+    found = training_budget(
+        lm,
+        config.loop,
+        config.rows * row_positions,
+        processes=processes,
+        masked=Masked(config.rows * row_positions**2, lm_config.num_layers + lm_config.num_audio_layers),
+        loading_bytes=loading_bytes,
+    )
     if config.lora is None or not config.lora.four_bit:
         return found
-    stored = [
-        parameter.numel()
+    saved = sum(
+        parameter.numel() * (parameter.element_size() - FOUR_BIT_BYTES)
         for name, parameter in lm.named_parameters()
         if "layers." in name and name.endswith("proj.base_layer.weight")
-    ]
-    return replace(found, weights_bytes=found.weights_bytes - round(sum(stored) * (4 - FOUR_BIT_BYTES)))
+    )
+    return replace(found, weights_bytes=found.weights_bytes - round(saved))

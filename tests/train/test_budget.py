@@ -64,10 +64,10 @@ def test_processes_share_all_but_what_is_gathered():
     alone, shared = (training_budget(on_meta(Stack), config, 1000, processes=n) for n in (1, 2))
     assert shared.gradients_bytes == alone.gradients_bytes // 2
     assert shared.optimizer_bytes == alone.optimizer_bytes // 2
-    assert shared.gathered_bytes == 4 * (50 + 50) + 4 * (2 * 110 + 110)  # the head, and layers one by one
+    assert shared.gathered_bytes == 4 * (50 + 2 * 50) + 4 * (3 * 110 + 2 * 110)  # the head, and layers one by one
     assert shared.total_bytes < alone.total_bytes
     whole = training_budget(on_meta(Stack), CONFIG, 1000, processes=2)
-    assert whole.gathered_bytes == 4 * (710 + 600)
+    assert whole.gathered_bytes == 4 * (710 + 2 * 600)
 
 
 @pytest.mark.parametrize("bf16", [False, True])

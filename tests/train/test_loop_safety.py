@@ -290,6 +290,6 @@ def test_every_logged_row_is_a_line_with_the_time_left(tmp_path: Path, caplog):
 
 def test_who_watches_is_told_every_step(tmp_path: Path):
     seen = []
-    run(tmp_path, watch=lambda done, row: seen.append((done, row is not None)))
-    assert seen == [(step, step % 2 == 0) for step in range(1, 9)]
+    run(tmp_path, watch=lambda done, steps, row: seen.append((done, steps, row is not None)))
+    assert seen == [(step, 8, step % 2 == 0) for step in range(1, 9)]
     assert [row["step"] for row in rows(tmp_path)] == [2, 4, 6, 8]

@@ -147,7 +147,7 @@ def test_a_broken_batch_is_named_by_file_and_line(config, data, tmp_path, monkey
 
 def test_nothing_is_left_behind_by_bad_data(config, tmp_path):
     bad = write_lines(tmp_path, {"conversation": []})
-    with pytest.raises(ValueError, match="no sample that can be learned; line 1: a document has the unknown field"):
+    with pytest.raises(ValueError, match="holds conversations, which are for fine-tuning"):
         pretrain(config, [bad], tmp_path / "run")
     with pytest.raises(ValueError, match="nothing that any of the tasks could learn"):
         pretrain(replace(config, weights={"asr": 1.0}), [write_lines(tmp_path, {"text": "words"})], tmp_path / "run")
