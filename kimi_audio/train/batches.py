@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kimi_audio.core.random import generator_of
 from kimi_audio.data.manifest import Split, Utterance
 from kimi_audio.data.packing import bucket
 from kimi_audio.data.phonemes import labels_of
@@ -78,7 +79,7 @@ class SpeechBatches:
 
     def __call__(self, step: int) -> SpeechBatch:
         """Return the batch of one step."""
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = generator_of(self.seed, step)
         chosen = [self.items[index] for index in self.plan(step)]
         waves = [torch.from_numpy(split.samples(utterance)) for split, utterance in chosen]
         if self.augment is not None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from rich.progress import track
 
+from kimi_audio.core.random import generator_of
 from kimi_audio.data.manifest import Split
 from kimi_audio.sequence import AudioTokens
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
@@ -122,7 +123,7 @@ def encode_split(
             for index, utterance in enumerate(track(split.utterances, f"encoding {split.folder.name}")):
                 wav, is_heard = torch.from_numpy(split.samples(utterance)), utterance.id not in spoken
                 if augment is not None and is_heard:
-                    generator = torch.Generator().manual_seed(seed * 1_000_003 + index)
+                    generator = generator_of(seed, index)
                     waves[index % BABBLE_POOL] = wav
                     wav = augment(wav, generator, waves)
                 row = semantic.encode_wav(wav)

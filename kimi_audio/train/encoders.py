@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kimi_audio.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.random import generator_of
 from kimi_audio.data.manifest import Split, Utterance
 from kimi_audio.data.phonemes import labels_of
 from kimi_audio.data.scoring import word_errors
@@ -126,7 +127,7 @@ def train_semantic(
     def loss_of(batch: SpeechBatch, step: int) -> dict[str, Tensor]:
         if step < quantise_from_step:
             return module.losses(batch, None, quantised=False)
-        generator = torch.Generator().manual_seed(loop.seed * 1_000_003 + step)
+        generator = generator_of(loop.seed, step)
         if step == quantise_from_step:
             clustered = not isinstance(start, SemanticTokenizer)
             start_codebook(module, [batches(step + ahead) for ahead in range(20)], generator, clustered=clustered)

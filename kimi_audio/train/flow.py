@@ -21,6 +21,8 @@ from torch import Tensor
 
 from kimi_audio.audio.mel import LOG_MEL_FLOOR, vocoder_log_mel
 from kimi_audio.config import FlowConfig, VocoderConfig
+from kimi_audio.core.files import write_whole
+from kimi_audio.core.random import generator_of
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import TIMESTEPS, interpolate
 from kimi_audio.train.batches import EpochPlan
@@ -104,14 +106,15 @@ def flow_example(codes: Sequence[int], wav: Tensor, config: VocoderConfig) -> Fl
 
 
 def save_examples(path: Path, examples: Iterable[FlowExample]) -> None:
-    """Write examples into one safetensors file, mels in half precision."""
+    """Write examples into one safetensors file, whole or not at all, mels in half precision."""
     kept = list(examples)
     tensors = {
         "lengths": torch.tensor([len(example.codes) for example in kept]),
         "codes": torch.cat([example.codes for example in kept]),
         "log_mel": torch.cat([example.log_mel.half() for example in kept]),
     }
-    save_file(tensors, path)
+    with write_whole(path) as partial:
+        save_file(tensors, partial)
 
 
 def load_examples(path: Path) -> list[FlowExample]:
@@ -176,7 +179,7 @@ class FlowBatches:
     def __call__(self, step: int) -> FlowBatch:
         """Return the batch of one step."""
         chosen = self.plan(step)
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        generator = generator_of(self.seed, step)
         batch = self.collate([self.examples[index] for index in chosen], generator)
         return replace(batch, ids=tuple(f"example {index}" for index in chosen))
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from kimi_audio.adapters import import_peft
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.train.schedule import check_range
 
 _LAYERS = r"model\.(layers|mimo_layers)\.\d+\.(self_attn|mlp)\.[a-z]+_proj"
 _ADAPTOR = r"model\.vq_adaptor\.layers\.[03]"
@@ -33,6 +34,16 @@ class LoraOptions:
     heads: bool = False  # also beside the two heads
     embeddings: bool = False  # also beside the embeddings of ids
     four_bit: bool = False  # QLoRA
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ValueError: a value is out of its range.
+        """
+        check_range("lora.rank", self.rank, least=1)
+        check_range("lora.alpha", self.alpha, above=0)
+        check_range("lora.dropout", self.dropout, least=0, below=1)
 
     @property
     def targets(self) -> str:

@@ -213,9 +213,7 @@ def _fitted(config: FinetuneConfig, reports: Sequence[FileReport]) -> FinetuneCo
     positions = sum(int(report.positions.sum()) for report in reports)
     if config.row_positions is None:
         shortest, longest = _ROW_POSITIONS
-        needed = max(
-            (int(report.positions[report.positions <= longest].max(initial=0)) for report in reports), default=0
-        )
+        needed = max(int(report.positions.max(initial=0)) for report in reports)
         wanted = max(needed, positions // (_ROWS_PER_EPOCH * config.rows))
         config = replace(config, row_positions=min(max(1 << max(wanted - 1, 1).bit_length(), shortest), longest))
         logger.info("rows of %d positions", config.row_positions)

@@ -1,0 +1,234 @@
+"""What follows from the data: rows, steps, shares of files, scores; and what is refused before long work."""
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kimi_audio.data.encoding import encode_file, tokens_folder
+from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.lora import LoraOptions
+from kimi_audio.train.pretrain import PretrainConfig
+from kimi_audio.train.released import LM, RELEASED
+from kimi_audio.train.runs import load_encoder
+from kimi_audio.train.sft import FinetuneConfig, budget, finetune
+from tests.train.conversations import user, write_conversations
+
+LOOP = LoopConfig(steps=3, peak_lr=1e-3, warmup_steps=100, bf16=False, log_every_steps=1)
+
+
+@pytest.fixture
+def config(reference: Path) -> FinetuneConfig:
+    return FinetuneConfig(loop=LOOP, base=str(reference / "checkpoint"), row_positions=64, held_out=0)
+
+
+def texts(file: Path, count: int, words: int = 1, task: str = "chat") -> Path:
+    reply = {"role": "assistant", "message_type": "text", "content": "yes " * words}
+    line = {"task_type": task, "conversation": [user("text", "well?"), reply]}
+    file.write_text((json.dumps(line) + "\n") * count)
+    return file
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Rows, steps, shares
+
+
+def test_epochs_set_the_steps(config, tmp_path, caplog):
+    file = texts(tmp_path / "a.jsonl", 40)
+    with caplog.at_level(logging.INFO):
+        outcome = finetune(replace(config, epochs=4), [file], tmp_path / "run")
+    samples = json.loads((tmp_path / "run" / "samples.json").read_text())["files"][0]
+    positions = sum(samples["positions"])
+    assert outcome.steps == len(rows(tmp_path / "run")) == -(-4 * positions // 64)
+    assert f"4 epochs are {outcome.steps} steps" in caplog.text
+    assert json.loads((tmp_path / "run" / "loop.json").read_text())["warmup_steps"] == outcome.steps // 10
+
+
+@pytest.mark.parametrize(
+    ("words", "count", "expected"), [(1, 6, 512), (150, 3, 1024), (600, 3, None), (1, 2000, 2048), (1, 900, 1024)]
+)
+def test_the_data_chooses_the_length_of_rows(config, tmp_path, caplog, monkeypatch, words, count, expected):
+    monkeypatch.setattr("kimi_audio.train.sft.train_rows", lambda *_arguments, **_options: None)
+    file = texts(tmp_path / "a.jsonl", count, words)
+    with caplog.at_level(logging.INFO):
+        if expected is None:
+            with pytest.raises(ValueError, match="too long: 2409 positions, and at most 2048 fit"):
+                finetune(replace(config, row_positions=None), [file], tmp_path / "run")
+            return
+        finetune(replace(config, row_positions=None), [file], tmp_path / "run")
+    assert f"rows of {expected} positions" in caplog.text
+
+
+def test_a_long_run_on_little_data_is_warned_of(config, tmp_path, caplog):
+    file = texts(tmp_path / "a.jsonl", 2)
+    finetune(config, [file], tmp_path / "few")
+    assert "learns it by heart" not in caplog.text or "3 steps see a.jsonl" in caplog.text
+    caplog.clear()
+    finetune(replace(config, loop=replace(LOOP, steps=60)), [file], tmp_path / "many")
+    assert "60 steps see a.jsonl" in caplog.text
+
+
+def test_weights_set_the_shares_of_files(config, tmp_path, monkeypatch):
+    files = [texts(tmp_path / "new.jsonl", 300), texts(tmp_path / "replay.jsonl", 300)]
+    drawn = []
+
+    def look(_module, _loss_of, mixture, **_options):
+        lengths = [0, 0]
+        for step in range(200):
+            for draw in (draw for row in mixture.plan(step) for draw in row):
+                lengths[draw.source] += draw.piece.length
+        drawn.append(lengths[1] / sum(lengths))
+
+    monkeypatch.setattr("kimi_audio.train.sft.train_rows", look)
+    finetune(replace(config, weights={"new.jsonl": 4, "replay.jsonl": 1}), files, tmp_path / "weighed")
+    finetune(config, files, tmp_path / "plain")
+    assert drawn == [pytest.approx(0.2, abs=0.03), pytest.approx(0.5, abs=0.03)]
+    for wrong in ({"new.jsonl": 1}, {"new.jsonl": 1, "old.jsonl": 1}):
+        with pytest.raises(ValueError, match=r"weights are by the names of the files.* are new\.jsonl, replay\.jsonl"):
+            finetune(replace(config, weights=wrong), files, tmp_path / "wrong")
+
+
+def test_every_task_is_scored_and_the_transcribed_ones_are_among_them(config, tmp_path, monkeypatch):
+    file = texts(tmp_path / "many.jsonl", 60)
+    file.write_text(file.read_text() + texts(tmp_path / "few.jsonl", 4, task="rare").read_text())
+    found = []
+    monkeypatch.setattr("kimi_audio.train.sft.train_rows", lambda *_a, scores, **_o: found.append(scores))
+    finetune(replace(config, held_out=0.3, scored_samples=4, transcribed_samples=3), [file], tmp_path / "run")
+    (scores,) = found
+    assert {task: len(samples) for task, samples in scores._tasks.items()} in ({"chat": 3, "rare": 1},)
+    assert len(scores._transcribed) == 3
+    assert all(sample in [s for some in scores._tasks.values() for s in some] for sample in scores._transcribed)
+    assert set(scores.names) >= {"dev_loss", "dev_rare_text", "dev_wer"}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tokens beside the files
+
+
+def test_tokens_are_found_beside_every_file(config, tmp_path, monkeypatch, caplog):
+    files = [write_conversations(tmp_path / name) for name in ("one", "two", "three")]
+    encoder = load_encoder(Path(config.base), "cpu")
+    for file in files[:2]:
+        encode_file(file, encoder, tokens_folder(file))
+    encoded = []
+    usual = type(encoder).encode_wav
+    monkeypatch.setattr(
+        type(encoder), "encode_wav", lambda self, wav, **o: encoded.append(len(wav)) or usual(self, wav, **o)
+    )
+    with caplog.at_level(logging.INFO):
+        finetune(config, files[:2], tmp_path / "prepared")
+        assert not encoded
+        assert "has no prepared tokens" not in caplog.text
+        finetune(config, files, tmp_path / "partly")
+    assert encoded
+    assert f"{files[2]} has no prepared tokens" in caplog.text
+
+
+def test_a_recording_that_could_not_be_encoded_says_why(config, tmp_path):
+    file = write_conversations(tmp_path / "data", copies=4)
+    broken = tmp_path / "data" / "heard-0.wav"
+    broken.write_bytes(broken.read_bytes()[:44] + np.full(100, np.nan, np.float32).tobytes())
+    encoder = load_encoder(Path(config.base), "cpu")
+    usual = type(encoder).encode_wav
+
+    def fail(self, wav, **options):
+        if len(wav) < 6000:
+            raise ValueError("it is nothing but noise")
+        return usual(self, wav, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(encoder), "encode_wav", fail)
+        assert encode_file(file, encoder, tokens_folder(file)).problems
+    outcome = finetune(replace(config, max_left_out=0.5), [file], tmp_path / "run")
+    assert outcome.left_out
+    assert all("could not be encoded: it is nothing but noise" in reason for reason in outcome.left_out.values())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Refused before long work, and planned
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"held_out": -1.0},
+        {"held_out": 1.0},
+        {"rows": 0},
+        {"row_positions": 0},
+        {"epochs": 0.0},
+        {"scored_samples": -1},
+        {"transcribed_samples": -1},
+        {"evaluate_every_steps": -1},
+        {"max_left_out": 1.5},
+        {"weights": {"a.jsonl": 0.0}},
+        {"from_scratch": True, "lora": LoraOptions()},
+    ],
+)
+def test_settings_that_cannot_work_are_refused(config, changes):
+    with pytest.raises(ValueError, match=r"must be|adapters need a trained model"):
+        replace(config, **changes)
+
+
+def test_settings_of_pretraining_that_cannot_work_are_refused():
+    for changes in ({"rows": 0}, {"held_out": -0.1}, {"weights": {"asr": -1.0}}, {"weights": {"asr": 0.0}}):
+        with pytest.raises(ValueError, match=r"must be|there is nothing to learn"):
+            PretrainConfig(loop=LOOP, **changes)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("changes", [{"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}])
+def test_sizes_of_adapters_that_cannot_work_are_refused(changes):
+    with pytest.raises(ValueError, match=r"lora\..* must be"):
+        LoraOptions(**changes)
+
+
+def test_an_unknown_score_is_refused_before_the_first_step(config, tmp_path):
+    file = texts(tmp_path / "a.jsonl", 10)
+    config = replace(config, held_out=0.3, loop=replace(LOOP, best_score="dev_los"))
+    with pytest.raises(ValueError, match="has no score 'dev_los'; it has dev_loss, dev_chat_text"):
+        finetune(config, [file], tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize("base", RELEASED)
+def test_the_released_models_are_planned_without_a_network(base, monkeypatch):
+    monkeypatch.setattr("kimi_audio.checkpoint._download", None)
+    loop = replace(LOOP, micro_batches=8)
+    plain = FinetuneConfig(loop=loop, base=base)
+    adapters = replace(plain, lora=LoraOptions())
+    whole = budget(plain, on_gpu=True)
+    assert whole.weights_bytes == whole.loading_bytes == 4 * whole.parameters
+    assert 9.7e9 < whole.parameters < 9.8e9
+    pytest.importorskip("peft")
+    half, single = budget(adapters, on_gpu=True), budget(adapters)
+    adapter_bytes = 4 * half.trained_parameters
+    assert half.weights_bytes == 2 * whole.parameters + adapter_bytes
+    assert single.weights_bytes == 4 * whole.parameters + adapter_bytes
+    four_bit = replace(adapters, lora=LoraOptions(four_bit=True))
+    assert 0 < budget(four_bit, on_gpu=True).weights_bytes < half.weights_bytes / 2
+    for planned, processes in ((four_bit, 8), (plain, 6)):
+        with pytest.raises(ValueError, match=r"trains in one process|6 processes cannot share 8 micro-batches"):
+            budget(planned, processes=processes)
+    assert budget(plain, processes=8).weights_bytes == 4 * whole.parameters // 8
+
+
+def test_masks_are_counted():
+    short, long = (
+        budget(
+            FinetuneConfig(loop=replace(LOOP, checkpoint_layers=True), base=RELEASED[0], row_positions=size, rows=rows)
+        )
+        for size, rows in ((1024, 8), (8192, 1))
+    )
+    masks = 8192**2 - 8 * 1024**2
+    assert long.activations_bytes - short.activations_bytes == masks * (1 + 4)  # of bits, and of numbers in one layer
+
+
+def test_the_released_vocabulary_has_all_codes():
+    assert LM.num_codes == 16_384
