@@ -1,16 +1,22 @@
 """The commands that prepare, train and export, on the miniature checkpoint: the example of docs/FINETUNING.md."""
 
+import io
 import json
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from click.testing import Result
+from rich.console import Console
 from typer.testing import CliRunner
 
 from kimi_audio import GenerationOptions, KimiAudio, Message, cli
+from kimi_audio.cli import training
 from kimi_audio.cli.recipes import find_recipe, with_changes
 from kimi_audio.train.pretrain import PretrainConfig
 from kimi_audio.train.sft import FinetuneConfig
@@ -146,6 +152,84 @@ def test_pretraining_has_the_settings_of_the_report():
     assert (loop.peak_lr, loop.final_lr, loop.muon) == (2e-5, 2e-6, False)
     assert loop.warmup_steps / loop.steps == 0.01
     assert loop.frozen == find_recipe("pretrain")().loop.frozen == {"acoustic.": 0.2}
+
+
+def short(base: Path, data: Path, out: Path, *more: str) -> list[object]:
+    changes = [f"base={base}", "loop.steps=2", "loop.bf16=false", "loop.log_every_steps=1", "row_positions=64", *more]
+    return ["train", "tts", "--data", data, "--out", out, *(word for change in changes for word in ("--set", change))]
+
+
+def test_a_run_is_json_on_stdout_and_lines_on_stderr(base, tmp_path):
+    command = short(base, write_conversations(tmp_path / "data"), tmp_path / "run")
+    arguments = [sys.executable, "-m", "kimi_audio.cli", *map(str, command), "--json"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=600)
+    assert json.loads(done.stdout) == {"run": str(tmp_path / "run"), "steps": 2, "left_out": []}
+    assert "run: step 1 of 2: loss " in done.stderr
+    assert "run: step 2 of 2, 0:00:00 left: loss " in done.stderr
+
+
+def test_sigterm_ends_a_run_that_goes_on_with_the_command_it_names(base, tmp_path):
+    command = short(base, write_conversations(tmp_path / "data"), tmp_path / "run", "loop.steps=1000")
+    arguments = [sys.executable, "-m", "kimi_audio.cli", *map(str, command)]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        seen = ""
+        while "step 2 of" not in seen:
+            seen = process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(600) == 143
+    assert "the same command goes on from here with --resume" in rest
+    assert (tmp_path / "run" / "checkpoint.pt").exists()
+    steps = len((tmp_path / "run" / "log.jsonl").read_text().splitlines())
+    finished = short(base, tmp_path / "data" / "talk.jsonl", tmp_path / "run", f"loop.steps={steps + 1}")
+    assert result_of(run(*finished, "--resume", "--json"))["steps"] == steps + 1
+
+
+def test_the_bar_shows_time_and_scores_in_a_narrow_terminal(monkeypatch):
+    shown = io.StringIO()
+    monkeypatch.setattr(training, "err", Console(file=shown, force_terminal=True, width=80))
+    with training._bar("mine") as watch:
+        watch(5, 10, {"loss": 1.5, "text": 1.0, "audio": 0.5, "grad_norm": 2.0, "lr": 0.1, "step_s": 1.0})
+    lines = shown.getvalue().splitlines()
+    assert any("5/10" in line and "loss 1.5" in line and ":" in line for line in lines)
+
+
+def test_a_foreign_file_is_converted_checked_and_planned(base, tmp_path):
+    write_conversations(tmp_path)
+    sample = {"messages": [{"role": "user", "content": "<audio>What?"}, {"role": "assistant", "content": "hello"}]}
+    file = tmp_path / "swift.jsonl"
+    file.write_text(json.dumps(sample | {"audios": ["heard-0.wav"]}) + "\n" + json.dumps(sample) + "\n")
+    shown = run("prepare", "validate", file, "--model", base)
+    assert f"kimi-audio prepare convert {file}" in shown.stderr
+    partly = run("prepare", "convert", file)
+    assert partly.exit_code == 1
+    assert "sample 2: there are more <audio> than recordings" in partly.stdout
+    assert_one_line_error(run("prepare", "convert", file), "conversations.jsonl is there already")
+    file.write_text(json.dumps(sample | {"audios": ["heard-0.wav"]}) + "\n")
+    done = result_of(run("prepare", "convert", file, "--overwrite", "--json"))
+    assert done["converted"] == done["samples"] == 1
+    assert result_of(run("prepare", "validate", done["conversations"], "--model", base, "--json"))["valid"] == 1
+
+
+def test_plans_for_gpus_and_for_this_machine(base, tmp_path):
+    data = write_conversations(tmp_path)
+    command = ["train", "lora", "--data", data, "--out", tmp_path / "run", "--set", f"base={base}", "--dry-run"]
+    here = result_of(run(*command, "--device", "cpu", "--json"))
+    there = result_of(run(*command, "--gpus", 1, "--json"))
+    assert (here["on_gpu"], there["on_gpu"]) == (False, True)
+    assert there["weights_bytes"] < 0.7 * here["weights_bytes"]
+    assert_one_line_error(run(*command, "--gpus", 2), "2 processes cannot share 1 micro-batches")
+
+
+def test_addresses_are_refused(tmp_path):
+    for arguments in (
+        ["prepare", "validate", "s3://bucket/a.jsonl"],
+        ["prepare", "tokens", "s3://bucket/a.jsonl"],
+        ["train", "sft", "--data", "s3://bucket/a.jsonl", "--out", tmp_path],
+        ["train", "sft", "--data", __file__, "--out", "gs://bucket/run"],
+    ):
+        assert_one_line_error(run(*arguments), "is an address")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
