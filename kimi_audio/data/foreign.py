@@ -53,7 +53,7 @@ def refuse_foreign(file: JsonLines) -> None:
         ValueError: it is; with the way over.
     """
     way_over = f"make conversations of it with: kimi-audio prepare convert {file.path}"
-    if _is_list(file.path):
+    if _is_list(file):
         raise ValueError(f"{file.path} holds one JSON list instead of lines, as files of LLaMA-Factory do; {way_over}")
     for index in range(len(file)):
         try:
@@ -66,9 +66,10 @@ def refuse_foreign(file: JsonLines) -> None:
         return
 
 
-def _is_list(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+def _is_list(file: JsonLines) -> bool:
+    texts = (line for _, line in file.all_lines())
+    first = next((text for text in texts if isinstance(text, str) and text.strip()), "")
+    return first.lstrip().startswith("[")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -119,14 +120,14 @@ def convert_file(path: Path, out: Path) -> Converted:
 
 def _samples(path: Path) -> Iterator[tuple[int, Any]]:
     """Yield the samples with their numbers, from 1; in the place of one that cannot be read, its error."""
-    if path.is_file() and _is_list(path):
+    file = JsonLines(path)
+    if _is_list(file):
         try:
-            values = json.loads(path.read_text("utf-8-sig"))
+            values = json.loads("".join(file.line(index) for index in range(len(file))))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is damaged: {error}") from None
         yield from enumerate(values, 1)
         return
-    file = JsonLines(path)
     for index in range(len(file)):
         try:
             yield index + 1, parse_object(file.line(index))
