@@ -16,7 +16,7 @@ LAYERS = ("model.layers", "model.mimo_layers")
 
 
 def sft() -> FinetuneConfig:
-    """Train all weights of the LLM on conversations, in text or speech."""
+    """Train all weights of the LLM on conversations, in text or speech; ``epochs=3`` takes the steps from the data."""
     return FinetuneConfig(
         loop=LoopConfig(
             steps=400,
@@ -69,7 +69,5 @@ def qlora_7b() -> FinetuneConfig:
 
 
 def _released(config: FinetuneConfig, peak_lr: float) -> FinetuneConfig:
-    loop = replace(
-        config.loop, peak_lr=peak_lr, final_lr=peak_lr / 10, micro_batches=8, checkpoint_layers=True, keep_last=2
-    )
+    loop = replace(config.loop, peak_lr=peak_lr, final_lr=peak_lr / 10, micro_batches=8, checkpoint_layers=True)
     return replace(config, base=RELEASED, loop=loop, row_positions=4096)

@@ -8,6 +8,7 @@ Afterwards ``kimi-audio chat --model my-voice question.wav`` answers in the voic
 """
 
 import argparse
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="cores to use")
     arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = OwnVoiceConfig(seed=arguments.seed)

@@ -47,6 +47,5 @@ def pretrain_7b() -> PretrainConfig:
         micro_batches=64,
         checkpoint_layers=True,
         ema_decay=None,
-        keep_last=2,
     )
     return replace(config, base=RELEASED_BASE, loop=loop, row_positions=8192)

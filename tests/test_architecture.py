@@ -299,9 +299,6 @@ NOT_WHOLE = {  # or by a way of their own
     "kimi_audio/evals/tasks/wenetspeech.py: _write_part",
     "kimi_audio/tokenizer/text.py: TextTokenizer.save",
     "kimi_audio/train/encode.py: encode_split",
-    "kimi_audio/train/export.py: _copy",
-    "kimi_audio/train/export.py: export_model",
-    "kimi_audio/train/flow.py: save_examples",
     "recipes/voice_recordings.py: _recorded",
     "recipes/voice_recordings.py: _write",
 }

@@ -40,6 +40,7 @@ from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
     Outcome,
     check_best_score,
+    check_patience,
     check_run,
     log_epochs,
     note_run,
@@ -85,6 +86,7 @@ class PretrainConfig:
             check_range(name, getattr(self, name), least=0)
         for name, weight in self.weights.items():
             check_range(f"the weight of {name}", weight, least=0)
+        check_patience(self.loop, self.held_out)
         if not tasks_of(self.weights):
             raise ValueError("no task has a weight, so there is nothing to learn")
 

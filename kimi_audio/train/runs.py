@@ -1,5 +1,6 @@
 """What the training runs of the audio LLM have in common: what a run is about, and with what it begins."""
 
+import hashlib
 import json
 import logging
 import time
@@ -43,6 +44,7 @@ RUN = "run.json"  # in the folder of a run: what is trained on what
 SAMPLES = "samples.json"  # and which lines of its files were good when it began, which decides all that follows
 MANY_EPOCHS = 20  # a small model has learned a file by heart then
 _TOLD_EVERY_S = 10.0
+_SAMPLES_OF_WEIGHTS = 100  # per file
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,20 @@ def run_facts(config: Mapping[str, Any], base: Path, data: Sequence[Path]) -> di
     is_folder = config["base"] != NANO and Path(config["base"]).exists()
     files = [str(path.resolve()) for path in data]
     named = {"base": str(base.resolve()) if is_folder else config["base"], "data": files}
-    return json.loads(json.dumps({**config, **named}))
+    return json.loads(json.dumps({**config, **named, "base weights": _weights_digest(base)}))
+
+
+def _weights_digest(base: Path) -> str:
+    """Return what tells the weights in a folder from others: their sizes, and samples of all that they hold."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(base.rglob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.relative_to(base)} {size}".encode())
+        with path.open("rb") as file:
+            for start in range(0, size, max(size // _SAMPLES_OF_WEIGHTS, 1 << 16)):
+                file.seek(start)
+                digest.update(file.read(1 << 12))
+    return digest.hexdigest()
 
 
 def check_run(folder: Path, facts: Mapping[str, Any], loop: LoopConfig, *, resume: bool) -> None:
@@ -127,7 +142,7 @@ def _known_reports(folder: Path, data: Sequence[Path]) -> list[LineReport]:
 
 def note_run(folder: Path, facts: Mapping[str, Any], reports: Sequence[LineReport]) -> None:
     """Write into the folder of a run what it is about."""
-    if not (folder / RUN).exists():
+    if not ((folder / RUN).exists() and (folder / SAMPLES).exists()):
         files = [{"digest": content_digest(report.path), **to_values(report)} for report in reports]
         write_json(folder / SAMPLES, {"files": files})
     write_json(folder / RUN, facts)
@@ -205,6 +220,16 @@ def log_epochs(mixture: Mixture, loop: LoopConfig, what: str) -> None:
             "%d steps see %s %.0f times, which learns it by heart: about %d see it 5 times",
             *(loop.steps, often, seen[often], max(1, round(5 * loop.steps / seen[often]))),
         )
+
+
+def check_patience(loop: LoopConfig, held_out: float) -> None:
+    """Check that a run that waits for better scores has some.
+
+    Raises:
+        ValueError: nothing is held out that could give them.
+    """
+    if loop.patience is not None and not held_out:
+        raise ValueError("loop.patience waits for a better score, but held_out=0 gives none")
 
 
 def check_best_score(loop: LoopConfig, names: Sequence[str]) -> None:

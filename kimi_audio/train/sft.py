@@ -36,6 +36,7 @@ from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
     Outcome,
     check_best_score,
+    check_patience,
     check_run,
     log_epochs,
     note_run,
@@ -91,6 +92,7 @@ class FinetuneConfig:
             check_range(name, getattr(self, name), least=0)
         for name, weight in self.weights.items():
             check_range(f"the weight of {name}", weight, above=0)
+        check_patience(self.loop, self.held_out)
         if self.lora is not None and self.from_scratch:
             raise ValueError("adapters need a trained model below them; leave out from_scratch or lora")
 

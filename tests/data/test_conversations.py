@@ -369,8 +369,8 @@ def test_held_out_samples_are_drawn_from_everywhere_and_not_learned(folder: Path
 
 def test_of_every_task_something_is_held_out(folder: Path):
     kinds = ["understanding"] * 40 + ["asr"] * 3 + ["tts"]
-    lines = [json.loads(sample(text("user", str(n)), REPLY)) | {"task_type": kind} for n, kind in enumerate(kinds)]
-    learned, held_out = dataset(write(folder, *map(json.dumps, lines))).split(0.1, seed=1)
+    samples = (sample(text("user", str(number)), REPLY, task_type=kind) for number, kind in enumerate(kinds))
+    learned, held_out = dataset(write(folder, *samples)).split(0.1, seed=1)
     counts = {kind: (learned.tasks.tolist().count(kind), held_out.tasks.tolist().count(kind)) for kind in set(kinds)}
     assert counts == {"understanding": (36, 4), "asr": (2, 1), "tts": (1, 0)}
 

@@ -170,10 +170,11 @@ def test_a_recording_that_could_not_be_encoded_says_why(config, tmp_path):
         {"max_left_out": 1.5},
         {"weights": {"a.jsonl": 0.0}},
         {"from_scratch": True, "lora": LoraOptions()},
+        {"loop": replace(LOOP, best_score="dev_loss", patience=2)},
     ],
 )
 def test_settings_that_cannot_work_are_refused(config, changes):
-    with pytest.raises(ValueError, match=r"must be|adapters need a trained model"):
+    with pytest.raises(ValueError, match=r"must be|adapters need a trained model|held_out=0 gives none"):
         replace(config, **changes)
 
 

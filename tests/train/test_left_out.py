@@ -1,6 +1,7 @@
 """Recordings that break after they were checked, or that nobody decoded: left out, counted, up to a share."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -151,3 +152,19 @@ def test_a_changed_file_is_refused(config, tmp_path):
         finetune(longer, [file], tmp_path / "run", resume=True)
     with pytest.raises(ValueError, match=r"was begun with loop\.seed=0, not 1"):
         finetune(replace(config, loop=replace(LOOP, seed=1)), [file], tmp_path / "run", resume=True)
+
+
+def test_another_base_of_the_same_name_is_refused(config, reference, tmp_path):
+    base = tmp_path / "base"
+    shutil.copytree(reference / "checkpoint", base)
+    file = write_conversations(tmp_path / "data")
+    config = replace(config, base=str(base))
+    finetune(config, [file], tmp_path / "run")
+    weights = sorted(base.glob("*.safetensors"))[0]
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    for place in range(2000, len(content), 2000):
+        content[place] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ValueError, match="begun with another base weights"):
+        finetune(config, [file], tmp_path / "run", resume=True)
