@@ -71,10 +71,8 @@ def _readable(texts: Iterable[str]) -> list[str]:
     kept: dict[str, str] = {}
     for text in texts:
         clean = " ".join(text.replace("--", ", ").replace("`", "'").split()).strip(" ,;:-")
-        if (
-            _PLAIN.fullmatch(clean)
-            and not _SHOUTED.search(clean)
-            and WORDS[0] <= len(normalise(clean).split()) <= WORDS[1]
-        ):
-            kept.setdefault(normalise(clean), clean)
+        if _PLAIN.fullmatch(clean) and not _SHOUTED.search(clean):
+            transcript = normalise(clean)
+            if WORDS[0] <= len(transcript.split()) <= WORDS[1]:
+                kept.setdefault(transcript, clean)
     return list(kept.values())

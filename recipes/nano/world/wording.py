@@ -8,7 +8,7 @@ from pathlib import Path
 _LISTS = Path(__file__).parent / "lists"
 # Letters, apostrophes and plain punctuation: what every speech engine reads alike.
 _READABLE = re.compile(r"[A-Za-z](?:[A-Za-z ,.?!-]|(?<=[A-Za-z])')*")
-_AN = re.compile(r"(?:[aeio](?!ne\b|nce\b|u[rp])|u(?!ni|s[ae]|ten)|hou?r|honest|heir)", re.IGNORECASE)
+_AN = re.compile(r"(?:[ai]|e(?!u[rp])|o(?!ne\b|nce\b)|u(?!ni|s[ae]|ten)|hou?r|honest|heir)", re.IGNORECASE)
 _STARTERS = (
     "what which who whose where when why how is are do does did can could would will define explain tell name say "
     "spell count please give use add take multiply divide double half the a an read repeat switch turn set remind "
@@ -47,7 +47,7 @@ def with_article(noun: str) -> str:
 
 def sentence(text: str) -> str:
     """Return a text with a capital letter at its start, and ``a`` or ``an`` as the next word wants it."""
-    text = re.sub(r"\b([Aa])n? (?=(\w+))", _article, text)
+    text = re.sub(r"(\ba|^A)n? (?=(\w+))", _article, text)
     return text[0].upper() + text[1:]
 
 

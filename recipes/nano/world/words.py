@@ -2,7 +2,7 @@
 
 from kimi_audio.data.facts import COLOURS, HOMES, LEGS, PASTS, PLURALS, SOUNDS
 from kimi_audio.data.text import normalise
-from recipes.nano.world.judging import NUMBERS, names, names_alone
+from recipes.nano.world.judging import NUMBERS, is_refusal, names, names_alone
 from recipes.nano.world.questions import Fact, questions, table
 from recipes.nano.world.types import Kind, Talk
 from recipes.nano.world.wording import read_list
@@ -60,7 +60,7 @@ def rhymes(talk: Talk, reply: str) -> bool:
     asked = next(word for word in reversed(talk.lines[-1].split()) if any(word in family for family in RHYMES))
     right = {word for family in RHYMES if asked in family for word in family} - {asked}
     named = {word for word in words if any(word in family for family in RHYMES)} - {asked}
-    return bool(named) and named <= right
+    return bool(named) and named <= right and not is_refusal(reply)
 
 
 def _size_facts(larger: bool) -> tuple[Fact, ...]:
