@@ -8,7 +8,7 @@ from recipes.nano.stock import wordnet_definitions, wordnet_examples
 from recipes.nano.world.judging import is_the_same
 from recipes.nano.world.sentences import without_everyday
 from recipes.nano.world.types import Kind, Talk, Turn
-from recipes.nano.world.wording import is_readable, sentence, ways
+from recipes.nano.world.wording import is_decent, is_readable, sentence, ways
 
 WORDS = (3, 12)
 _ASKED = ways(
@@ -21,13 +21,13 @@ _ASKED = ways(
 @cache
 def examples() -> tuple[str, ...]:
     """Return WordNet's examples that can be said by all voices alike."""
-    return tuple(without_everyday(text for text in wordnet_examples() if is_readable(text)))
+    return tuple(without_everyday(text for text in wordnet_examples() if is_readable(text) and is_decent(text)))
 
 
 @cache
 def texts() -> tuple[str, ...]:
     """Return what can be read aloud: WordNet's examples and definitions, each with a full stop."""
-    definitions = [text for text in wordnet_definitions() if is_readable(text)]
+    definitions = [text for text in wordnet_definitions() if is_readable(text) and is_decent(text)]
     return tuple(
         text if text[-1] in ".?!" else f"{text}."
         for text in (*examples(), *definitions)

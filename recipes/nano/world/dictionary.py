@@ -13,21 +13,32 @@ from functools import cache
 from kimi_audio.data.facts import OPPOSITES
 from kimi_audio.data.text import normalise
 from recipes.nano.world import wordnet
-from recipes.nano.world.judging import defines, names, names_alone, refuses, spells
-from recipes.nano.world.questions import Fact, questions, table
+from recipes.nano.world.judging import defines, is_refusal, names, names_alone, refuses, spells
+from recipes.nano.world.questions import Fact, later, questions, table
 from recipes.nano.world.types import Kind, Talk, Turn
-from recipes.nano.world.wording import is_readable, letters, politely, read_list, sentence, ways, with_article
+from recipes.nano.world.wording import (
+    is_decent,
+    is_readable,
+    letters,
+    politely,
+    read_list,
+    sentence,
+    ways,
+    with_article,
+)
 
 FEWEST_MARKS = 4  # in the texts behind WordNet's counts, of a word that has an opposite here
 EXAMPLE_WORDS = (3, 9)
 UNKNOWN_LETTERS = (5, 10)
+LONGEST_SPELLED = 9
 # Things that one can see: animals, made things, food, plants, substances; then acts that one can do.
 _UNKNOWN_FILES = {"noun": {5, 6, 13, 17, 20, 27}, "verb": {30, 35, 36, 38}}
 _UNFIT = re.compile(
-    r"sex|genital|offensive|slur|derog|vulgar|obscene|slang|disparag|drug|narcotic|feces|urin|excre|penis|vagina|"
-    r"breast|prostitut|rape|suicid|nazi|ethnic|negro|whore|homosex|kill|murder|execut|tortur|explosive|weapon|genus|pussy|"
-    r"foetus|bomb|muslim|addict|\bwar\b|brandy|president|dead\b|\bdied|\blied\b|\bbeer|\bill\b|drunk|god\b|jesus"
+    r"slang|drug|urin|ethnic|\bkill|execut|explosive|weapon|genus|bomb|addict|\bwar\b|president|dead\b|\bdied|\blied\b|"
+    r"alcohol|\bbeer|\bill\b|drunk|\bgod\b|jesus"
 )
+# Whole sentences, or things with their article.
+_EXAMPLE_START = re.compile(r"(?:an?|the|he|she|they|we|it|i|you|my|his|her|our|their|this|there|some|two) |[A-Z]")
 _PART_OF_FIRST_WORD = {"a": "noun", "an": "noun", "the": "noun", "some": "noun", "to": "verb", "": "adjective"}
 _DETERMINERS = r"(?:an?|the|any|one|either|someone|something|everything) "
 
@@ -133,9 +144,13 @@ def _is_fit(word: str, part: str) -> bool:
     return (
         wordnet.frequencies().get((word, part), 0) == 0
         and meanings[0].lexicographer_file in _UNKNOWN_FILES[part]
-        and not any(_UNFIT.search(" ".join((*meaning.words, meaning.gloss)).lower()) for meaning in meanings)
+        and all(_is_harmless(" ".join((*meaning.words, meaning.gloss))) for meaning in meanings)
         and word in meanings[0].words  # in lower case: no name
     )
+
+
+def _is_harmless(text: str) -> bool:
+    return is_decent(text) and _UNFIT.search(text.lower()) is None
 
 
 def _nearby(word: str) -> frozenset[str]:
@@ -168,6 +183,12 @@ def _draw_unknown(generator: random.Random) -> Talk:
 # ---------------------------------------------------------------------------------------------------------------------
 # Opposites, kinds, examples
 
+_OPPOSITE = "What is the opposite of {0}? | Tell me the opposite of {0}. | Name the opposite of {0}. | \
+    Which word is the opposite of {0}? | What word means the opposite of {0}? | Say the opposite of {0}. | \
+    Do you know the opposite of {0}?"
+_EXAMPLE = "Give me an example with {0}. | Give me an example for the word {0}. | Use {0} in an example. | \
+    Can you give me an example with the word {0}? | Make an example with {0}. | How do I use the word {0}? | \
+    Use the word {0} in a sentence."
 # WordNet's pairs that are about another meaning, or that nobody would say.
 _ODD_OPPOSITES = frozenset(read_list("odd-opposites"))
 
@@ -230,7 +251,6 @@ def _kinds_above(meaning: wordnet.Synset) -> Iterator[str]:
         yield from (CATEGORIES[word] for word in meaning.words if word in CATEGORIES)
 
 
-@cache
 def _kind_questions() -> Kind:
     facts = tuple(Fact((with_article(word),), with_article(chain[0])) for word, chain in kinds().items())
     return questions(
@@ -239,7 +259,7 @@ def _kind_questions() -> Kind:
         "What kind of thing is {0}? | What sort of thing is {0}? | {0} is a kind of what? | \
             Tell me what kind of thing {0} is.",
         "{0} is {answer}.",
-        names_alone({fact.answer for fact in facts}),
+        names({fact.answer for fact in facts}),
     )
 
 
@@ -267,60 +287,73 @@ def examples() -> Mapping[str, str]:
         meaning = entry.synset or next(iter(wordnet.senses(entry.word, entry.part)), None)
         if meaning is None or (entry.part == "noun" and entry.synset is None):  # may be about something else
             continue
-        for example in meaning.examples:
-            count = len(example.split())
-            fits = EXAMPLE_WORDS[0] <= count <= EXAMPLE_WORDS[1] and is_readable(example) and "--" not in example
-            if fits and entry.word in normalise(example).split() and not _UNFIT.search(f"{meaning.gloss} {example}"):
-                found[entry.word] = example.strip(" .")
-                break
+        fitting = (example for example in meaning.examples if _is_good_example(example, entry.word))
+        if _is_harmless(meaning.gloss) and (example := next(fitting, None)):
+            found[entry.word] = example.strip(" .")
     return found
+
+
+def _is_good_example(example: str, word: str) -> bool:
+    return (
+        EXAMPLE_WORDS[0] <= len(example.split()) <= EXAMPLE_WORDS[1]
+        and word in normalise(example).split()
+        and is_readable(example)
+        and _EXAMPLE_START.match(example) is not None
+        and not re.search(r"--|\.\.", example)
+        and not is_refusal(example)
+    )
 
 
 def _draw_example(generator: random.Random) -> Talk:
     word, example = generator.choice(tuple(examples().items()))
-    phrasing = generator.choice(
-        ways(
-            "Give me an example with {0}. | Give me an example for the word {0}. | Use {0} in an example. | \
-            Can you give me an example with the word {0}? | Make an example with {0}. | How do I use the word {0}? | \
-            Use the word {0} in a sentence."
-        )
-    )
+    phrasing = generator.choice(ways(_EXAMPLE))
     end = "" if example[-1] in "!?" else "."
     turn = Turn(politely(sentence(phrasing.format(word)), generator), f"Here is one. {sentence(example)}{end}")
     return Talk("example", (turn,), normalise(example))
+
+
+def _draw_missing(generator: random.Random) -> Talk:
+    """Ask for the opposite of a thing, or for an example that is not there."""
+    if generator.random() < 0.5:
+        words = [entry.word for entry in entries().values() if entry.part == "noun" and entry.word not in opposites()]
+        choices, missing = _OPPOSITE, "an opposite of"
+    else:
+        words = [word for word in entries() if word not in examples()]
+        choices, missing = _EXAMPLE, "an example for"
+    word = generator.choice(words)
+    said = politely(sentence(generator.choice(ways(choices)).format(word)), generator)
+    reply = f"I do not know {missing} {word}, but I can explain the word."
+    return Talk("missing", (Turn(said, reply),), normalise(reply))
 
 
 def _gives_example(talk: Talk, reply: str) -> bool:
     return defines(talk, normalise(reply).removeprefix("here is one "))
 
 
-def _spelled() -> tuple[Fact, ...]:
-    return table({word: letters(word) for word in entries() if len(word) <= 9})
+def _opposite_questions() -> Kind:
+    judge = names(opposites().values())
+    return questions("opposite", table(opposites()), _OPPOSITE, "The opposite of {0} is {answer}.", judge)
+
+
+def _spelling_questions() -> Kind:
+    words = [word for word in (*entries(), *read_list("names")) if len(word) <= LONGEST_SPELLED]
+    return questions(
+        "spell",
+        table({word: letters(word) for word in words}),
+        "How do you spell {0}? | Spell the word {0}. | Please spell {0}. | Can you spell {0}? | How is {0} spelled? | \
+            Tell me how to spell {0}. | Spell {0}.",
+        "{answer}.",
+        spells,
+    )
 
 
 KINDS: tuple[Kind, ...] = (
     Kind("definition", _draw_definition, defines, share=20),
     Kind("unknown-word", _draw_unknown, refuses, share=8),
-    questions(
-        "opposite",
-        table(opposites()),
-        "What is the opposite of {0}? | Tell me the opposite of {0}. | Name the opposite of {0}. | \
-            Which word is the opposite of {0}? | What word means the opposite of {0}? | Say the opposite of {0}. | \
-            Do you know the opposite of {0}?",
-        "The opposite of {0} is {answer}.",
-        names(opposites().values()),
-        share=5,
-    ),
-    _kind_questions(),
+    later("opposite", _opposite_questions, share=5),
+    later("kind-of", _kind_questions),
     Kind("is-a", _draw_is_a, names_alone({"yes", "no"}), share=3),
     Kind("example", _draw_example, _gives_example, share=3),
-    questions(
-        "spell",
-        _spelled(),
-        "How do you spell {0}? | Spell the word {0}. | Please spell {0}. | Can you spell {0}? | How is {0} spelled? | \
-            Tell me how to spell {0}. | Spell {0}.",
-        "{answer}.",
-        spells,
-        share=6,
-    ),
+    Kind("missing", _draw_missing, refuses, share=2),
+    later("spell", _spelling_questions, share=6),
 )

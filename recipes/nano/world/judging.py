@@ -11,6 +11,7 @@ from recipes.nano.world.wording import listed
 Judge = Callable[[Talk, str], bool]
 
 NUMBERS = frozenset(number_words(n) for n in range(1000))
+_NUMBER_PARTS = frozenset(part for number in NUMBERS for part in number.split())
 # A definition is right if it has two thirds of the content words, and a third of its own at most is from elsewhere.
 RECALL = 2 / 3
 PRECISION = 2 / 3
@@ -56,7 +57,7 @@ def is_the_same(talk: Talk, reply: str) -> bool:
 
 def counts(talk: Talk, reply: str) -> bool:
     """Tell whether the numbers of a reply are exactly the essential ones, in order."""
-    return " ".join(mentions(normalise(reply).split(), NUMBERS)) == talk.essential
+    return " ".join(word for word in normalise(reply).split() if word in _NUMBER_PARTS) == talk.essential
 
 
 def spells(talk: Talk, reply: str) -> bool:

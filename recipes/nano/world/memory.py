@@ -189,7 +189,7 @@ MEMORIES: tuple[Memory, ...] = (
         ways("Which animal do I have? | What is my pet? | Tell me which animal I have. | What pet do I have?"),
         "You have a {0}.",
         "No, I have a {0}. | Sorry, it is a {0}.",
-        "your pet",
+        "about your pet",
     ),
     Memory(
         "pet-name",
@@ -221,7 +221,7 @@ _MIDDLES: tuple[Kind, ...] = tuple(
     kind
     for module in (calendar, dictionary, places, refusals, small_talk, sums)
     for kind in module.KINDS
-    if kind.name not in ("count", "count-in-steps", "joke", "knock-knock", "statement", "example")
+    if kind.name not in ("count", "count-in-steps", "joke", "knock-knock", "statement", "example", "missing")
 )
 
 
@@ -271,7 +271,7 @@ def _recall(memory: Memory) -> Kind:
         turns.append(Turn(told.fill(generator.choice(memory.asked)), told.fill(memory.answered)))
         return Talk(kind, tuple(turns), normalise(told.value), atoms=tuple(atoms))
 
-    return Kind(kind, draw, names_alone(memory.values), share=3 if memory.name == "name" else 1)
+    return Kind(kind, draw, names_alone(memory.values), share=6 if memory.name == "name" else 2)
 
 
 def _draw_not_told(generator: random.Random) -> Talk:
@@ -409,9 +409,9 @@ def _draw_again(generator: random.Random) -> Talk:
 
 KINDS: tuple[Kind, ...] = (
     *map(_recall, MEMORIES),
-    Kind("not-told", _draw_not_told, says, share=2),
+    Kind("not-told", _draw_not_told, says, share=3),
     Kind("farewell", _draw_farewell, names_alone(_NAMES)),
-    Kind("number", _draw_number, reckons, share=2),
-    Kind("echo", _draw_echo, says, share=2),
-    Kind("again", _draw_again, is_the_same, share=2),
+    Kind("number", _draw_number, reckons, share=3),
+    Kind("echo", _draw_echo, says, share=3),
+    Kind("again", _draw_again, is_the_same, share=3),
 )

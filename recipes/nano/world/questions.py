@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from kimi_audio.data.text import normalise, number_words
 from recipes.nano.world.judging import Judge
@@ -40,6 +41,17 @@ def questions(
         return Talk(name, (Turn(said, replied),), normalise(fact.answer))
 
     return Kind(name, draw, is_right, share)
+
+
+def later(name: str, make: Callable[[], Kind], share: float = 1.0) -> Kind:
+    """Return the kind that ``make`` makes when it is first needed: its facts must be read from files."""
+    made = cache(make)
+    return Kind(
+        name,
+        lambda generator: made().draw(generator),
+        lambda talk, reply: made().is_right(talk, reply),
+        share,
+    )
 
 
 def table(pairs: Mapping[str, str]) -> tuple[Fact, ...]:

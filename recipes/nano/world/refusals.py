@@ -23,7 +23,7 @@ from recipes.nano.world.wording import is_readable, politely, read_list, sentenc
 
 TO_STATEMENTS = "I do not know what to say to that, but you can ask me about words, numbers and capitals."
 _PERSON_FILE, _PLACE_FILE = 18, 15
-_STATEMENT = re.compile(r"(?:he|she|they|we|it|i|you|the|this|that|his|her|my|their|our|there) ", re.IGNORECASE)
+_STATEMENT = re.compile(r"(?:he|she|they|we|it|i|you|there) ", re.IGNORECASE)
 _STATEMENT_WORDS = (5, 14)
 _RESERVABLE = ("topic", "person", "place")  # other slots hold words that training may use elsewhere
 
@@ -43,14 +43,15 @@ def phrasings() -> tuple[tuple[str, str], ...]:
 @cache
 def topics() -> Mapping[str, tuple[str, ...]]:
     """Return what may stand in each slot."""
+    known = re.compile(r"\b(?:" + "|".join((*CAPITALS, *CAPITALS.values())) + r")\b")
     nouns = [entry for entry in entries().values() if entry.part == "noun"]
     return {
         "thing": tuple(entry.name for entry in nouns),
         "bare": tuple(entry.word for entry in nouns),
         "act": tuple(entry.word for entry in entries().values() if entry.part == "verb"),
-        "topic": tuple(word for word, part in rarer_words() if part == "noun"),
+        "topic": tuple(_many(word) for word, part in rarer_words() if part == "noun"),
         "person": _named(_PERSON_FILE),
-        "place": tuple(place for place in _named(_PLACE_FILE) if place not in _known_places()),
+        "place": tuple(place for place in _named(_PLACE_FILE) if not known.search(place)),
         "country": tuple(CAPITALS),
         "first": read_list("names"),
         "day": tuple(DAYS),
@@ -58,8 +59,9 @@ def topics() -> Mapping[str, tuple[str, ...]]:
     }
 
 
-def _known_places() -> set[str]:
-    return {*CAPITALS, *CAPITALS.values()}
+def _many(word: str) -> str:
+    """Return the plural of a noun where it is no trouble."""
+    return word if word.endswith(tuple("sxyzhfo")) else f"{word}s"
 
 
 def _named(lexicographer_file: int) -> tuple[str, ...]:

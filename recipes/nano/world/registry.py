@@ -20,7 +20,7 @@ from recipes.nano.world.types import Kind, Talk
 _MODULES = (dictionary, refusals, sums, calendar, places, words, small_talk, memory, tools, aloud)
 KINDS: Mapping[str, Kind] = {kind.name: kind for module in _MODULES for kind in module.KINDS}
 # Kinds whose right reply is that nano does not know, or cannot.
-REFUSED = frozenset({"unknown-word", "refusal", "statement", "no-tool"})
+REFUSED = frozenset({"unknown-word", "missing", "refusal", "statement", "no-tool"})
 
 
 def take_talks(count: int, generator: random.Random, reserved: bool) -> list[Talk]:

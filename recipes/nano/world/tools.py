@@ -11,7 +11,7 @@ from kimi_audio.tools import Call, Tool, parse_call, write_call, write_result, w
 from recipes.nano.world import calendar, dictionary, memory, places, refusals, small_talk, words
 from recipes.nano.world.judging import refuses, says
 from recipes.nano.world.types import Kind, Talk, Turn
-from recipes.nano.world.wording import politely, sentence, ways
+from recipes.nano.world.wording import listed, politely, sentence, ways
 
 TOOLS = (
     Tool("time"),
@@ -146,7 +146,7 @@ _MIDDLES = tuple(
     kind
     for module in (calendar, dictionary, places, refusals, small_talk, words)
     for kind in module.KINDS
-    if kind.name not in ("joke", "knock-knock", "statement", "example", "refusal")
+    if kind.name not in ("joke", "knock-knock", "statement", "example", "missing", "refusal")
 )
 
 
@@ -214,10 +214,13 @@ def _draw_timer_memory(generator: random.Random) -> Talk:
     return Talk("timer-memory", turns, normalise(duration), _listed(generator, "timer"))
 
 
+_SUM_WORDS = frozenset(listed("plus minus times divided add multiply subtract make away"))
+
+
 def _draw_idle(generator: random.Random) -> Talk:
     kinds = [kind for kind in (*_MIDDLES, *memory.KINDS) if kind.name != "number"]
     talk = generator.choices(kinds, [kind.share for kind in kinds])[0].draw(generator)
-    if any(kind_of_sum in turn.reply for turn in talk.turns for kind_of_sum in (" plus ", " minus ", " times ")):
+    if any(_SUM_WORDS & set(line.split()) for line in talk.lines):
         return _draw_idle(generator)
     system = _listed(generator, generator.choice(TOOLS).name)
     return Talk(talk.kind, talk.turns, talk.essential, system, talk.atoms)

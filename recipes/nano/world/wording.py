@@ -8,7 +8,12 @@ from pathlib import Path
 _LISTS = Path(__file__).parent / "lists"
 # Letters, apostrophes and plain punctuation: what every speech engine reads alike.
 _READABLE = re.compile(r"[A-Za-z](?:[A-Za-z ,.?!-]|(?<=[A-Za-z])')*")
-_AN = re.compile(r"(?:[ai]|e(?!u[rp])|o(?!ne\b|nce\b)|u(?!ni|s[ae]|ten)|hou?r|honest|heir)", re.IGNORECASE)
+_INDECENT = re.compile(
+    r"sex|genital|offensive|slur\b|derog|vulgar|obscene|disparag|narcotic|cocaine|heroin\b|feces|excre|penis|vagina|"
+    r"prostitut|\brap(?:e|ed|ist)\b|suicid|nazi|negro|nigg|whore|bitch|homosex|lesbian|tortur|pussy|shit|fuck|\btits?\b|"
+    r"\bcunt|slut|naked|nude|masturb|orgasm|murder|bastard|damn|jews?\b|jewish|muslim|\bbreasts?\b|foetus|abortion|lynch"
+)
+_AN = re.compile(r"(?:[ai]|e(?!u[rp])|o(?!ne\b|nce\b)|u(?!ni|s[ae]|ten)|hour|honest|heir)", re.IGNORECASE)
 _STARTERS = (
     "what which who whose where when why how is are do does did can could would will define explain tell name say "
     "spell count please give use add take multiply divide double half the a an read repeat switch turn set remind "
@@ -16,6 +21,11 @@ _STARTERS = (
 )
 _OPENINGS = ("Hey Nano,", "Nano,", "Okay,", "So,", "Now,", "Well,", "Excuse me,", "Hello,", "Hi Nano,", "And")
 _POLITE = 0.2  # share of the questions that begin with an opening
+
+
+def is_decent(text: str) -> bool:
+    """Tell whether a text has no word that one would not teach a machine to say."""
+    return _INDECENT.search(text.lower()) is None
 
 
 def is_readable(text: str) -> bool:
