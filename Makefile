@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check mutants speech-tools clean
+.PHONY: demo test check mutants fuzz speech-tools clean
 
 demo: .venv/installed  ## ask nano the bundled questions
 	$(BIN)/kimi-audio demo
@@ -18,6 +18,9 @@ check: .venv/installed-dev  ## linters and types
 
 mutants: .venv/installed-dev  ## break lines of the core one by one; do the tests notice?
 	$(BIN)/python -m benchmarks.mutants
+
+fuzz: .venv/installed-dev  ## random damage to sound files: FUZZ_FILES of them, three times
+	FUZZ_FILES=$(or $(FUZZ_FILES),5000) $(BIN)/python -m pytest -m slow tests/audio/test_fuzz.py
 
 speech-tools:  ## the speech engines that rebuild nano
 	$(if $(filter 0,$(shell id -u)),,sudo) apt-get update

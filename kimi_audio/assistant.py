@@ -322,7 +322,8 @@ class KimiAudio:
         pieces = cut_at_pauses(audio_blocks(source, INPUT_RATE_HZ, damage=damage), self.settings.segment_s)
         separator = ""
         while some := list(islice(pieces, TRANSCRIBED_AT_ONCE)):
-            for answer in self.answer_all(_question((piece, INPUT_RATE_HZ), instruction) for piece in some):
+            chats = [_question((piece, INPUT_RATE_HZ), instruction) for piece in some]
+            for answer in self.answer_all(chats):
                 if answer.text:
                     yield separator + answer.text
                     separator = " "

@@ -254,6 +254,24 @@ def test_codes_are_drawn_as_the_settings_of_the_model_say(model, monkeypatch):
         )
 
 
+def test_a_transcript_is_streamed_while_the_recording_is_read(model, monkeypatch):
+    read = []
+
+    def blocks(*_: Any, **__: Any) -> Any:
+        for number in range(100):
+            read.append(number)
+            yield torch.zeros(INPUT_RATE_HZ)
+
+    monkeypatch.setattr("kimi_audio.assistant.audio_blocks", blocks)
+    monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=1.0))
+    monkeypatch.setattr(model, "answer_all", lambda chats: [Answer("word", None, "stop") for _ in chats])
+    parts = model.stream_transcript("x.wav")
+    assert next(parts) == "word"
+    assert len(read) < 20
+    assert next(parts) == " word"
+    assert "".join(parts).count("word") >= 98
+
+
 def test_question_comes_before_the_recording(model, question, monkeypatch):
     prompts = []
 

@@ -14,7 +14,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from kimi_audio import Answer, GenerationOptions, KimiAudio, cli
-from kimi_audio.audio.io import load_audio
+from kimi_audio.audio.io import load_audio, save_audio
 from kimi_audio.cli.options import ModelChoice
 from kimi_audio.cli.report import Report
 from kimi_audio.lm.generate import DEFAULT_NEW_TOKENS
@@ -157,6 +157,46 @@ def test_transcribe_goes_on_after_a_bad_file(model, question, tmp_path):
     assert single.stdout.replace("\n", "") == "".join(c for c in rows[0]["text"] if c.isprintable() or c == "\t")
 
 
+def test_transcribe_reads_standard_input(model, question):
+    (file_row,) = results(run("transcribe", question, "--json"))
+    arguments = ["transcribe", "-", "--json"]
+    (row,) = results(CliRunner().invoke(cli.app, arguments, input=question.read_bytes()))
+    assert row == {"file": "-", "text": file_row["text"]}
+    assert CliRunner().invoke(cli.app, ["ask", "-", "What?"], input=question.read_bytes()).exit_code == 0
+
+
+def test_transcribe_shows_the_text_as_it_comes(model, question, monkeypatch, capsys):
+    shown = []
+
+    def stream_transcript(*_, **__):
+        for part in ("one", " two"):
+            yield part
+            shown.append(capsys.readouterr().out)
+        raise ValueError("damaged at 9.0 s")
+
+    monkeypatch.setattr(model, "stream_transcript", stream_transcript)
+    with pytest.raises(SystemExit):
+        cli.app(["transcribe", str(question)])
+    assert shown == ["one", " two"]
+    rest = capsys.readouterr()
+    assert rest.out == "\n"
+    assert rest.err == "error: damaged at 9.0 s\n"
+
+
+def test_transcribe_uses_what_can_be_read_of_damaged_files_on_request(model, question, tmp_path):
+    content = bytearray(question.read_bytes())
+    half, whole = tmp_path / "half.ogg", load_audio(question, 16_000)
+    save_audio(half, torch.cat([whole] * 9), 16_000)
+    content = half.read_bytes()
+    place = len(content) // 2
+    half.write_bytes(content[:place] + bytes(2000) + content[place + 2000 :])
+    result = run("transcribe", half)
+    assert result.exit_code == 1
+    assert "half.ogg is damaged at" in result.stderr
+    assert "Traceback" not in result.output
+    assert run("transcribe", half, "--damaged").exit_code == 0
+
+
 def test_transcribe_with_an_instruction(model, question):
     run("transcribe", question, "--instruction", "请将音频内容转换为文字。")
     assert model.asked[0][0].content == "请将音频内容转换为文字。"
@@ -242,10 +282,15 @@ def test_usage_errors(no_model, arguments):
         (["speak", "hello", "--voice", "missing.wav"], "there is no file missing.wav"),
         (["speak", "hello", "--out", "speech.m4a"], "use a file name that ends in .wav"),
         (["speak", "hello", "--out", "none/speech.wav"], "the folder none does not exist"),
+        (["speak", "hello", "--out", "folder.wav"], "there is a folder or a device of that name"),
+        (["demo", "--out", "file/below"], "cannot write to the folder file/below"),
         (["info", "--model", "no such model"], 'there is no model "no such model"'),
     ],
 )
-def test_errors_that_need_no_model(no_model, arguments, message):
+def test_errors_that_need_no_model(no_model, arguments, message, tmp_path, monkeypatch):
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
     assert_one_line_error(run(*arguments), message)
 
 

@@ -40,4 +40,7 @@ def to_float(array: np.ndarray) -> np.ndarray:
         raise ValueError(f"samples must be floats in [-1, 1] or int16, int32 or (u)int8 numbers, not {array.dtype}")
     limits = np.iinfo(array.dtype)
     silence, full_scale = (limits.max + limits.min + 1) / 2, (limits.max - limits.min + 1) / 2
-    return ((array - silence) / full_scale).astype(np.float32)
+    samples = array.astype(np.float32)
+    samples -= silence
+    samples /= full_scale  # a power of two: nothing is rounded twice
+    return samples

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kimi_audio.audio import ffmpeg, libsndfile
 from kimi_audio.audio.condition import Condition
-from kimi_audio.audio.formats import FLAC, MP3, recognise
+from kimi_audio.audio.formats import FLAC, MP3, OGG, recognise
 from kimi_audio.audio.sources import Samples, Window
 
 
@@ -22,11 +22,11 @@ def decode(file: Window, condition: Condition, start: int = 0) -> Iterator[Sampl
 
 def _decode(file: Window, condition: Condition, start: int) -> Iterator[Samples]:
     format = recognise(file)
-    # Behind a damaged place only FFmpeg finds the next block of a FLAC file.
-    salvage = format == FLAC and condition.damage == "keep" and ffmpeg.is_installed()
-    parts = libsndfile.open_parts(file, format) if format and format.libsndfile and not salvage else None
+    # At a damaged place, and where fewer samples come than announced, libsndfile gives up FLAC and what it has of it.
+    in_whole_flac = format == FLAC and not start and ffmpeg.is_installed()
+    parts = libsndfile.open_parts(file, format) if format and format.libsndfile and not in_whole_flac else None
     if parts is not None:
-        seeks = len(parts) == 1 and parts[0].sound.seekable()
+        seeks = format != OGG and parts[0].sound.seekable()  # in Vorbis, it seeks to other samples than those asked for
         yield from _without(libsndfile.decode(parts, condition, start if seeks else 0), 0 if seeks else start)
         return
     if not ffmpeg.is_installed():

@@ -54,12 +54,13 @@ def load_audio(source: AudioSource, rate_hz: int, *, damage: Damage = "cut") -> 
         FileNotFoundError: there is no such file.
         ValueError: the source is empty, no sound that can be read, damaged, not finite, or too long for the memory.
     """
-    return torch.from_numpy(_collected(_blocks(source, rate_hz, damage), name_of(source)).array)
+    blocks = _blocks(source, check_rate(rate_hz, "the result"), damage)
+    return torch.from_numpy(_collected(blocks, name_of(source)).array)
 
 
 def audio_blocks(source: AudioSource, rate_hz: int, *, damage: Damage = "cut") -> Iterator[Tensor]:
     """Yield what ``load_audio`` returns in blocks, without an end to its length; errors come when they are met."""
-    for block in _blocks(source, rate_hz, damage):
+    for block in _blocks(source, check_rate(rate_hz, "the result"), damage):
         yield torch.from_numpy(block.array)
 
 
@@ -137,8 +138,6 @@ def resampled_samples(samples: int, source_hz: int, target_hz: int) -> int:
 def _blocks(source: AudioSource, rate_hz: int | None, damage: Damage) -> Iterator[Samples]:
     """Yield blocks [L] that are not empty, at a rate, by default that of the recording."""
     name = name_of(source)
-    if rate_hz is not None:
-        check_rate(rate_hz, "the result")
     if isinstance(source, tuple) and len(source) == 2:
         source = Samples(*source)
     if isinstance(source, Samples):

@@ -21,12 +21,13 @@ def test_nothing_is_lost_and_no_piece_is_too_long(samples: int, longest_s: float
     assert all(len(piece) >= longest_s * INPUT_RATE_HZ / 2 - FRAME_SAMPLES for piece in pieces[:-1])
 
 
-@given(st.integers(1, 100_000), st.integers(1, 30_000), st.floats(0.2, 3.0))
+@given(st.integers(1, 40_000), st.integers(100, 30_000), st.floats(0.1, 1.0))
 def test_the_cuts_do_not_depend_on_the_blocks(samples: int, block_samples: int, longest_s: float):
     wav = noise(samples)
-    whole = cut_at_pauses([wav], longest_s)
-    in_blocks = cut_at_pauses(wav.split(block_samples), longest_s)
-    assert [piece.tolist() for piece in in_blocks] == [piece.tolist() for piece in whole]
+    whole = list(cut_at_pauses([wav], longest_s))
+    in_blocks = list(cut_at_pauses(wav.split(block_samples), longest_s))
+    assert [len(piece) for piece in in_blocks] == [len(piece) for piece in whole]
+    assert torch.equal(torch.cat(in_blocks), wav)
 
 
 def test_pieces_come_before_the_recording_ends():
