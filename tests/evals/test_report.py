@@ -2,8 +2,10 @@
 
 import base64
 import csv
+import hashlib
 import io
 import json
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,11 +20,12 @@ from kimi_audio.evals.evaluate import evaluate
 from kimi_audio.evals.report import page, tables
 from kimi_audio.evals.report.comparison import compare, not_compared, pair_entries
 from kimi_audio.evals.report.files import write_report
+from kimi_audio.evals.report.forest import forest, histogram, times
 from kimi_audio.evals.runner import InferOptions
 from kimi_audio.evals.types import Average, Counts, Metric, Prediction, Result, Sample, SampleScore, Suite
 
 pytest.importorskip("jinja2")
-pytest.importorskip("matplotlib")
+html5lib = pytest.importorskip("html5lib")
 
 EVIL = '<script>alert("1")</script><img src=x onerror=alert(1)>'
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -89,12 +92,32 @@ def shown(run: Path) -> Page:
 
 
 def test_page_is_self_contained_and_holds_no_foreign_markup(shown):
-    assert "script" not in shown.tags
+    assert shown.tags.count("script") == 1  # ours, see below
     assert "link" not in shown.tags
     assert "img" not in shown.tags
     assert all(address.startswith(("data:audio/", "#")) for address in shown.addresses), shown.addresses
     assert EVIL in shown.text
     assert "m<b>odel" in shown.text
+
+
+def test_no_other_script_than_that_of_the_page_may_run(run):
+    write_report(run)
+    content = (run / "report.html").read_text("utf-8")
+    (script,) = re.findall(r"<script>(.*?)</script>", content, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; style-src 'unsafe-inline'; media-src data:; script-src 'sha256-{digest}'" in content
+
+
+def test_pages_are_valid_whatever_a_model_says(tmp_path):
+    rows = [*ROWS, {"id": "e", "say": "a\x00b\x07 \x85 \ufffe]]> </td> &amp; &bogus;"}]
+    one, other = (make_run(tmp_path, name, rows, output="both") for name in ("one", "other"))
+    pairs, _ = pair_entries(tables.collect(one), tables.collect(other))
+    for content in (
+        page.results_page(tables.collect(tmp_path), tmp_path / "report.html"),
+        page.comparison_page(pairs, compare(pairs), [], ("A", "B"), tmp_path / "comparison.html"),
+    ):
+        html5lib.HTMLParser(strict=True).parse(content)
+    assert "a\ufffdb\ufffd" in page.results_page(tables.collect(one), one / "report.html")
 
 
 def test_page_shows_scores_failures_recipe_and_plots(shown):
@@ -104,11 +127,58 @@ def test_page_shows_scores_failures_recipe_and_plots(shown):
     assert "Say: {text}" in shown.text
     assert "text and speech" in shown.text
     assert "Say: What & why?" in shown.text
-    assert shown.tags.count("svg") == 3
-    assert "All 6 scores" in shown.text
+    assert (shown.tags.count("svg"), shown.tags.count("figure")) == (1, 2)
+    assert "6 scores with their counts" in shown.text
     assert "seconds of work per second of sound" in shown.text
     assert "Most frequent errors" in shown.text
     assert {"ins", "del", "audio"} <= set(shown.tags)
+
+
+def rows_of(run: Path, **names: str) -> list[tables.ScoreRow]:
+    """Rows of the scores of all models in a folder, as if they were of a published test set."""
+    results = [entry.result for entry in tables.collect(run)]
+    scores = [tuple(replace(score, **names) for score in result.scores if score.metric == "wer") for result in results]
+    return tables.score_rows(
+        replace(result, task="librispeech", scores=own, counts=dict.fromkeys(names.values(), Counts()))
+        for result, own in zip(results, scores, strict=True)
+    )
+
+
+def test_models_stand_side_by_side_in_the_matrix(tmp_path):
+    for name, say in (("one", "one too three"), ("two", "one two three")):
+        make_run(tmp_path / "runs", name, [{"id": "a", "say": say}])
+    (row,) = tables.matrix(rows_of(tmp_path / "runs", subset="test-clean", metric="evalkit-wer"))
+    assert {name: [item.score.value for item in items] for name, items in row.measured.items()} == {
+        "one": [pytest.approx(100 / 3)],
+        "two": [0.0],
+    }
+    assert row.published["Kimi-Audio"] == 1.28
+    assert row.best == 0.0
+    (row,) = tables.matrix(rows_of(tmp_path / "runs" / "one", subset="test-clean", metric="evalkit-wer"))
+    assert row.best == 1.28
+    (row,) = tables.matrix(rows_of(tmp_path / "runs" / "one", subset="test-clean"))
+    assert row.best == pytest.approx(100 / 3)  # what was published is in another metric
+
+
+def test_forest_has_an_axis_per_task_and_metric(tmp_path):
+    for name, say in (("one", "one too three"), ("two", "one two three")):
+        make_run(tmp_path / "runs", name, [{"id": str(n), "say": say} for n in range(3)])
+    (group,) = forest(rows_of(tmp_path / "runs", subset="test-clean", metric="evalkit-wer"))
+    assert [mark.model for mark in group.marks[:2]] == ["one", "two"]
+    assert [mark.is_published for mark in group.marks] == [False, False, True, True, True, True, True]
+    assert (group.start, group.end) == (0, 50)
+    assert group.place(group.marks[0].value) == "66.67"
+    (group,) = forest(rows_of(tmp_path / "runs", subset="test-clean"))
+    assert [mark.is_published for mark in group.marks] == [False, False]
+
+
+def test_plots_are_places_on_their_axes():
+    assert histogram([0, 0, 0, 100]) == ([3, 0, 0, 0, 1], 0, 100)
+    assert histogram([1]) is None
+    curves, end_s = times({"end": [2.0, 1.0], "first text": [0.5]})
+    assert end_s == 2
+    assert curves == {"end": "0.0,100.0 50.0,100.0 50.0,50.0 100.0,50.0 100.0,0.0 100.0,0.0"}
+    assert times({}) is None
 
 
 def test_small_recordings_are_inside_and_large_ones_are_links(run, tmp_path, monkeypatch):

@@ -1,7 +1,9 @@
 """Self-contained HTML pages: one for results, one for the comparison of two runs."""
 
 import base64
+import hashlib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +15,10 @@ from kimi_audio.evals.metrics.libraries import eval_extra
 from kimi_audio.evals.report import tables
 from kimi_audio.evals.report.alignments import confusions
 from kimi_audio.evals.report.comparison import Difference, Pair, changes, not_compared, value_of_sample
-from kimi_audio.evals.report.plots import plot_histogram, plot_scores, plot_times
+from kimi_audio.evals.report.forest import forest, histogram, times
 from kimi_audio.evals.report.speed import EXPLANATION, speed_rows
 from kimi_audio.evals.report.speed import HEAD as SPEED_HEAD
-from kimi_audio.evals.report.tables import Entry, ScoreRow, average_rows, score_rows
+from kimi_audio.evals.report.tables import Entry, average_rows, matrix, score_rows
 from kimi_audio.evals.store import Answered, Asked, Outcome, State
 from kimi_audio.evals.types import POLICY
 
@@ -24,6 +26,8 @@ MAX_SAMPLES = 100  # of a task that are shown, the worst first
 MAX_FAILURES = 1000  # of a task that are listed
 MAX_CLIP_BYTES = 200_000  # larger recordings are linked
 MAX_PAGE_BYTES = 8_000_000  # of recordings inside a page, shared out among its tasks; what is left is linked
+TEMPLATES = Path(__file__).parent / "templates"
+FORBIDDEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")  # in HTML
 MEDIA_TYPES = {".wav": "audio/wav", ".flac": "audio/flac", ".ogg": "audio/ogg", ".mp3": "audio/mpeg"}
 
 
@@ -85,8 +89,8 @@ class Section:
     shown: list[Shown] = field(default_factory=list)
     failures: list[Outcome] = field(default_factory=list)
     total: int = 0
-    histogram: str = ""
-    times: str = ""
+    histogram: tuple[list[int], float, float] | None = None
+    times: tuple[dict[str, str], float] | None = None
     confusions: list[tuple[AlignedToken, int]] = field(default_factory=list)
 
 
@@ -99,16 +103,17 @@ def results_page(entries: Sequence[Entry], path: Path) -> str:
     done = [entry for entry in entries if not entry.result.error]
     results = [entry.result for entry in entries]
     rows = score_rows(results)
-    plotted: dict[str, list[ScoreRow]] = {}
-    for row in rows:
-        if row.is_headline:
-            plotted.setdefault(f"{row.result.task}: {row.score.metric}", []).append(row)
+    headlines = [row for row in rows if row.is_headline]
     return _render(
         "report.html",
         rows=rows,
+        matrix=matrix(headlines),
+        models=list(dict.fromkeys(row.label for row in headlines)),
+        others=list(dict.fromkeys(name for row in headlines if row.published for name in row.published.values)),
+        anchors={entry.result.task: f"task-{number}" for number, entry in reversed([*enumerate(done, 1)])},
+        forest=forest(headlines),
         errors=[result for result in results if result.error],
         averages=average_rows(results),
-        plots={title: plot_scores(group) for title, group in plotted.items()},
         sections=[_section(entry, _player(path, len(done))) for entry in done],
         speeds=speed_rows(results),
         speed_head=SPEED_HEAD,
@@ -160,10 +165,8 @@ def _section(entry: Entry, player: Player) -> Section:
         [_shown(asked[item.sample.id], answers, item, values[item.sample.id], player) for item in ranked[:MAX_SAMPLES]],
         [outcome for outcome in outcomes if outcome.state is not State.scored],
         len(outcomes),
-        plot_histogram(
-            [value for value in values.values() if value is not None], f"{score.metric} of a sample, {score.unit}"
-        ),
-        plot_times(times_s),
+        histogram([value for value in values.values() if value is not None]),
+        times(times_s),
         confusions(outcomes),
     )
 
@@ -200,11 +203,14 @@ def _changed(pair: Pair, player: Player) -> dict[str, Any]:
 def _render(template: str, **values: Any) -> str:
     with eval_extra():
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
 
+    script = (TEMPLATES / "filter.js").read_text("utf-8")
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=lambda value: FORBIDDEN.sub("\ufffd", value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -214,4 +220,6 @@ def _render(template: str, **values: Any) -> str:
         "clip_kb": MAX_CLIP_BYTES // 1000,
         "page_mb": MAX_PAGE_BYTES // 1_000_000,
     }
-    return environment.get_template(template).render(**values, cells=tables, policy=POLICY, limits=limits)
+    constants = {"cells": tables, "policy": POLICY, "limits": limits, "script": Markup(script)}  # noqa: S704 - ours
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return environment.get_template(template).render(**values, **constants, script_digest=digest)

@@ -42,6 +42,11 @@ class ScoreRow:
     aim: float | None  # what the score is to reach
 
     @property
+    def label(self) -> str:
+        """The model, and whether it also spoke."""
+        return self.result.model + (", with speech" if self.result.recipe.output == "both" else "")
+
+    @property
     def is_met(self) -> bool | None:
         """Whether the score reaches its aim; None without one."""
         return None if self.aim is None else is_met(self.score, self.aim)
@@ -97,6 +102,36 @@ def _published(result: Result, score: Score) -> Published | None:
         return None
     names = [item.metric for item in result.scores]
     return row if score.metric == (row.metric if row.metric in names else names[0]) else None
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """A metric over a task or subset, with the scores of every model."""
+
+    task: str
+    score: Score  # of one of the models, for what all share
+    measured: dict[str, list[ScoreRow]]  # by label of the model
+    published: dict[str, float]  # by model
+    published_metric: str
+
+    @property
+    def best(self) -> float | None:
+        """The best number of the row."""
+        values = [row.score.value for rows in self.measured.values() for row in rows if row.score.value is not None]
+        if self.published_metric == self.score.metric:
+            values += self.published.values()
+        return (max if self.score.higher_is_better else min)(values, default=None)
+
+
+def matrix(rows: Iterable[ScoreRow]) -> list[MatrixRow]:
+    """Return scores with a row per task, subset and metric, in which the models stand side by side."""
+    found: dict[tuple[str, str, str], MatrixRow] = {}
+    for row in rows:
+        key = (row.result.task, row.score.subset, row.score.metric)
+        values, metric = (row.published.values, row.published.metric) if row.published else ({}, "")
+        item = found.setdefault(key, MatrixRow(row.result.task, row.score, {}, dict(values), metric))
+        item.measured.setdefault(row.label, []).append(row)
+    return list(found.values())
 
 
 def average_rows(results: Sequence[Result]) -> list[AverageRow]:
