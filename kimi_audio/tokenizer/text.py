@@ -2,7 +2,6 @@
 
 import base64
 import codecs
-import json
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +14,7 @@ import tiktoken
 import torch
 from torch import Tensor
 
+from kimi_audio.core.files import read_json, write_json, write_whole
 from kimi_audio.tokens import SpecialIds, special_token_names
 
 # Qwen2's split into words: contractions, letters, single digits, punctuation, line breaks, spaces.
@@ -28,6 +28,12 @@ _LONG_RUN = re.compile(r"\s{1,25000}|\S{1,25000}")
 
 RANKS_FILE = "tiktoken.model"
 CONFIG_FILE = "tokenizer_config.json"
+MAX_SPECIAL_TOKENS = 100_000
+# Characters of every kind, alone and in rows; a split into words that leaves out one of them would lose it in silence.
+_PROBE = (
+    "It's 2 a.m., naïve e\u0301: 你好，世界。 ไทย हिन्दी عربي 😀👩‍👩‍👧"
+    " x²+½ ①Ⅻ §_$€ «a»-“b”\t\n\n \r\n  \u00a0\u3000\u200b\x00\x7f end \n"
+)
 
 
 class TextTokenizer:
@@ -57,20 +63,24 @@ class TextTokenizer:
             if not (folder / name).is_file():
                 raise ValueError(f"{folder} has no {name}; a text tokenizer needs it")
         try:
-            lines = (folder / RANKS_FILE).read_bytes().splitlines()
-            ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines if line)}
-            config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-            special = {item["content"]: int(id_) for id_, item in config["added_tokens_decoder"].items()}
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"the text tokenizer in {folder} cannot be read: {error!r}") from error
-        return cls(ranks, special, config.get("pat_str") or QWEN2_PATTERN)
+            config = read_json(folder / CONFIG_FILE)
+            ranks = _ranks((folder / RANKS_FILE).read_bytes())
+            special = _special_tokens(config["added_tokens_decoder"], len(ranks))
+            tokenizer = cls(ranks, special, config.get("pat_str") or QWEN2_PATTERN)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"the text tokenizer in {folder} cannot be read: {error or type(error).__name__}"
+            ) from None
+        if tokenizer.decode(tokenizer.encode(_PROBE)) != _PROBE:
+            raise ValueError(f"the text tokenizer in {folder} loses text: its pat_str does not match all characters")
+        return tokenizer
 
     def save(self, folder: str | Path) -> None:
         """Write the two files that ``load`` reads, in the layout of the release."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         by_rank = sorted(self._ranks.items(), key=lambda item: item[1])
-        (folder / RANKS_FILE).write_bytes(b"".join(base64.b64encode(t) + b" %d\n" % r for t, r in by_rank))
+        with write_whole(folder / RANKS_FILE) as partial:
+            partial.write_bytes(b"".join(base64.b64encode(t) + b" %d\n" % r for t, r in by_rank))
         flags = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
         config: dict[str, Any] = {
             "added_tokens_decoder": {
@@ -83,8 +93,7 @@ class TextTokenizer:
             "tokenizer_class": "TikTokenTokenizer",
             "clean_up_tokenization_spaces": False,
         }
-        text = json.dumps(config, indent=1, ensure_ascii=False)
-        (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+        write_json(folder / CONFIG_FILE, config)
 
     @property
     def vocab_size(self) -> int:
@@ -135,6 +144,35 @@ class TextStream:
     def finish(self) -> str:
         """Return what is left, normally nothing; a broken character becomes U+FFFD."""
         return self._decoder.decode(b"", final=True)
+
+
+def _ranks(content: bytes) -> dict[bytes, int]:
+    """Return the tokens and ranks of a file. The BPE takes for granted, without a check, what is checked here."""
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(content.splitlines(), 1):
+        parts = line.split()
+        if parts:
+            try:
+                token, rank = parts
+                ranks[base64.b64decode(token, validate=True)] = int(rank)
+            except ValueError:
+                raise ValueError(f"{RANKS_FILE}, line {number}, is no token with its rank") from None
+    if sorted(ranks.values()) != list(range(len(ranks))):
+        raise ValueError(f"the ranks of {RANKS_FILE} are not 0, 1, 2, ...")
+    if not all(bytes([byte]) in ranks for byte in range(256)):
+        raise ValueError(f"{RANKS_FILE} lacks some of the 256 bytes")
+    return ranks
+
+
+def _special_tokens(added: Mapping[str, Mapping[str, Any]], num_ranks: int) -> dict[str, int]:
+    """Return names and ids of the special tokens; ids between them that have no name are reserved."""
+    names = {int(id_): item["content"] for id_, item in added.items()}
+    if not all(isinstance(name, str) and name for name in names.values()) or len(set(names.values())) != len(added):
+        raise ValueError(f"the special tokens of {CONFIG_FILE} have no different names and ids")
+    if names and not num_ranks <= min(names) <= max(names) < num_ranks + MAX_SPECIAL_TOKENS:
+        raise ValueError(f"the special tokens of {CONFIG_FILE} do not follow the {num_ranks} ranks")
+    ids = range(num_ranks, max(names, default=num_ranks - 1) + 1)
+    return {names.get(id_, f"<|reserved_id_{id_}|>"): id_ for id_ in ids}
 
 
 def _pieces(text: str) -> Iterator[str]:
