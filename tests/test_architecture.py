@@ -296,7 +296,6 @@ NOT_WHOLE = {  # or by a way of their own
     "kimi_audio/evals/tasks/conversation.py: place_requests",
     "kimi_audio/evals/tasks/nano/data.py: _write",
     "kimi_audio/evals/tasks/wenetspeech.py: _write_part",
-    "kimi_audio/tokenizer/text.py: TextTokenizer.save",
     "kimi_audio/train/encode.py: encode_split",
     "recipes/voice_recordings.py: _recorded",
     "recipes/voice_recordings.py: _write",
