@@ -46,8 +46,17 @@ def names_alone(candidates: Collection[str]) -> Judge:
 
 
 def says(talk: Talk, reply: str) -> bool:
-    """Tell whether a reply has the essential words, side by side, and is no refusal."""
-    return f" {talk.essential} " in f" {normalise(reply)} " and not is_refusal(reply)
+    """Tell whether a reply has the essential words, side by side, and is no refusal.
+
+    They are no part of a larger number: ``twenty seven days`` is not ``seven days``.
+    """
+    before, found, after = f" {normalise(reply)} ".partition(f" {talk.essential} ")
+    is_cut = bool({*before.split()[-1:], *after.split()[:1]} & _NUMBER_PARTS) and _has_number(talk.essential)
+    return bool(found) and not is_cut and not is_refusal(reply)
+
+
+def _has_number(text: str) -> bool:
+    return bool(set(text.split()) & _NUMBER_PARTS)
 
 
 def is_the_same(talk: Talk, reply: str) -> bool:

@@ -9,7 +9,7 @@ from kimi_audio.data.text import normalise, number_words
 from recipes.nano.world import calendar, dictionary, places, refusals, small_talk, sums
 from recipes.nano.world.judging import NUMBERS, is_the_same, names_alone, says
 from recipes.nano.world.types import Kind, Talk, Turn
-from recipes.nano.world.wording import listed, read_list, sentence, ways
+from recipes.nano.world.wording import listed, politely, read_list, sentence, ways
 
 MOST_TURNS = 6
 _CAPITALISED = frozenset(
@@ -268,7 +268,8 @@ def _recall(memory: Memory) -> Kind:
             atoms += talk.atoms
         generator.shuffle(between)
         turns += between[: MOST_TURNS - 1 - len(turns)]
-        turns.append(Turn(told.fill(generator.choice(memory.asked)), told.fill(memory.answered)))
+        asked = politely(told.fill(generator.choice(memory.asked)), generator)
+        turns.append(Turn(asked, told.fill(memory.answered)))
         return Talk(kind, tuple(turns), normalise(told.value), atoms=tuple(atoms))
 
     return Kind(kind, draw, names_alone(memory.values), share=6 if memory.name == "name" else 2)
@@ -288,7 +289,7 @@ def _draw_not_told(generator: random.Random) -> Talk:
         atoms += talk.atoms
     asked = sentence(generator.choice(memory.asked).format("", owner))
     called = memory.called.format("", owner)
-    turns.append(Turn(asked, f"You have not told me {called} yet."))
+    turns.append(Turn(politely(asked, generator), f"You have not told me {called} yet."))
     return Talk("not-told", tuple(turns), "you have not told me", atoms=tuple(atoms))
 
 
@@ -332,7 +333,7 @@ def _draw_number(generator: random.Random) -> Talk:
     step = generator.randint(1, LARGEST_STEP if way == "plus" else min(number, LARGEST_STEP))
     if way == "asked":
         result = number
-        turns.append(Turn(generator.choice(_NUMBER_ASKED), f"Your number is {word}."))
+        turns.append(Turn(politely(generator.choice(_NUMBER_ASKED), generator), f"Your number is {word}."))
     else:
         result = number + step if way == "plus" else number - step
         asked = generator.choice(_PLUS if way == "plus" else _MINUS).format(number_words(step))

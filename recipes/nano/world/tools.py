@@ -9,7 +9,7 @@ import random
 from kimi_audio.data.text import normalise, number_words
 from kimi_audio.tools import Call, Tool, parse_call, write_call, write_result, write_tools
 from recipes.nano.world import calendar, dictionary, memory, places, refusals, small_talk, words
-from recipes.nano.world.judging import refuses, says
+from recipes.nano.world.judging import is_the_same, refuses
 from recipes.nano.world.types import Kind, Talk, Turn
 from recipes.nano.world.wording import listed, politely, sentence, ways
 
@@ -162,18 +162,9 @@ def _tool_kind(name: str) -> Kind:
             turns, atoms = [*before.turns, *turns], before.atoms
         elif generator.random() < 0.2:
             turns = [_ASKS[name](generator), *turns]
-        return Talk(f"tool-{name}", tuple(turns), _essential(turns[-1]), _listed(generator, name), atoms)
+        return Talk(f"tool-{name}", tuple(turns), normalise(turns[-1].reply), _listed(generator, name), atoms)
 
-    return Kind(f"tool-{name}", draw, says, share=3)
-
-
-def _essential(turn: Turn) -> str:
-    """Return what matters of a spoken answer: all that comes after ``is`` or, of a lamp, after ``the lamp``."""
-    reply = normalise(turn.reply)
-    for start in ("it ", "the timer is set for ", "the lamp in the ", "the "):
-        if reply.startswith(start):
-            return reply.removeprefix(start)
-    return reply
+    return Kind(f"tool-{name}", draw, is_the_same, share=3)
 
 
 def is_call_right(talk: Talk, text: str) -> bool:
@@ -210,8 +201,9 @@ def _draw_timer_memory(generator: random.Random) -> Talk:
         For how long is the timer set?"
         )
     )
-    turns = (turn, *_middle(generator).turns[:1], Turn(asked, f"It is set for {duration}"))
-    return Talk("timer-memory", turns, normalise(duration), _listed(generator, "timer"))
+    between = _middle(generator)
+    turns = (turn, *between.turns, Turn(politely(asked, generator), f"It is set for {duration}"))
+    return Talk("timer-memory", turns, normalise(turns[-1].reply), _listed(generator, "timer"), between.atoms)
 
 
 _SUM_WORDS = frozenset(listed("plus minus times divided add multiply subtract make away"))
@@ -234,6 +226,6 @@ def _is_idle_right(talk: Talk, reply: str) -> bool:
 KINDS: tuple[Kind, ...] = (
     *map(_tool_kind, _ASKS),
     Kind("no-tool", _draw_without, refuses, share=3),
-    Kind("timer-memory", _draw_timer_memory, says),
+    Kind("timer-memory", _draw_timer_memory, is_the_same),
     Kind("tools-idle", _draw_idle, _is_idle_right, share=3),
 )

@@ -15,7 +15,7 @@ from recipes.nano.world import dictionary, refusals
 from recipes.nano.world.judging import is_refusal
 from recipes.nano.world.registry import KINDS, REFUSED, take_talks
 from recipes.nano.world.tools import TOOLS, is_call_right
-from recipes.nano.world.types import Talk
+from recipes.nano.world.types import Talk, Turn
 from recipes.nano.world.wording import is_readable, read_list
 
 pytestmark = pytest.mark.skipif(not WORDNET.is_dir(), reason="Debian's package wordnet-base is not installed")
@@ -121,13 +121,40 @@ def test_naming_a_second_candidate_is_wrong():
         assert not judged(*reply(kind, more)), kind
 
 
+@pytest.mark.parametrize(
+    ("kind", "said", "essential", "reply", "right"),
+    [
+        ("units-of-time", "How many days are in a week?", "seven days", "A week has seven days.", True),
+        ("units-of-time", "How many days are in a week?", "seven days", "A week has twenty seven days.", False),
+        ("small-talk", "Thank you.", "welcome", "You are welcome.", True),
+        (
+            "tool-timer",
+            "Wake me in five minutes.",
+            "the timer is set for five minutes",
+            "The timer is set for ten.",
+            False,
+        ),
+        ("rhyme", "What rhymes with cat?", "hat", "Bat rhymes with cat.", True),
+        ("rhyme", "What rhymes with cat?", "hat", "Dog rhymes with cat.", False),
+        ("joke", "Tell me a joke.", "", "Why did the bicycle fall over? It was two tired.", True),
+        ("count", "Count in tens to thirty.", "ten twenty thirty", "Ten, twenty, thirty, forty.", False),
+        ("aloud", "Say, the red boat.", "the red boat", "The red boat", True),
+        ("aloud", "Say, the red boat.", "the red boat", "The boat", False),
+        ("number", "What is my number plus two?", "nine", "Seven plus two is nine.", False),  # nobody told seven
+    ],
+)
+def test_judging(kind: str, said: str, essential: str, reply: str, right: bool):
+    assert KINDS[kind].is_right(Talk(kind, (Turn(said, ""),), essential), reply) is right
+
+
 def test_all_that_is_said_can_be_read_aloud(talks: list[Talk]):
     for talk in talks:
         for turn in talk.turns:
             assert is_readable(turn.said), turn
             assert is_readable(turn.reply), turn
             assert "  " not in turn.said + turn.reply
-            assert turn.said[0].isupper() or turn.said[0].islower() is False, turn
+            assert turn.said[0].isupper(), turn
+            assert turn.reply[0].isupper(), turn
         assert 1 <= len(talk.turns) <= 6
 
 
