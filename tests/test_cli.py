@@ -1,6 +1,7 @@
 """The command line, on the reference model with replies of a few steps."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -338,9 +339,110 @@ def test_errors_in_the_program_are_not_hidden(model, question, monkeypatch):
     assert repr(run("ask", question, "?").exception) == "TypeError('a mistake of ours')"
 
 
-def test_control_characters_of_a_model_are_not_printed(capsys):
-    Report(as_json=False).text("red \x1b[31m[bold]alert\x07 :smile: 你好\n")
-    assert capsys.readouterr().out == "red [31m[bold]alert :smile: 你好\n\n"
+@pytest.mark.parametrize("method", ["text", "line"])
+def test_control_characters_are_not_printed(capsys, method):
+    getattr(Report(as_json=False), method)(
+        "red \x1b[31m[bold]alert\x07\x9b2J :smile: 你\u3000好 👩\u200d👧 \u202egnp.exe\udcff\n"
+    )
+    assert capsys.readouterr().out == "red [31m[bold]alert2J :smile: 你\u3000好 👩\u200d👧 gnp.exe\n\n"
+
+
+def test_names_of_files_are_shown_as_they_are_but_cannot_steer_the_terminal(model, question, tmp_path):
+    odd = tmp_path / "a [:b] [red]\x1b]0;title\x07 café \udcff.wav"
+    shutil.copy(question, odd)
+    bad = tmp_path / "bad\x1b[2J [" / "].wav"
+    bad.parent.mkdir()
+    bad.write_text("no sound")
+    result = run("transcribe", odd, bad, odd)
+    assert result.exit_code == 1
+    assert result.stdout.count("a [:b] [red]]0;title café") == 2
+    assert "bad[2J [/].wav is not audio" in result.stderr
+    assert "\x1b" not in result.output
+    assert "\x07" not in result.output
+
+
+@pytest.mark.parametrize(
+    "environment", [{"COLUMNS": "0"}, {"COLUMNS": "x"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "cp1252"}]
+)
+def test_results_arrive_whatever_the_terminal(reference, tmp_path, environment):
+    """In a process of its own, because the streams are its own."""
+    code = """
+import sys, typer
+from kimi_audio.cli.command import app, command
+from kimi_audio.cli.report import Report, print_error, status, warn
+
+@command()
+def show(json: bool = typer.Option(False, "--json")) -> None:
+    report = Report(json)
+    with status("loading [/] 你"):
+        report.line("one é", style="bold")
+    report.field("two", "你好 \\udcff")
+    report.components([{"name": "你", "parameters": 3, "file_bytes": 4}])
+    report.result({"text": "你好 \\udcff"})
+    warn("three 你")
+    raise ValueError("four 你")
+
+@command()
+def other() -> None: ...
+
+app()
+"""
+    for arguments in ([], ["--json"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "show", *arguments],
+            env=os.environ | environment,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert b"three" in done.stderr
+        assert b"error: four" in done.stderr
+        assert b"Traceback" not in done.stderr
+        if arguments:
+            assert json.loads(done.stdout) == {"text": "你好 \udcff"}
+        else:
+            assert done.stdout.startswith(b"one ")
+            assert b"two" in done.stdout
+            assert b"together" in done.stdout
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files that are written
+
+
+def test_a_reply_does_not_replace_a_recording_that_is_still_to_be_heard(no_model, question, tmp_path):
+    first = shutil.copy(question, tmp_path / "talk.wav")
+    second = shutil.copy(question, tmp_path / "talk-reply-01.wav")
+    before = second.read_bytes()
+    for options in ([], ["--overwrite"], ["--out", tmp_path]):
+        assert_one_line_error(run("chat", first, second, *options), "is to be read; give another place by --out")
+    assert second.read_bytes() == before
+
+
+def test_a_reply_does_not_replace_a_recording_by_another_name(no_model, question, tmp_path):
+    first = shutil.copy(question, tmp_path / "talk.wav")
+    (tmp_path / "talk-reply-01.wav").symlink_to(first)
+    assert_one_line_error(run("chat", first, "--overwrite"), "is to be read")
+    assert_one_line_error(run("chat", first, "--voice", tmp_path / "talk-reply-01.wav"), "is to be read")
+
+
+def test_earlier_replies_are_replaced_only_when_asked(model, question, tmp_path):
+    file = Path(shutil.copy(question, tmp_path))
+    reply = tmp_path / "question-reply-01.wav"
+    reply.write_text("an earlier one")
+    assert_one_line_error(run("chat", file), "question-reply-01.wav exists already; --overwrite replaces it")
+    assert run("chat", file, "--text").exit_code == 0
+    assert reply.read_text() == "an earlier one"
+    assert run("chat", file, "--overwrite").exit_code == 0
+    assert len(load_audio(reply, OUTPUT_RATE_HZ)) > 0
+
+
+def test_speech_does_not_replace_what_it_is_made_of(no_model, question, tmp_path):
+    file, voice = (Path(shutil.copy(question, tmp_path / name)) for name in ("a.wav", "b.wav"))
+    (tmp_path / "link.wav").hardlink_to(voice)
+    assert_one_line_error(run("convert", file, "--out", file), "is to be read")
+    assert_one_line_error(run("convert", file, "--voice", voice, "--out", tmp_path / "link.wav"), "is to be read")
+    assert_one_line_error(run("speak", "hello", "--voice", voice, "--out", voice), "is to be read")
 
 
 def test_help_needs_no_torch():

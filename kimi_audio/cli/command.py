@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from kimi_audio.cli.report import err, print_error
+from kimi_audio.cli.report import bear_any_text, print_error, warn
 
 Function = Callable[..., None]
 
@@ -32,12 +32,13 @@ def command(group: typer.Typer = app) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
+            bear_any_text()
             try:
                 function(**collect(values))
             except typer.Exit:
                 raise
             except KeyboardInterrupt:
-                err.print("\ninterrupted")
+                warn("\ninterrupted")
                 raise typer.Exit(130) from None
             except (ValueError, ArithmeticError, OSError, MemoryError, RuntimeError) as error:
                 print_error(error)

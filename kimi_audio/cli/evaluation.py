@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kimi_audio.cli.command import app, command
 from kimi_audio.cli.options import JsonOption, check_files
-from kimi_audio.cli.report import Report, err
+from kimi_audio.cli.report import Report, err, status, warn
 
 if TYPE_CHECKING:
     from kimi_audio.evals.engines import Engine
@@ -122,12 +122,12 @@ class RunChoice:
         spec = parse_model(self.model)
         devices = [name or None for name in (self.devices or "").split(",")]
         if self.workers is None and len(devices) == 1 and self.timeout_s is None:
-            with err.status(f"loading {self.model}"):
+            with status(f"loading {self.model}"):
                 model = spec.load(devices[0])
             yield Here(model)
             return
         count = self.workers or len(devices)
-        with err.status(f"loading {self.model} in {count} processes"):
+        with status(f"loading {self.model} in {count} processes"):
             pool = Pool(spec, [devices[place % len(devices)] for place in range(count)], self.timeout_s)
         with pool:
             yield pool
@@ -341,9 +341,7 @@ def _scored_elsewhere(
             yield from evaluate([found], data, engine, folder, options, watch)
         asked = TaskFolder(folder / found.name).read_asked()
         if unused := engine.unused(item.sample.id for item in asked):
-            err.print(
-                f"{len(unused)} predictions belong to no sample of {found.name}, such as {unused[0]!r}", markup=False
-            )
+            warn(f"{len(unused)} predictions belong to no sample of {found.name}, such as {unused[0]!r}")
 
 
 def _shown(results: "Iterable[Result]", report: Report) -> "list[Result]":
@@ -370,7 +368,7 @@ def _shown(results: "Iterable[Result]", report: Report) -> "list[Result]":
 def _finish(results: "list[Result]", folder: Path, report: Report) -> None:
     _write_report(folder, report)
     if not all(result.is_complete for result in results):
-        err.print("some samples were not scored; the report lists them", style="red")
+        warn("some samples were not scored; the report lists them", style="red")
         raise typer.Exit(INCOMPLETE)
 
 

@@ -19,8 +19,16 @@ from kimi_audio.cli.options import (
     recording,
     sound_source,
 )
-from kimi_audio.cli.replies import bundled_questions, reply_to, save, save_speech, spoken
-from kimi_audio.cli.report import Report, err, print_error
+from kimi_audio.cli.replies import (
+    bundled_questions,
+    check_targets,
+    reply_targets,
+    reply_to,
+    save,
+    save_speech,
+    spoken,
+)
+from kimi_audio.cli.report import Report, print_error, status
 
 if TYPE_CHECKING:
     from kimi_audio import Message
@@ -64,6 +72,7 @@ def chat(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder of the spoken replies; by default beside each file.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace replies that exist already.")] = False,
     voice: VoiceOption = None,
     model: ModelChoice,
     seed: SeedOption = 0,
@@ -76,16 +85,19 @@ def chat(
     check_files(*files, voice)
     if out_folder:
         check_folder(out_folder)
+    targets = reply_targets(files, out_folder)
+    if not text:
+        check_targets(targets, [*files, voice], overwrite=overwrite)
     assistant, _ = model.load(load_detokenizer=not text)
     if out_folder:
         out_folder.mkdir(parents=True, exist_ok=True)
     history: list[Message] = []
-    for turn, file in enumerate(files, 1):
+    for file, place in zip(files, targets, strict=True):
         report.field("you", str(file))
         history.append(spoken(file, assistant))
         reply = reply_to(assistant, history, report, "model", speak=not text, voice=voice, seed=seed)
         history.append(reply.answer.message())
-        target = save(reply, (out_folder or file.parent) / f"{file.stem}-reply-{turn:02d}.wav")
+        target = save(reply, place)
         if target:
             report.field("sound", str(target))
         report.result({"file": str(file)} | reply.as_dict(target))
@@ -114,9 +126,9 @@ def transcribe(
             report.line(file.name, style="bold")
         parts: list[str] = []
         try:
-            with err.status(f"{number} of {len(files)}: {file}") as status:
+            with status(f"{number} of {len(files)}: {file}") as sign:
                 for part in assistant.stream_transcript(sound_source(file), instruction=task, damage=damage):
-                    status.stop()
+                    sign.stop()
                     report.text(part, end="")
                     parts.append(part)
             report.text("")
@@ -162,6 +174,7 @@ def speak(
 
     check_files(recording(voice))
     check_target(target)
+    check_targets([target], [recording(voice)])
     assistant, _ = model.load()
     check_voice(assistant, voice)
     save_speech(assistant.speak(text, voice=voice, seed=seed), target, Report(as_json))
@@ -182,6 +195,7 @@ def convert(
 
     check_files(file, recording(voice))
     check_target(target)
+    check_targets([target], [file, recording(voice)])
     assistant, _ = model.load()
     check_voice(assistant, voice)
     save_speech(assistant.convert_voice(file, voice=voice, seed=seed), target, Report(as_json))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from kimi_audio.cli.report import err
+from kimi_audio.cli.report import status
 
 if TYPE_CHECKING:
     from kimi_audio import KimiAudio
@@ -53,7 +53,7 @@ class ModelChoice:
     def load(self, *, load_detokenizer: bool = True) -> tuple["KimiAudio", float]:
         """Return the model and the seconds that it took to load."""
         start = time.perf_counter()
-        with err.status(f"loading {self.model}"):
+        with status(f"loading {self.model}"):
             import torch
 
             from kimi_audio import KimiAudio

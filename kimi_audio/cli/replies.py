@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kimi_audio.cli.options import sound_source
-from kimi_audio.cli.report import Report, err
+from kimi_audio.cli.options import STANDARD_INPUT, sound_source
+from kimi_audio.cli.report import Report, warn
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,7 @@ def reply_to(
     report.line("")
     answer = Answer.of(chunks)
     if answer.finish_reason != "stop":
-        err.print(f"the reply was cut off ({answer.finish_reason})")
+        warn(f"the reply was cut off ({answer.finish_reason})")
     return Reply(answer, first_sound_s, time.perf_counter() - start)
 
 
@@ -84,6 +84,29 @@ def spoken(file: Path, assistant: "KimiAudio | None" = None) -> "Message":
 
     source = sound_source(file)
     return Message("user", "audio", assistant.encode_audio(source) if assistant else source)
+
+
+def reply_targets(files: list[Path], folder: Path | None) -> list[Path]:
+    """Return where the spoken replies to the turns of a dialogue go: into a folder, or beside each file."""
+    names = ["stdin" if file == STANDARD_INPUT else file.stem for file in files]
+    return [
+        (folder or file.parent) / f"{name}-reply-{turn:02d}.wav"
+        for turn, (file, name) in enumerate(zip(files, names, strict=True), 1)
+    ]
+
+
+def check_targets(targets: list[Path], sources: list[Path | None], *, overwrite: bool = True) -> None:
+    """Check, before any work, that writing to the targets destroys nothing that is still to be read, or wanted.
+
+    Raises:
+        ValueError: a target is one of the sources, be it by another name, or exists and is not to be overwritten.
+    """
+    for target in targets:
+        for source in sources:
+            if source is not None and target.exists() and source.exists() and target.samefile(source):
+                raise ValueError(f"{target} would be overwritten, but it is to be read; give another place by --out")
+        if target.exists() and not overwrite:
+            raise ValueError(f"{target} exists already; --overwrite replaces it, --out FOLDER gives another place")
 
 
 def save(reply: Reply, target: Path) -> Path | None:

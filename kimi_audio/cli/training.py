@@ -13,7 +13,7 @@ from rich.table import Column
 from kimi_audio.cli.command import app, command
 from kimi_audio.cli.options import DeviceOption, JsonOption, ModelOption, check_files
 from kimi_audio.cli.recipes import find_recipe, with_changes
-from kimi_audio.cli.report import Report, err
+from kimi_audio.cli.report import Report, err, status
 
 if TYPE_CHECKING:
     from kimi_audio.core.lines import Problem
@@ -209,7 +209,7 @@ def export(
     from kimi_audio.train.export import export_adapter, export_model
 
     report = Report(as_json)
-    with err.status(f"writing {out}"):
+    with status(f"writing {out}"):
         if adapter:
             export_adapter(run, out, best=best)
         else:
