@@ -37,7 +37,7 @@ clean:
 		|| { rm -rf .venv; echo "the venv module is missing; install it with: apt-get install python3-venv"; exit 1; }
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[media]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[media,vad]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed
