@@ -88,7 +88,9 @@ def mel_filters(rate_hz: int, n_fft: int, bands: int, fmin_hz: float = 0.0, fmax
     falling = distance[2:] / width_hz[1:, None]
     triangles = np.maximum(0, np.minimum(rising, falling))
     triangles *= (2.0 / (edges_hz[2:] - edges_hz[:-2]))[:, None]
-    return torch.from_numpy(triangles.astype(np.float32))
+    # What is kept must be usable in training, too, even if inference was the first to ask for it.
+    with torch.inference_mode(False):
+        return torch.from_numpy(triangles.astype(np.float32))
 
 
 _LINEAR_HZ_PER_MEL = 200.0 / 3

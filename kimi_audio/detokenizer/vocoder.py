@@ -23,6 +23,7 @@ Edges = Literal["input", "activated"]
 
 
 @cache
+@torch.inference_mode(False)  # what is kept must be usable in training, too
 def lowpass_filter() -> Tensor:
     """Return the Kaiser-windowed sinc, cutoff a quarter of the doubled rate, summing to 1: [12]."""
     cutoff, transition = 0.25, 4 * 0.3

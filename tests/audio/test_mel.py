@@ -84,3 +84,18 @@ def test_vocoder_frames_and_floor(config: VocoderConfig):
     torch.testing.assert_close(silence, torch.full_like(silence, LOG_MEL_FLOOR))
     single = torch.randn(9600)
     assert torch.equal(vocoder_log_mel(single, config), vocoder_log_mel(single[None], config)[0])
+
+
+@pytest.mark.parametrize("front_end", ["whisper", "vocoder"])
+def test_what_inference_computed_first_is_usable_in_training(config, front_end):
+    def loss(wav: torch.Tensor) -> torch.Tensor:
+        mel = vocoder_log_mel(wav, config) if front_end == "vocoder" else whisper_log_mel(wav[None], 80)
+        return mel.square().mean()
+
+    mel_filters.cache_clear()
+    with torch.inference_mode():
+        loss(torch.randn(16_000))
+    wav = torch.randn(16_000, requires_grad=True)
+    loss(wav).backward()
+    assert wav.grad is not None
+    assert wav.grad.isfinite().all()
