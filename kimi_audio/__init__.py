@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from kimi_audio.assistant import Answer, KimiAudio, StreamChunk
     from kimi_audio.audio.io import load_audio, save_audio
     from kimi_audio.chat import Message
-    from kimi_audio.lm.generate import GenerationOptions
+    from kimi_audio.lm.rules import GenerationOptions
     from kimi_audio.lm.sampling import SamplingOptions
 
 __all__ = [
@@ -26,7 +26,7 @@ __all__ = [
 
 _HOMES = {
     "Answer": "assistant",
-    "GenerationOptions": "lm.generate",
+    "GenerationOptions": "lm.rules",
     "KimiAudio": "assistant",
     "Message": "chat",
     "SamplingOptions": "lm.sampling",

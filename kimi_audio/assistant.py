@@ -17,8 +17,9 @@ from kimi_audio.audio.io import AudioSource, Damage, audio_blocks, decode_audio,
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.chat import ChatTemplate, Message, OutputType
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
-from kimi_audio.lm.generate import FinishReason, GenerationOptions, Reply, generate, stream
+from kimi_audio.lm.generate import generate, stream
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.lm.rules import FinishReason, GenerationOptions, Reply
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.sequence import AudioTokens
 from kimi_audio.tokenizer.acoustic import AcousticEncoder

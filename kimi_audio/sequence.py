@@ -125,19 +125,25 @@ class SequenceBuilder:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Sequences side by side, filled up on the right.
-
-    Causal attention keeps real positions from seeing the filling behind them, and in the KV cache the slot of
-    a token is its position, so no mask is needed unless a row packs several sequences.
-    """
+class Inputs:
+    """What one forward pass of the audio LLM reads."""
 
     audio_ids: Tensor  # [B, T] int64
     text_ids: Tensor  # [B, T] int64
     is_continuous: Tensor  # [B, T] bool
     features: Tensor | None  # [M, D], rows in the order of the continuous positions, batch row after batch row
     positions: Tensor  # [B, T] int64, restarting with every sequence
-    attention_mask: Tensor | None  # [B, 1, T, T] bool, True = may attend; None = causal
+    attention_mask: Tensor | None = None  # [B, 1, T, T] bool, True = may attend; None = causal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(Inputs):
+    """Sequences side by side, filled up on the right.
+
+    Causal attention keeps real positions from seeing the filling behind them, so no mask is needed unless a row
+    packs several sequences.
+    """
+
     lengths: Tensor  # [B] int64
     audio_loss: Tensor  # [B, T] bool
     text_loss: Tensor  # [B, T] bool
@@ -172,8 +178,7 @@ def pack(rows: list[list[Sequence]], pad_id: int, length: int | None = None) -> 
     def fill(values: list[Tensor], value: int | bool) -> Tensor:
         return torch.stack([torch.nn.functional.pad(row, (0, length - len(row)), value=value) for row in values])
 
-    # Filling continues the count of a row's last sequence, so that positions stay distinct inside the row's
-    # cache.
+    # Filling continues the count of a row's last sequence.
     positions, segments = [], []
     for row in rows:
         sizes = [len(sequence) for sequence in row]

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from kimi_audio.chat import ChatTemplate, Message, parse_messages
-from kimi_audio.lm.generate import GenerationOptions, generate
+from kimi_audio.lm.cache import Segments
+from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import LMOutput
-from kimi_audio.sequence import AudioTokens, Sequence
+from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.sequence import AudioTokens, Inputs, Sequence
 from kimi_audio.tokens import SPECIAL_NAMES, SpecialIds, special_token_names
 
 RELEASED = SpecialIds.lookup({name: 151643 + i for i, name in enumerate(special_token_names(421))})
@@ -304,23 +306,23 @@ class Oracle:
         )
     )
     fed: dict[int, tuple[int, int]] = field(default_factory=dict)  # position -> audio id, text id
+    device, dtype = torch.device("cpu"), torch.float32
 
-    def new_cache(self, *_sizes: Any, **_options: Any) -> Any:
-        return SimpleNamespace(keys=torch.zeros(0))
-
-    def __call__(self, audio_ids: Tensor, text_ids: Tensor, *, positions: Tensor, **_options: Any) -> LMOutput:
-        for position, *ids in zip(positions[0].tolist(), audio_ids[0].tolist(), text_ids[0].tolist(), strict=True):
+    def __call__(self, inputs: Inputs, segments: Segments) -> LMOutput:
+        (segment,) = segments.segments
+        rows = inputs.positions[0].tolist(), inputs.audio_ids[0].tolist(), inputs.text_ids[0].tolist()
+        for position, *ids in zip(*rows, strict=True):
             self.fed[position] = (ids[0], ids[1])
-        after = int(positions[0, -1]) + 1
-        rows = (self.sample.text_ids, self.sample.text_loss), (self.sample.audio_ids, self.sample.audio_loss)
-        text, audio = (self._scores(ids, loss, after) for ids, loss in rows)
-        return LMOutput(text, audio)
+        after = segment.start + segment.length
+        text = self._scores(self.sample.text_ids, self.sample.text_loss, after)
+        audio = self._scores(self.sample.audio_ids, self.sample.audio_loss, after)
+        return LMOutput(text if segment.text_scores else None, audio if segment.audio_scores else None)
 
     def _scores(self, ids: Tensor, loss: Tensor | None, position: int) -> Tensor:
         assert loss is not None
         is_learned = position < len(ids) and bool(loss[position])
         nonsense = 152064 + 16000 + position % 100
-        scores = torch.zeros(1, 1, 168448)
+        scores = torch.zeros(1, 168448)
         scores[..., int(ids[position]) if is_learned else nonsense] = 1
         return scores
 

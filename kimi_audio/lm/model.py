@@ -1,9 +1,10 @@
 """The audio LLM: shared layers, of which the last ones serve text alone, and an audio branch beside those.
 
-Shapes: B batch, T positions, M continuous positions of the batch, D acoustic feature size, V vocabulary.
+Shapes: B batch, T positions, M continuous positions of the batch, D acoustic feature size, N segments, V vocabulary.
 Module names are those of the released tensors.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,25 +12,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kimi_audio.config import LMConfig
-from kimi_audio.nn.attention import Attention, Context, KVCache
+from kimi_audio.lm.cache import Part, Segments
+from kimi_audio.nn.attention import Attention, Context
 from kimi_audio.nn.norm import RMSNorm
 from kimi_audio.nn.rope import rotary_tables
+from kimi_audio.sequence import Inputs
 
 
 @dataclass(frozen=True)
 class LMOutput:
-    """Scores of the next id of either row over the whole vocabulary."""
+    """Scores of the next id of either row over the whole vocabulary.
 
-    text_logits: Tensor  # [B, T or 1, V]
-    audio_logits: Tensor | None  # the same; None in text-only mode
+    Without segments: at every position, [B, T, V]. With them: after the last position of those that ask for it, in
+    their order, [N, V]; None where none does.
+    """
+
+    text_logits: Tensor | None
+    audio_logits: Tensor | None
 
 
 @dataclass(frozen=True)
 class LMHidden:
-    """Normalised states below the two heads."""
+    """Normalised states below the two heads, at the positions of ``LMOutput``."""
 
-    text: Tensor  # [B, T, hidden]
-    audio: Tensor | None  # the same; None in text-only mode
+    text: Tensor | None
+    audio: Tensor | None
 
 
 class AudioLM(nn.Module):
@@ -42,60 +49,29 @@ class AudioLM(nn.Module):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.mimo_output = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
-    def forward(
-        self,
-        audio_ids: Tensor,
-        text_ids: Tensor,
-        *,
-        is_continuous: Tensor | None = None,
-        features: Tensor | None = None,
-        positions: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        cache: KVCache | None = None,
-        num_slots: int | None = None,
-        text_only: bool = False,
-        logits_at: Tensor | None = None,
-    ) -> LMOutput:
+    def forward(self, inputs: Inputs, segments: Segments | None = None) -> LMOutput:
         """Score the next ids.
 
         Args:
-            audio_ids: [B, T].
-            text_ids: [B, T].
-            is_continuous: [B, T] bool, where acoustic features are added; needed with ``features``.
-            features: [M, D] in the order of the continuous positions, row after row.
-            positions: [B, T]; by default 0, 1, 2, ...
-            attention_mask: [B, 1, T, T] bool, True = may attend; by default causal. Not with a cache.
-            cache: keys and values of earlier positions; those of the new ones are added in place.
-            num_slots: leading slots of the cache to attend over, at least the highest position + 1; by
-                default all.
-            text_only: leave out the audio branch.
-            logits_at: [B] int64, the one position of every row to score; by default all.
+            inputs: ids [B, T] of both rows, and the features that are added.
+            segments: which request every stretch of the one row [1, T] continues, whose caches it writes; by default
+                nothing comes before the inputs.
         """
-        hidden = self.model(
-            audio_ids,
-            text_ids,
-            is_continuous,
-            features,
-            positions,
-            attention_mask,
-            cache,
-            num_slots,
-            text_only,
+        hidden = self.model(inputs, segments)
+        return LMOutput(
+            None if hidden.text is None else self.lm_head(hidden.text),
+            None if hidden.audio is None else self.mimo_output(hidden.audio),
         )
-        text, audio = hidden.text, hidden.audio
-        if logits_at is not None:
-            rows = torch.arange(len(logits_at), device=logits_at.device)[:, None]
-            text = text[rows, logits_at[:, None]]
-            audio = None if audio is None else audio[rows, logits_at[:, None]]
-        return LMOutput(self.lm_head(text), None if audio is None else self.mimo_output(audio))
 
-    def new_cache(self, batch_size: int, num_slots: int, text_only: bool = False) -> KVCache:
-        """Reserve a cache for ``num_slots`` positions on the model's device, in its dtype."""
-        config, weight = self.config, self.lm_head.weight
-        layers = config.num_layers + (0 if text_only else config.num_audio_layers)
-        return KVCache.allocate(
-            layers, batch_size, config.num_kv_heads, num_slots, config.head_size, weight.device, weight.dtype
-        )
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs have to be."""
+        return self.model.embed_tokens.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What features and caches are kept in."""
+        return self.model.embed_tokens.weight.dtype
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
@@ -123,64 +99,62 @@ class Backbone(nn.Module):
         self.mimo_layers = nn.ModuleList(Layer(config) for _ in range(config.num_audio_layers))
         self.mimo_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(
-        self,
-        audio_ids: Tensor,
-        text_ids: Tensor,
-        is_continuous: Tensor | None = None,
-        features: Tensor | None = None,
-        positions: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        cache: KVCache | None = None,
-        num_slots: int | None = None,
-        text_only: bool = False,
-    ) -> LMHidden:
+    def forward(self, inputs: Inputs, segments: Segments | None = None) -> LMHidden:
         """Return the states below the heads; arguments as for ``AudioLM.forward``."""
-        x = self.embed(audio_ids, text_ids, is_continuous, features)
-        if positions is None:
-            positions = torch.arange(x.shape[1], device=x.device).expand(audio_ids.shape)
-        context = self._context(positions, attention_mask, cache, num_slots)
-        branch = x
-        for index, layer in enumerate(self.layers):
-            x = layer(x, context, index)
-            if index == self.config.branch_layer_index:
-                branch = x
-        if text_only:
-            return LMHidden(self.norm(x), None)
-        for index, layer in enumerate(self.mimo_layers, self.config.num_layers):
-            branch = layer(branch, context, index)
-        return LMHidden(self.norm(x), self.mimo_norm(branch))
+        x = self.embed(inputs)
+        cos, sin = rotary_tables(inputs.positions, self.config.head_size, self.config.rope_theta, x.dtype)
+        context = Context(cos, sin, inputs.attention_mask, segments)
+        for index in range(self._num_shared):
+            x = self.layers[index](x, context, index)
+        if segments is None:
+            return LMHidden(self._text_states(x, context), self._audio_states(x, context))
+        rows = segments.segments
+        text = segments.part([row.text for row in rows], [row.text_scores for row in rows])
+        audio = segments.part([row.audio for row in rows], [row.audio_scores for row in rows])
+        return LMHidden(
+            _scored_states(self._text_states, x, context, text), _scored_states(self._audio_states, x, context, audio)
+        )
 
-    def embed(
-        self, audio_ids: Tensor, text_ids: Tensor, is_continuous: Tensor | None, features: Tensor | None
-    ) -> Tensor:
-        """Mix the ids [B, T] of both rows and the features to [B, T, hidden], in the official order.
+    def _text_states(self, x: Tensor, context: Context) -> Tensor:
+        for index in range(self._num_shared, self.config.num_layers):
+            x = self.layers[index](x, context, index)
+        return self.norm(x)
+
+    def _audio_states(self, x: Tensor, context: Context) -> Tensor:
+        for index, layer in enumerate(self.mimo_layers, self.config.num_layers):
+            x = layer(x, context, index)
+        return self.mimo_norm(x)
+
+    @property
+    def _num_shared(self) -> int:
+        return self.config.branch_layer_index + 1
+
+    def embed(self, inputs: Inputs) -> Tensor:
+        """Mix the ids of both rows and the features to [B, T, hidden], in the official order.
 
         Features [0, D] are allowed: the adaptor then takes part in the graph without effect, as sharded
         training needs.
         """
-        x = self.embed_tokens(audio_ids)
-        if features is not None:
-            assert is_continuous is not None, "features need is_continuous"
-            adapted = self.vq_adaptor(features).to(x.dtype)
+        x = self.embed_tokens(inputs.audio_ids)
+        if inputs.features is not None:
+            adapted = self.vq_adaptor(inputs.features).to(x.dtype)
             sqrt2 = torch.tensor(2.0, dtype=x.dtype).sqrt().item()  # rounded to the dtype, like the official tensor
-            heard = is_continuous.nonzero(as_tuple=True)
+            heard = inputs.is_continuous.nonzero(as_tuple=True)
             x = x.index_put(heard, (x[heard] + adapted) * sqrt2)
-        return x + self.embed_tokens(text_ids)
+        return x + self.embed_tokens(inputs.text_ids)
 
-    def _context(
-        self, positions: Tensor, attention_mask: Tensor | None, cache: KVCache | None, num_slots: int | None
-    ) -> Context:
-        config = self.config
-        dtype = self.embed_tokens.weight.dtype
-        cos, sin = rotary_tables(positions, config.head_size, config.rope_theta, dtype)
-        if cache is None:
-            return Context(cos, sin, attention_mask, positions)
-        assert attention_mask is None, "the cache makes its own mask"
-        num_slots = cache.num_slots if num_slots is None else num_slots
-        slots = torch.arange(num_slots, device=positions.device)
-        mask = slots <= positions[:, None, :, None]
-        return Context(cos, sin, mask, positions, cache, num_slots)
+
+def _scored_states(
+    branch: Callable[[Tensor, Context], Tensor], x: Tensor, context: Context, part: Part
+) -> Tensor | None:
+    """Run a branch at the positions of a part of the segments; return the states [N, hidden] that are to be scored."""
+    if not part.memory.segments:
+        return None
+    if part.places is not None:
+        x = x[:, part.places]
+        context = Context(context.cos[:, :, part.places], context.sin[:, :, part.places], memory=part.memory)
+    x = branch(x, context)
+    return x[0, part.ends] if part.ends else None
 
 
 class Adaptor(nn.Module):

@@ -55,19 +55,19 @@ class Sampler:
         options = self.options
         if options.repetition_penalty > 1.0:
             logits = torch.stack([self._penalised(*pair) for pair in zip(logits, histories, strict=True)])
-        scores = logits.float().log_softmax(-1)
-        broken = scores[:, 0].isnan()  # one such score makes all of its row NaN
-        ids = self._drawn(scores.masked_fill(broken[:, None], 0.0), generators)
+        best, ids = logits.max(-1)
+        broken = ~best.isfinite()
+        if options.temperature > 1e-6:
+            ids = self._drawn(logits.masked_fill(broken[:, None], 0.0).float(), generators)
         return ids.masked_fill(broken, BROKEN)
 
     def _drawn(self, scores: Tensor, generators: list[torch.Generator] | None) -> Tensor:
-        options = self.options
-        if options.temperature <= 1e-6:
-            return scores.argmax(-1)
-        ids = None
+        options, ids = self.options, None
         if options.top_k > 0:
             scores, ids = scores.topk(min(options.top_k, scores.shape[-1]), dim=-1)
-        weights = (scores / options.temperature).softmax(-1)  # exp alone could underflow to nothing but zeros
+        weights = (scores.log_softmax(-1) / options.temperature).softmax(
+            -1
+        )  # exp alone could underflow to nothing but zeros
         rows = zip(weights, generators or [None] * len(weights), strict=True)
         drawn = torch.cat([row.multinomial(1, generator=generator) for row, generator in rows])
         return drawn if ids is None else ids.gather(-1, drawn[:, None])[:, 0]

@@ -1,10 +1,10 @@
-"""Causal grouped-query attention with rotary positions, and its key-value cache.
+"""Causal grouped-query attention with rotary positions, and what it asks of a memory of earlier positions.
 
-Shapes: B batch, T new positions, S slots of the cache, H query heads, K key-value heads, C channels per head.
+Shapes: B batch, T new positions, S positions that are seen, H query heads, K key-value heads, C channels per head.
 """
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -13,42 +13,12 @@ from torch import Tensor, nn
 from kimi_audio.nn.rope import rotate
 
 
-@dataclass(frozen=True)
-class KVCache:
-    """Keys and values of all layers in memory of fixed shape, [layers, B, K, S, C] each.
+class Memory(Protocol):
+    """Keys and values of earlier positions, wherever and however they are kept."""
 
-    The slot of a token is its position. What a slot holds beyond the positions fed so far is never attended,
-    so rows of unequal length live side by side and nothing has to be cleared.
-    """
-
-    keys: Tensor
-    values: Tensor
-
-    @classmethod
-    def allocate(
-        cls,
-        num_layers: int,
-        batch_size: int,
-        num_heads: int,
-        num_slots: int,
-        head_size: int,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> Self:
-        """Reserve zeroed memory."""
-        shape = (num_layers, batch_size, num_heads, num_slots, head_size)
-        return cls(*(torch.zeros(shape, device=device, dtype=dtype) for _ in range(2)))
-
-    @property
-    def num_slots(self) -> int:
-        """Positions that fit."""
-        return self.keys.shape[3]
-
-    def write(self, layer: int, positions: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Store keys and values [B, K, T, C] of one layer at ``positions`` [B, T]."""
-        rows = torch.arange(len(positions), device=positions.device)[:, None]
-        self.keys[layer][rows, :, positions] = keys.transpose(1, 2).to(self.keys.dtype)
-        self.values[layer][rows, :, positions] = values.transpose(1, 2).to(self.values.dtype)
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Keep new keys and values [B, K, T, C] of a layer; return what the queries [B, H, T, C] read: [B, H, T, C]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,10 +27,8 @@ class Context:
 
     cos: Tensor  # [B, 1, T, C]
     sin: Tensor
-    mask: Tensor | None  # [B, 1, T, T or slots] bool, True = may attend; None = causal over the T positions
-    positions: Tensor  # [B, T]
-    cache: KVCache | None = None
-    num_slots: int = 0  # leading slots of the cache that any position may attend
+    mask: Tensor | None = None  # [B, 1, T, T] bool, True = may attend; None = causal. Not with a memory
+    memory: Memory | None = None  # of the positions before these T; None if there are none
 
 
 class Attention(nn.Module):
@@ -75,22 +43,42 @@ class Attention(nn.Module):
         self.o_proj = nn.Linear(num_heads * head_size, hidden_size, bias=False)
 
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
-        """[B, T, hidden] -> [B, T, hidden]; ``layer`` is the layer's place in the cache."""
+        """[B, T, hidden] -> [B, T, hidden]; ``layer`` is the layer's place in the memory."""
         q, k, v = (
             proj(x).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
         q, k = rotate(q, context.cos, context.sin), rotate(k, context.cos, context.sin)
-        if context.cache is not None:
-            context.cache.write(layer, context.positions, k, v)
-            k = context.cache.keys[layer, :, :, : context.num_slots].to(q.dtype)
-            v = context.cache.values[layer, :, :, : context.num_slots].to(q.dtype)
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=context.mask,
-            is_causal=context.mask is None,
-            enable_gqa=k.shape[1] != q.shape[1],
-        )
+        memory = context.memory
+        y = plain_attention(q, k, v, context.mask) if memory is None else memory.attend(layer, q, k, v)
         return self.o_proj(y.transpose(1, 2).flatten(2))
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return [B, H, T, C] for queries of that shape, and keys and values [B, K, S, C].
+
+    Args:
+        q: queries.
+        k: keys.
+        v: values.
+        mask: [B, 1, T, S] bool, True = may attend; None = causal, and T = S.
+    """
+    grouped = k.shape[1] != q.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
+
+
+def attend_to_past(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return [B, H, T, C] for queries of that shape at the last T of the S positions of keys and values [B, K, S, C].
+
+    The heads that share a key stand as rows of one matrix: every key is read once for all of them, and no kernel has
+    to know about groups. A single position sees all there is, so decoding needs no mask.
+    """
+    (heads, new), (kv_heads, seen) = q.shape[1:3], k.shape[1:3]
+    if new == seen:
+        return plain_attention(q, k, v)
+    mask = None
+    if new > 1:
+        mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new).repeat(heads // kv_heads, 1)
+    rows = q.unflatten(1, (kv_heads, -1)).flatten(2, 3)
+    y = F.scaled_dot_product_attention(rows, k, v, attn_mask=mask)
+    return y.unflatten(2, (-1, new)).flatten(1, 2)

@@ -42,14 +42,8 @@ class LMLoss:
 
 def lm_loss(model: AudioLM, batch: Batch) -> LMLoss:
     """Return the losses of a batch; scores are computed only where there is a loss."""
-    hidden = model.model(
-        batch.audio_ids,
-        batch.text_ids,
-        is_continuous=batch.is_continuous,
-        features=batch.features,
-        positions=batch.positions,
-        attention_mask=batch.attention_mask,
-    )
+    hidden = model.model(batch)
+    assert hidden.text is not None
     assert hidden.audio is not None
     return LMLoss(
         text=row_loss(hidden.text, model.lm_head, batch.text_ids, batch.text_loss),

@@ -23,8 +23,9 @@ from kimi_audio.data.packing import cut
 from kimi_audio.data.pretraining import WEIGHTS, Documents, Span, sources, spans_of, tasks_of
 from kimi_audio.data.survey import Survey
 from kimi_audio.data.tasks import TASKS, Layout, Task
-from kimi_audio.lm.generate import GenerationOptions, generate
+from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import TextTokenizer

@@ -14,8 +14,9 @@ from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.packing import pack_rows
 from kimi_audio.data.scoring import word_errors
 from kimi_audio.data.text import normalise
-from kimi_audio.lm.generate import GenerationOptions, generate
+from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.sequence import Batch, Sequence, pack
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.losses import LMLoss, lm_loss

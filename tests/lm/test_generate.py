@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kimi_audio.lm.generate import GenerationOptions, LoopGuard, generate, stream
+from kimi_audio.lm.cache import KVCache
+from kimi_audio.lm.generate import generate, stream
 from kimi_audio.lm.model import LMOutput
+from kimi_audio.lm.rules import GenerationOptions, LoopGuard
 from kimi_audio.lm.sampling import SamplingOptions
-from kimi_audio.nn.attention import KVCache
-from kimi_audio.sequence import SequenceBuilder
+from kimi_audio.sequence import Inputs, SequenceBuilder
 from kimi_audio.tokens import SpecialIds, special_token_names
 
 SPECIAL = SpecialIds.lookup({name: 45 + i for i, name in enumerate(special_token_names())})  # ids 45..79
@@ -22,24 +23,27 @@ BOTH = GenerationOptions(output_type="both")
 class Scripted:
     """Wants given ids at every step of every row (the last one for ever) and records what it is fed."""
 
+    device, dtype = torch.device("cpu"), torch.float32
+
     def __init__(self, config, text, audio=None):
         self.config, self.text, self.audio = config, text, audio or [[BLANK]] * len(text)
         self.fed: list[list[tuple[int, int, int]]] = []
+        self._rows: dict[KVCache, int] = {}  # requests come in the order of the scripts
 
-    def new_cache(self, batch_size, num_slots, text_only=False):
-        return KVCache.allocate(1, batch_size, 1, num_slots, 1)
+    def __call__(self, inputs, segments):
+        rows = segments.segments
+        fed = torch.stack((inputs.audio_ids, inputs.text_ids, inputs.positions), -1)[0].tolist()
+        if all(segment.length == 1 for segment in rows):
+            self.fed.append(fed)
+        text = [self._scores(self.text, segment) for segment in rows if segment.text_scores]
+        audio = [self._scores(self.audio, segment) for segment in rows if segment.audio_scores]
+        return LMOutput(torch.stack(text) if text else None, torch.stack(audio) if audio else None)
 
-    def __call__(self, audio_ids, text_ids, *, positions, cache, num_slots, text_only, logits_at=None, **_):
-        assert positions.max() < num_slots <= cache.num_slots
-        if logits_at is None:
-            self.fed.append(torch.stack((audio_ids, text_ids, positions), -1)[:, 0].tolist())
-        step = len(self.fed)
-
-        def scores(script):
-            ids = torch.tensor([row[min(step, len(row) - 1)] for row in script])
-            return torch.nn.functional.one_hot(ids, self.config.vocab_size).float()[:, None]
-
-        return LMOutput(scores(self.text), None if text_only else scores(self.audio))
+    def _scores(self, scripts, segment):
+        script = scripts[self._rows.setdefault(segment.cache, len(self._rows))]
+        step = segment.start + segment.length - len(PROMPT)
+        id_ = torch.tensor(script[min(step, len(script) - 1)])
+        return torch.nn.functional.one_hot(id_, self.config.vocab_size).float()
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +153,11 @@ def test_cancellation(config):
     assert [reply.text_ids for reply in replies] == [[5, 5], [5]]
 
 
-def test_finished_rows_wait_for_the_others(config):
+def test_finished_rows_leave(config):
     model = Scripted(config, [[5, TEXT_END], [6, 7, 8, 9, TEXT_END]])
     events = list(stream(model, [PROMPT, PROMPT], SPECIAL))
     assert [e.row for e in events] == [0, 1, 0, 1, 1, 1, 1]
-    assert [row[1][2] for row in model.fed] == [3, 4, 5, 6]
+    assert [[position for *_, position in rows] for rows in model.fed] == [[3, 3], [4], [5], [6]]
 
 
 def prompts():
@@ -190,8 +194,8 @@ def test_steps_equal_recomputation(tiny_lm):
     for step in range(len(reply.sampled_text_ids)):
         with torch.no_grad():
             ids = torch.tensor([audio]), torch.tensor([text])
-            mask = continuous[:, : len(audio)]
-            output = tiny_lm(*ids, is_continuous=mask, features=prompt.features[0])
+            mask, positions = continuous[:, : len(audio)], torch.arange(len(audio))[None]
+            output = tiny_lm(Inputs(*ids, mask, prompt.features[0], positions))
         assert output.text_logits[0, -1].argmax() == reply.sampled_text_ids[step]
         audio_id = int(output.audio_logits[0, -1].argmax())
         if step >= 6:

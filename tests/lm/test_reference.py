@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from kimi_audio.lm.generate import GenerationOptions, generate
+from kimi_audio.lm.generate import generate
+from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.sequence import collate
 from kimi_audio.train.losses import lm_loss
@@ -26,7 +27,7 @@ def test_scores(reference, cases, template, lm):
     for name, case in cases.items():
         batch = collate([template.prompt(case["messages"], case["output_type"])], lm.config.pad_id)
         with torch.inference_mode():
-            output = lm(batch.audio_ids, batch.text_ids, is_continuous=batch.is_continuous, features=batch.features)
+            output = lm(batch)
         for row, logits in (("text", output.text_logits), ("audio", output.audio_logits)):
             last, mean = expected[f"{name}.{row}_logits_last"], expected[f"{name}.{row}_logits_mean"]
             assert (logits[0, -1] - last).abs().max() < 1e-4 * last.std(), (name, row)

@@ -11,6 +11,7 @@ from kimi_audio import KimiAudio
 from kimi_audio.adapters import load_adapter, merged
 from kimi_audio.checkpoint import load_lm
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.sequence import Inputs
 from kimi_audio.train.export import export_adapter, export_model
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.lora import LoraOptions, add_lora, only_trained
@@ -34,7 +35,8 @@ def logits(lm: AudioLM) -> torch.Tensor:
     heard = (ids > 2) & (ids < 6)
     features = torch.randn(3, lm.config.adaptor_input_size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        out = lm(ids + 20, ids + 50, is_continuous=heard, features=features)
+        out = lm(Inputs(ids + 20, ids + 50, heard, features, ids))
+    assert out.text_logits is not None
     assert out.audio_logits is not None
     return torch.cat([out.text_logits, out.audio_logits])
 
@@ -153,7 +155,10 @@ def test_four_bits(base):
     near = logits(lm)
     assert not torch.equal(near, before)
     assert torch.nn.functional.cosine_similarity(near.flatten(), before.flatten(), dim=0) > 0.9
-    lm(torch.arange(4)[None], torch.arange(4)[None]).text_logits.sum().backward()
+    ids = torch.arange(4)[None]
+    scores = lm(Inputs(ids, ids, ids < 0, None, ids)).text_logits
+    assert scores is not None
+    scores.sum().backward()
     gradient = lm.model.layers[0].mlp.up_proj.lora_B.default.weight.grad
     assert gradient is not None
     assert gradient.abs().sum() > 0

@@ -32,7 +32,7 @@ from kimi_audio.evals.tasks.nano.listening import words_found
 from kimi_audio.evals.tasks.nano.reading import ReadAloud
 from kimi_audio.evals.tasks.nano.reply_styles import StyledReplies, read_with_ordinary
 from kimi_audio.evals.types import Options, Prediction, Sample, Task
-from kimi_audio.lm.generate import GenerationOptions
+from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 
 QUESTIONS = sorted((NANO_FOLDER / "questions").glob("*.wav"))

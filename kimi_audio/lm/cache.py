@@ -1,0 +1,113 @@
+"""What the LLM remembers: keys and values of one request each, and the new positions of several of them as one row.
+
+Shapes: T new positions, S positions kept, H query heads, K key-value heads, C channels per head.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from kimi_audio.nn.attention import attend_to_past
+
+BLOCK_TOKENS = 256  # memory grows by so many positions: a copy now and then, which costs less than one step's reading
+
+
+class KVCache:
+    """Keys and values [K, S, C] of every layer that one request has used; a token's place is its position.
+
+    What lies behind the positions written so far is never read, so nothing has to be cleared, and writing a position
+    again is allowed.
+    """
+
+    def __init__(self) -> None:
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def update(self, layer: int, start: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Write keys and values [K, T, C] of the positions from ``start`` on; return those of all up to them."""
+        stop = start + keys.shape[1]
+        held = self._layers.get(layer)
+        if held is None or held[0].shape[1] < stop:
+            old_keys, old_values = held or (None, None)
+            held = self._layers[layer] = _grown(old_keys, keys, start), _grown(old_values, values, start)
+        for memory, new in zip(held, (keys, values), strict=True):
+            memory[:, start:stop] = new
+        return held[0][:, :stop], held[1][:, :stop]
+
+    def copy(self, num_tokens: int) -> Self:
+        """Return the first positions of every layer that has so many, in memory of their own."""
+        new = type(self)()
+        for layer, (keys, values) in self._layers.items():
+            if keys.shape[1] >= num_tokens:
+                new.update(layer, 0, keys[:, :num_tokens], values[:, :num_tokens])
+        return new
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory held."""
+        return sum(keys.nbytes + values.nbytes for keys, values in self._layers.values())
+
+
+def _grown(old: Tensor | None, new: Tensor, start: int) -> Tensor:
+    """Return memory for ``start`` old positions and those of ``new`` [K, T, C], in which the old ones are written."""
+    heads, length, size = new.shape
+    memory = new.new_empty(heads, num_blocks(start + length) * BLOCK_TOKENS, size)
+    if old is not None:
+        memory[:, :start] = old[:, :start]
+    return memory
+
+
+def num_blocks(num_tokens: int) -> int:
+    """Return how many blocks so many positions need."""
+    return -(-num_tokens // BLOCK_TOKENS)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """The new positions of one request in one forward pass, and what is wanted of them."""
+
+    cache: KVCache
+    start: int  # position of the first one; the cache holds all before it
+    length: int
+    text: bool = True  # run the layers that serve text alone
+    audio: bool = True  # run the audio branch
+    text_scores: bool = True  # of the id after the last position
+    audio_scores: bool = True
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Segments behind one another in one row; each sees its own cache only. A ``Memory`` of attention."""
+
+    segments: tuple[Segment, ...]
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """See ``Memory``; B is 1, T the length of all segments."""
+        lengths = [segment.length for segment in self.segments]
+        parts = []
+        for segment, *new in zip(self.segments, *(x.split(lengths, 2) for x in (q, k, v)), strict=True):
+            query, key, value = new
+            keys, values = segment.cache.update(layer, segment.start, key[0], value[0])
+            parts.append(attend_to_past(query, keys[None], values[None]))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
+
+    def part(self, wanted: list[bool], scored: list[bool]) -> "Part":
+        """Return the segments that are wanted, and where they are."""
+        chosen, places, ends, begin = [], [], [], 0
+        for segment, is_wanted, is_scored in zip(self.segments, wanted, scored, strict=True):
+            if is_wanted:
+                chosen.append(segment)
+                places += range(begin, begin + segment.length)
+                ends += [len(places) - 1] if is_scored else []
+            begin += segment.length
+        return Part(Segments(tuple(chosen)), None if len(places) == begin else places, ends)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the segments of a row."""
+
+    memory: Segments
+    places: list[int] | None  # of their positions in the row; None if it is the whole row
+    ends: list[int]  # of the segments to be scored, among those places

@@ -1,0 +1,386 @@
+"""The step engine: many requests, one forward pass a step, with any callable of the LLM's signature.
+
+Requests join and leave at every step. All that a step computes, the next id of some and a piece of the prompt of
+others, is one row of segments, so the weights are read once; each request attends to its own cache only and gives
+the ids that it gives alone. Every request has a number of ids known and a number of ids computed: a new prompt, a reply
+under way, a prompt whose beginning is remembered and a request that had to give its memory back differ in nothing else.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import accumulate, count
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from kimi_audio.config import LMConfig
+from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Segment, Segments, num_blocks
+from kimi_audio.lm.model import LMOutput
+from kimi_audio.lm.prefix import Prefix, PrefixStore, fingerprints
+from kimi_audio.lm.rules import DEFAULT_NEW_TOKENS, Event, GenerationOptions, Reply, ReplyState
+from kimi_audio.lm.sampling import Sampler, SamplingOptions
+from kimi_audio.sequence import Inputs, Sequence
+from kimi_audio.tokens import SpecialIds
+
+
+class LanguageModel(Protocol):
+    """What the engine needs of a model; see ``AudioLM``."""
+
+    config: LMConfig
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs have to be."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What features and caches are kept in."""
+        ...
+
+    def __call__(self, inputs: Inputs, segments: Segments) -> LMOutput:
+        """Score the next ids of the segments."""
+        ...
+
+
+@dataclass(eq=False)
+class Request:
+    """One reply that is to be made, from ``Engine.prepare``."""
+
+    state: ReplyState
+    generator: torch.Generator
+    audio_ids: list[int]  # of the prompt, and those fed since
+    text_ids: list[int]
+    is_continuous: list[bool]  # of the prompt
+    features: Tensor | None  # [M, D] of the prompt, in the model's dtype on its device
+    fingerprints: Tensor | None  # [T, 4] of the prompt; None where nothing is remembered
+    cache: KVCache = field(default_factory=KVCache)
+    num_computed: int = 0  # positions in the cache
+    num_computed_text: int = 0  # those of them that the text layers have seen; they stop at the end of the text
+
+    def __post_init__(self) -> None:
+        self._num_heard = [0, *accumulate(self.is_continuous)]
+
+    @property
+    def number(self) -> int:
+        """The ``row`` of the events."""
+        return self.state.row
+
+    @property
+    def num_known(self) -> int:
+        """Positions whose ids are known."""
+        return len(self.audio_ids)
+
+    @property
+    def num_pending(self) -> int:
+        """Positions to be computed before the next id can be drawn."""
+        return self.num_known - self.num_computed
+
+    def reply(self) -> Reply:
+        """Return the finished reply."""
+        return self.state.reply()
+
+    def segment(self, length: int) -> Segment:
+        """Return the next positions to compute."""
+        state, is_whole = self.state, length == self.num_pending
+        return Segment(
+            self.cache,
+            self.num_computed,
+            length,
+            text=state.needs_text,
+            audio=state.is_spoken,
+            text_scores=state.needs_text and is_whole,
+            audio_scores=state.needs_audio and is_whole,
+        )
+
+    def heard(self, start: int, stop: int) -> tuple[list[bool], Tensor | None]:
+        """Return which of these positions are continuous, and their features."""
+        is_continuous = self.is_continuous[start:stop]
+        is_continuous += [False] * (stop - start - len(is_continuous))
+        if self.features is None or not any(is_continuous):
+            return is_continuous, None
+        first = self._num_heard[start]
+        return is_continuous, self.features[first : first + sum(is_continuous)]
+
+    def feed(self) -> None:
+        """Take the latest ids of the reply as the next to compute."""
+        self.audio_ids.append(self.state.audio_history[-1])
+        self.text_ids.append(self.state.text_history[-1])
+
+    def computed(self, segment: Segment) -> None:
+        """Take note that a segment is in the cache."""
+        self.num_computed += segment.length
+        if segment.text:
+            self.num_computed_text = self.num_computed
+
+    def forget(self) -> None:
+        """Give the cache back; everything has to be computed again."""
+        self.cache, self.num_computed, self.num_computed_text = KVCache(), 0, 0
+
+
+class Engine:
+    """Makes replies step by step. It belongs to one thread; only ``prepare`` may be called from others.
+
+    Args:
+        model: the LLM.
+        special: ids of the special tokens.
+        cache_bytes: limit of the memory of running requests; others wait, first come, first served. None: no limit.
+        prefix_bytes: limit of the memory that finished requests leave for those that begin alike; 0 keeps nothing.
+        chunk_tokens: positions of prompts that are computed in one step beside the replies under way.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        special: SpecialIds,
+        *,
+        cache_bytes: int | None = None,
+        prefix_bytes: int = 0,
+        chunk_tokens: int = 512,
+    ) -> None:
+        self.model, self.special = model, special
+        self.cache_bytes, self.chunk_tokens = cache_bytes, chunk_tokens
+        self.prefixes = PrefixStore(prefix_bytes)
+        self._numbers = count()
+        self._waiting: deque[Request] = deque()
+        self._running: list[Request] = []  # in the order in which they came
+        self._events: list[Event] = []  # for the next step to tell
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether a step has nothing to do."""
+        return not (self._waiting or self._running or self._events)
+
+    @property
+    def num_cache_bytes(self) -> int:
+        """Memory of running requests."""
+        return sum(request.cache.num_bytes for request in self._running)
+
+    def prepare(
+        self,
+        prompt: Sequence,
+        options: GenerationOptions | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Request:
+        """Return a request, which ``admit`` accepts.
+
+        Args:
+            prompt: what to continue; it is moved to the model's device.
+            options: of this reply.
+            generator: on the model's device, for sampling at a temperature; by default one with a fresh seed.
+
+        Raises:
+            ValueError: the prompt is empty, lacks features, or leaves no room for a reply in the context or the memory.
+        """
+        options = options or GenerationOptions()
+        room = self._room(prompt, options)
+        heard, given = int(prompt.is_continuous.sum()), sum(len(block) for block in prompt.features)
+        if heard != given:
+            raise ValueError(f"the prompt has {heard} positions that hear something, and {given} rows of features")
+        limit = options.max_new_tokens or DEFAULT_NEW_TOKENS[options.output_type]
+        number = next(self._numbers)
+        return Request(
+            ReplyState(self.model.config, self.special, options, min(limit, room), number),
+            generator or _fresh_generator(self.model.device),
+            prompt.audio_ids.tolist(),
+            prompt.text_ids.tolist(),
+            prompt.is_continuous.tolist(),
+            torch.cat(prompt.features).to(self.model.device, self.model.dtype) if prompt.features else None,
+            fingerprints(prompt) if self.prefixes.budget_bytes else None,
+        )
+
+    def _room(self, prompt: Sequence, options: GenerationOptions) -> int:
+        length, context = len(prompt), self.model.config.max_positions
+        if length == 0:
+            raise ValueError("the prompt is empty")
+        if length >= context:
+            raise ValueError(
+                f"the prompt has {length} tokens, which leaves no room for a reply in the context of {context}; "
+                "shorten the conversation or the audio"
+            )
+        if self.cache_bytes is None:
+            return context - length
+        held = self.cache_bytes // self._block_bytes(options) * BLOCK_TOKENS
+        if length >= held:
+            raise ValueError(
+                f"the prompt has {length} tokens, but the memory for one request ends at {held} tokens "
+                f"({self.cache_bytes:,} bytes); shorten the conversation or the audio, or give it more"
+            )
+        return min(context, held) - length
+
+    def admit(self, request: Request) -> None:
+        """Let a request wait for its turn."""
+        self._waiting.append(request)
+
+    def cancel(self, request: Request) -> None:
+        """End a request and free its memory; the next step tells its last event. Without effect on a finished one."""
+        if request in self._waiting:
+            self._waiting.remove(request)
+        elif request in self._running:
+            self._leave(request)
+        else:
+            return
+        self._events.append(request.state.cancel())
+
+    def clear(self) -> None:
+        """Forget all requests, and all that is remembered."""
+        for requests in (self._waiting, self._running, self._events):
+            requests.clear()
+        self.prefixes.clear()
+
+    @torch.inference_mode()
+    def step(self) -> list[Event]:
+        """Compute once; return what became known, at most one event for every request, in the order of admission."""
+        events, self._events = self._events, []
+        self._make_room()
+        lengths = self._schedule()
+        if lengths:
+            events += self._compute(lengths)
+        return events
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Who takes part
+
+    def _make_room(self) -> None:
+        """Let the youngest requests wait that do not fit any more, and those begin that do."""
+        while self._running and not self._fits(self._running):
+            youngest = self._running.pop()
+            youngest.forget()
+            self._waiting.appendleft(youngest)
+        while self._waiting and self._fits([*self._running, self._waiting[0]]):
+            request = self._waiting.popleft()
+            self._recall(request)
+            self._running.append(request)
+
+    def _fits(self, requests: Iterable[Request]) -> bool:
+        if self.cache_bytes is None:
+            return True
+        blocks = (num_blocks(one.num_known) * self._block_bytes(one.state.options) for one in requests)
+        return sum(blocks) <= self.cache_bytes
+
+    def _block_bytes(self, options: GenerationOptions) -> int:
+        config = self.model.config
+        layers = config.num_layers + (config.num_audio_layers if options.output_type == "both" else 0)
+        return BLOCK_TOKENS * layers * 2 * config.num_kv_heads * config.head_size * self.model.dtype.itemsize
+
+    def _recall(self, request: Request) -> None:
+        """Begin where a remembered request was equal; the last position has to be computed for its scores."""
+        if request.fingerprints is None or not request.state.needs_text:
+            return
+        wanted = request.fingerprints[: request.num_known - 1]
+        request.cache, request.num_computed = self.prefixes.find(wanted, with_audio=request.state.is_spoken)
+        request.num_computed_text = request.num_computed
+
+    def _leave(self, request: Request) -> None:
+        """Take a request out and remember what its text layers have seen."""
+        self._running.remove(request)
+        length = request.num_computed_text
+        if request.fingerprints is not None and length:
+            fed = [torch.tensor(ids[len(request.fingerprints) :]) for ids in (request.audio_ids, request.text_ids)]
+            fed = torch.stack((*fed, *torch.zeros(2, len(fed[0]), dtype=torch.int64)), -1)
+            seen = torch.cat((request.fingerprints, fed.long()))[:length]
+            self.prefixes.add(Prefix(seen, request.cache.copy(length), request.state.is_spoken))
+        request.cache = KVCache()
+
+    def _schedule(self) -> dict[Request, int]:
+        """Return how many positions of every request are computed now.
+
+        Replies go on by one; those with more to compute share a chunk in equal parts, so that neither a long prompt
+        keeps a short one waiting nor the other way round.
+        """
+        num_filling = sum(request.num_pending > 1 for request in self._running)
+        share = -(-self.chunk_tokens // max(1, num_filling))
+        return {request: min(request.num_pending, share) for request in self._running}
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # A step
+
+    def _compute(self, lengths: dict[Request, int]) -> list[Event]:
+        """Compute positions of several requests together; if that fails, one by one, to find out which is to blame.
+
+        Nothing but memory that is written again has changed by then.
+        """
+        segments = {request: request.segment(length) for request, length in lengths.items()}
+        try:
+            output = self.model(self._inputs(segments), Segments(tuple(segments.values())))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other requests go on
+            if len(lengths) == 1:
+                return [self._fail(request, error) for request in lengths]
+            return [event for request, length in lengths.items() for event in self._compute({request: length})]
+        for request, segment in segments.items():
+            request.computed(segment)
+        return self._advance(segments, output)
+
+    def _inputs(self, segments: dict[Request, Segment]) -> Inputs:
+        rows: tuple[list[int], ...] = ([], [], [], [])
+        features = []
+        for request, segment in segments.items():
+            start, stop = segment.start, segment.start + segment.length
+            is_continuous, heard = request.heard(start, stop)
+            features += [] if heard is None else [heard]
+            news = request.audio_ids[start:stop], request.text_ids[start:stop], is_continuous, range(start, stop)
+            for row, new in zip(rows, news, strict=True):
+                row += new
+        audio, text, continuous, positions = torch.tensor(rows, device=self.model.device)[:, None]
+        return Inputs(audio, text, continuous.bool(), torch.cat(features) if features else None, positions)
+
+    def _advance(self, segments: dict[Request, Segment], output: LMOutput) -> list[Event]:
+        """Draw the next ids of all that are ready for them."""
+        text = [request for request, segment in segments.items() if segment.text_scores]
+        audio = [request for request, segment in segments.items() if segment.audio_scores]
+        drawn = []
+        if output.text_logits is not None:
+            states = [request.state for request in text]
+            options, histories = [one.options.text for one in states], [one.text_history for one in states]
+            drawn.append(_draw(output.text_logits, options, histories, [request.generator for request in text]))
+        if output.audio_logits is not None:
+            states = [request.state for request in audio]
+            options, histories = [one.options.audio for one in states], [one.audio_history for one in states]
+            drawn.append(_draw(output.audio_logits, options, histories, [request.generator for request in audio]))
+        ids = torch.cat(drawn).tolist() if drawn else []  # the only wait for the device in a step
+        text_ids = dict(zip(text, ids[: len(text)], strict=True))
+        audio_ids = dict(zip(audio, ids[len(text) :], strict=True))
+        # Behind the end of a short text and before the first code there is nothing to draw.
+        ready = [request for request in segments if request.num_pending == 0]
+        return [self._take(request, text_ids.get(request), audio_ids.get(request)) for request in ready]
+
+    def _take(self, request: Request, text_id: int | None, audio_id: int | None) -> Event:
+        try:
+            event = request.state.advance(text_id, audio_id)
+        except ValueError as error:  # its scores are broken
+            return self._fail(request, error)
+        if event.is_last:
+            self._leave(request)
+        else:
+            request.feed()
+        return event
+
+    def _fail(self, request: Request, error: Exception) -> Event:
+        request.forget()  # what a failure leaves is not to be found by others
+        self._leave(request)
+        return Event(request.number, error=error)
+
+
+def _draw(
+    logits: Tensor,
+    options: list[SamplingOptions],
+    histories: list[list[int]],
+    generators: list[torch.Generator],
+) -> Tensor:
+    """Return the next id of every row of logits [N, V]; rows with equal options are drawn together: [N]."""
+    ids = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
+    alike = defaultdict(list)
+    for place, one in enumerate(options):
+        alike[one].append(place)
+    for one, places in alike.items():
+        some = [histories[place] for place in places], [generators[place] for place in places]
+        ids[places] = Sampler(one)(logits[places], *some)
+    return ids
+
+
+def _fresh_generator(device: torch.device) -> torch.Generator:
+    generator = torch.Generator(device)
+    generator.seed()
+    return generator
