@@ -1,0 +1,143 @@
+"""One engine for callers in any thread: a thread of its own makes the steps, as long as there is something to do."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from typing import Self
+
+import torch
+
+from kimi_audio.lm.engine import Engine, Request
+from kimi_audio.lm.rules import Event, GenerationOptions, Reply
+from kimi_audio.sequence import Sequence
+
+
+class EngineThread:
+    """Hands requests to an engine and their events back.
+
+    The thread begins with the first request and ends with the last one, so there is nothing to close, and nothing
+    stays behind. Replies do not wait for their readers.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.RLock()  # a forgotten iterator may be collected, and cancel, while it is held
+        self._new: list[tuple[Request, Callable[[Event], object]]] = []
+        self._given_up: list[Request] = []
+        self._is_alive = False
+
+    def start(
+        self,
+        prompt: Sequence,
+        options: GenerationOptions | None = None,
+        generator: torch.Generator | None = None,
+    ) -> "ReplyEvents":
+        """Return the events of a reply, for any thread to read; arguments and errors as for ``Engine.prepare``."""
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        request = self._engine.prepare(prompt, options, generator)
+        self._submit(request, events.put)
+        return ReplyEvents(request, events, self._cancel)
+
+    async def stream(
+        self,
+        prompt: Sequence,
+        options: GenerationOptions | None = None,
+        generator: torch.Generator | None = None,
+    ) -> AsyncIterator[Event]:
+        """Yield the events of a reply in an event loop; to stop reading ends the reply. Otherwise as ``start``."""
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+        request = await asyncio.to_thread(self._engine.prepare, prompt, options, generator)
+        self._submit(request, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
+        try:
+            while not (event := await events.get()).is_last:
+                yield event
+            yield _good(event)
+        finally:
+            self._cancel(request)
+
+    def _submit(self, request: Request, tell: Callable[[Event], object]) -> None:
+        with self._lock:
+            self._new.append((request, tell))
+            if not self._is_alive:
+                self._is_alive = True
+                threading.Thread(target=self._run, name="kimi-audio engine", daemon=True).start()
+
+    def _cancel(self, request: Request) -> None:
+        with self._lock:
+            if self._is_alive:
+                self._given_up.append(request)
+
+    def _run(self) -> None:
+        listeners: dict[int, tuple[Request, Callable[[Event], object]]] = {}
+        while True:
+            with self._lock:
+                new, given_up = self._new, self._given_up
+                self._new, self._given_up = [], []
+                if not new and self._engine.is_idle:
+                    self._is_alive = False
+                    return
+            for request, tell in new:
+                listeners[request.number] = request, tell
+                self._engine.admit(request)
+            for request in given_up:
+                self._engine.cancel(request)
+            for event in self._step(listeners):
+                request, tell = listeners.pop(event.row) if event.is_last else listeners[event.row]
+                try:
+                    tell(event)
+                except RuntimeError:  # its event loop is closed
+                    self._engine.cancel(request)
+
+    def _step(self, listeners: Iterable[int]) -> list[Event]:
+        """Make a step; what goes wrong beyond a single request ends all of them, and nobody waits for ever."""
+        try:
+            return self._engine.step()
+        except Exception as error:  # noqa: BLE001 - the thread has no caller to raise it to
+            self._engine.clear()
+            return [Event(row, error=error) for row in listeners]
+
+
+class ReplyEvents(Iterator[Event], AbstractContextManager["ReplyEvents"]):
+    """The events of one reply as they are made. Leaving the context, or forgetting the iterator, ends the reply."""
+
+    def __init__(self, request: Request, events: "queue.SimpleQueue[Event]", cancel: Callable[[Request], None]) -> None:
+        self._request, self._events, self._cancel = request, events, cancel
+        self._is_over = self._is_cancelled = False
+
+    def __next__(self) -> Event:
+        if self._is_over:
+            raise StopIteration
+        event = self._events.get()
+        while self._is_cancelled and not event.is_last:  # what was made before the engine knew
+            event = self._events.get()
+        self._is_over = event.is_last
+        return _good(event)
+
+    def cancel(self) -> None:
+        """End the reply; the next event is its last."""
+        if not (self._is_over or self._is_cancelled):
+            self._is_cancelled = True
+            self._cancel(self._request)
+
+    def reply(self) -> Reply:
+        """Wait for the end and return the whole reply."""
+        for _ in self:
+            pass
+        return self._request.reply()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        self.cancel()
+
+
+def _good(event: Event) -> Event:
+    if event.error is not None:
+        raise event.error
+    return event
