@@ -176,6 +176,7 @@ def test_sigterm_ends_a_run_that_goes_on_with_the_command_it_names(base, tmp_pat
         seen = ""
         while "step 2 of" not in seen:
             seen = process.stderr.readline()
+            assert seen, "the run has ended"
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
         assert process.wait(600) == 143

@@ -3,7 +3,7 @@
 Read are the formats of ms-swift (``messages`` with ``audios``, or ``query`` and ``response``), ShareGPT and
 LLaMA-Factory (``conversations`` with ``from`` and ``value``, ``messages``, or ``instruction`` and ``output``), and
 messages as OpenAI's, whose content is a list of parts; as JSON lines or as one JSON list. ``<audio>`` in a text stands
-for the next recording. Sound that is in the file itself is written to files.
+for the next recording. Sound that is in the file itself is written to files, in conversations, too.
 """
 
 import base64
@@ -178,8 +178,8 @@ class _Sounds:
 def _conversation(values: Any, sounds: _Sounds) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         raise ValueError(f"a sample must be a dictionary, not {type(values).__name__}")
-    if "conversation" in values:
-        raise ValueError("it is a conversation already")
+    if isinstance(values.get("conversation"), list):  # ours, with sound in the lines or paths that are to move
+        return {**values, "conversation": [_moved(message, sounds) for message in values["conversation"]]}
     other = [name for name in _OTHER_MEDIA if values.get(name)]
     if other:
         raise ValueError(f"it has {', '.join(other)}, which this model knows nothing of")
@@ -199,6 +199,18 @@ def _conversation(values: Any, sounds: _Sounds) -> dict[str, Any]:
         raise ValueError(f"there are fewer {_AUDIO} than recordings")
     speaks = any(message["role"] == "assistant" and message["message_type"] != "text" for message in messages)
     return {"task_type": "speech2speech" if speaks else "understanding", "conversation": messages}
+
+
+def _moved(message: Any, sounds: _Sounds) -> Any:
+    """Return a message of a conversation with its recording where the new file finds it."""
+    if not isinstance(message, Mapping):
+        return message
+    kind, content = message.get("message_type"), message.get("content")
+    if kind == "audio" and isinstance(content, str):
+        return {**message, "content": sounds.place(content)}
+    if kind == "audio-text" and isinstance(content, list) and len(content) == 2 and isinstance(content[0], str):
+        return {**message, "content": [sounds.place(content[0]), content[1]]}
+    return message
 
 
 def _turns(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

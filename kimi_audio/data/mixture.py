@@ -7,6 +7,7 @@ The plan needs lengths only, so a resumed run makes it again from the first step
 seconds), or goes on from a saved state at once.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -130,11 +131,12 @@ class Mixture:
         return tuple(map(self._name, drawn))
 
     def epochs(self, step: int) -> dict[str, float]:
-        """Return how often each source has been gone through before a step, with what waits in the pool."""
+        """Return how often each source has been gone through before a step."""
         self._go_to(step)
+        waiting = Counter(draw.source for draw in self._pool)
         return {
-            source.name: drawn / len(pieces)
-            for source, drawn, pieces in zip(self.sources, self._drawn, self._pieces, strict=True)
+            source.name: (self._drawn[number] - waiting[number]) / len(self._pieces[number])
+            for number, source in enumerate(self.sources)
         }
 
     def state(self, step: int) -> dict[str, Any]:

@@ -19,7 +19,9 @@ def find_recording(name: str, folder: Path) -> Path:
         ValueError: the name is an address or holds the sound itself.
     """
     if name.startswith("data:"):
-        raise ValueError(f"the sound itself is in the line ({_short(name)}): write it to a file and name that")
+        raise ValueError(
+            f'the sound itself is in the line ({_short(name)}): "kimi-audio prepare convert" writes it to a file'
+        )
     if _ADDRESS.match(name):
         raise ValueError(f"{_short(name)} is an address: copy the recordings to this machine, or mount them, first")
     if len(name) > _LONGEST_PATH or "\0" in name:

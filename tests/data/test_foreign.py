@@ -107,6 +107,17 @@ def test_sound_in_the_file_is_written_beside_the_new_one(folder: Path):
         assert (folder / name).read_bytes() == (folder / "0.wav").read_bytes()
 
 
+def test_conversations_with_sound_in_their_lines_are_converted_too(folder: Path):
+    sound = f"data:audio/wav;base64,{base64.b64encode((folder / '0.wav').read_bytes()).decode()}"
+    spoken = {"role": "assistant", "message_type": "audio-text", "content": [sound, "hello"]}
+    sample = {"conversation": [HEARD[0] | {"content": sound}, HEARD[0] | {"content": "1.wav"}, spoken], "id": 7}
+    (line,) = converted(folder, sample)
+    first, second, reply = (message["content"] for message in line["conversation"])
+    assert (first, second, reply) == ("conversations-000001-1.wav", "1.wav", ["conversations-000001-2.wav", "hello"])
+    assert line["id"] == 7
+    assert (folder / first).read_bytes() == (folder / reply[0]).read_bytes() == (folder / "0.wav").read_bytes()
+
+
 def test_paths_go_with_the_new_file(folder: Path):
     out = folder / "elsewhere" / "new.jsonl"
     out.parent.mkdir()
@@ -125,7 +136,6 @@ def test_paths_go_with_the_new_file(folder: Path):
         ({"messages": [{"role": "tool", "content": "x"}]}, "the role 'tool'"),
         ({"messages": [{"role": "user", "content": 3}]}, "must be a text or a list of parts"),
         ({"messages": ["x"]}, "must be a dictionary"),
-        ({"conversation": []}, "it is a conversation already"),
         ({"a": 1}, "holds no messages that are known"),
         ([1], "must be a dictionary"),
         (SWIFT | {"audios": ["s3://bucket/0.wav"]}, "is an address"),

@@ -92,7 +92,12 @@ class Network(nn.Module):
         return {"distance": float(self.losses(batch_of(2), 0)["audio"] * 0 + self.embed.weight.square().mean())}
 
 
-def run(folder: Path, config: LoopConfig = CONFIG, break_at: Callable[[Batch, int], None] | None = None) -> Network:
+def run(
+    folder: Path,
+    config: LoopConfig = CONFIG,
+    break_at: Callable[[Batch, int], None] | None = None,
+    make: Callable[[int], Batch] = batch_of,
+) -> Network:
     """Train a network; ``break_at`` sees every batch before its forward pass."""
     network = Network()
 
@@ -101,7 +106,7 @@ def run(folder: Path, config: LoopConfig = CONFIG, break_at: Callable[[Batch, in
             break_at(batch, step)
         return network.losses(batch, step)
 
-    train(network, loss_of, batch_of, config, folder, network.evaluate, 2, counts_of)
+    train(network, loss_of, make, config, folder, network.evaluate, 2, counts_of)
     return network
 
 
@@ -194,6 +199,11 @@ def parallel(folder: Path) -> None:
         if step == 4 and rank() == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
+    def unlucky(number: int) -> Batch:
+        if number == 9:
+            raise OSError("the disk is gone")
+        return batch_of(number)
+
     def poison(batch: Batch, step: int) -> None:
         if step == 4 and batch.features is not None:
             batch.features.fill_(torch.nan)
@@ -208,6 +218,9 @@ def parallel(folder: Path) -> None:
     os.waitpid(forked(lambda: run(folder / "two-one")), 0)
     together(lambda: run(folder / "stopped", layered, interrupt), folder / "stopped.said")
     together(lambda: run(folder / "poisoned", layered, poison), folder / "poisoned.said")
+    together(lambda: run(folder / "unlucky", layered, make=unlucky), folder / "unlucky.said")
+    together(lambda: run(folder / "unlucky", layered), folder / "went-on.said")
+    together(lambda: run(folder / "stopped", replace(layered, seed=1)), folder / "other.said")
     together(lambda: run(folder / "odd", replace(CONFIG, micro_batches=3)), folder / "odd.said")
 
 

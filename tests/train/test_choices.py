@@ -70,8 +70,7 @@ def test_the_data_chooses_the_length_of_rows(config, tmp_path, caplog, monkeypat
 def test_a_long_run_on_little_data_is_warned_of(config, tmp_path, caplog):
     file = texts(tmp_path / "a.jsonl", 2)
     finetune(config, [file], tmp_path / "few")
-    assert "learns it by heart" not in caplog.text or "3 steps see a.jsonl" in caplog.text
-    caplog.clear()
+    assert "learns it by heart" not in caplog.text
     finetune(replace(config, loop=replace(LOOP, steps=60)), [file], tmp_path / "many")
     assert "60 steps see a.jsonl" in caplog.text
 

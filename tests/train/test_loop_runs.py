@@ -118,5 +118,17 @@ def test_a_broken_batch_of_one_process_stops_all_and_is_named(parallel: Path):
     assert checkpoint(parallel / "poisoned")["step"] == 3
 
 
+def test_a_batch_that_one_process_cannot_make_stops_all_and_loses_no_step(parallel: Path):
+    assert said(parallel, "unlucky") == ["ValueError: the disk is gone", "OSError: the disk is gone"]
+    assert said(parallel, "went-on") == ["done", "done"]
+    steps = [json.loads(line)["step"] for line in (parallel / "unlucky" / "log.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 9))  # the fourth was saved
+    assert_near(checkpoint(parallel / "unlucky"), checkpoint(parallel / "one-plain"))
+
+
+def test_what_the_first_process_refuses_all_refuse(parallel: Path):
+    assert all("was begun with loop.seed=0, not 1" in words for words in said(parallel, "other"))
+
+
 def test_micro_batches_that_cannot_be_shared_are_refused(parallel: Path):
     assert all("set loop.micro_batches to a multiple of 2" in words for words in said(parallel, "odd"))
