@@ -26,6 +26,7 @@ _CODECS = (  # the beginnings of the names of what is decoded, of the hundreds t
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # between joined mp3 files, and behind the last
 _GAP_S = 0.02  # between two frames of FLAC: one was lost
 _LAST_XING_BYTE = 40  # of the first frame of an mp3, where it may begin
+_PADDING_FRAMES = 4  # at most, that encoders put before and behind the sound of an mp3, and decoders leave out
 _MPEG1_RATE_HZ = 32_000  # from here on an mp3 frame has 1152 samples, below 576
 
 
@@ -103,7 +104,8 @@ def _xing_s(file: Window, rate_hz: int) -> float | None:
     at = max(frame.find(b"Xing"), frame.find(b"Info"))
     if not 0 < at <= _LAST_XING_BYTE or not frame[at + 7] & 1:
         return None
-    return int.from_bytes(frame[at + 8 : at + 12], "big") * (1152 if rate_hz >= _MPEG1_RATE_HZ else 576) / rate_hz
+    frames = int.from_bytes(frame[at + 8 : at + 12], "big") - _PADDING_FRAMES
+    return frames * (1152 if rate_hz >= _MPEG1_RATE_HZ else 576) / rate_hz
 
 
 def _frames(

@@ -29,6 +29,11 @@ MP4 = Format("mp4", "mov")
 MATROSKA = Format("webm", "matroska")
 ASF = Format("wma", "asf")
 
+SUFFIXES = (  # of files that are taken for recordings where a folder holds other files, too
+    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".amr", ".3gp", ".wma", ".aiff", ".aif"),
+    *(".caf", ".au", ".mp4", ".mov", ".mkv", ".w64", ".sph"),
+)
+
 _STARTS = (
     (b"fLaC", FLAC),
     (b"OggS", OGG),

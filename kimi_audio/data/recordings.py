@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from rich.progress import track
 
+from kimi_audio.audio.formats import SUFFIXES
 from kimi_audio.audio.io import decode_audio, load_audio
 from kimi_audio.core.lines import read_objects
 from kimi_audio.data.manifest import Split, SplitWriter
 from kimi_audio.data.text import normalise
 from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 
-SOUND_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 MIN_RATE_HZ = INPUT_RATE_HZ  # below, consonants are lost that a voice is known by
 MIN_S, MAX_S = 0.5, 30.0  # of one recording
 SILENT = 1e-3  # of full scale
@@ -63,7 +63,7 @@ def raise_problems(problems: Sequence[str], total: int) -> None:
 
 def _of_folder(folder: Path) -> Iterator[Recording | str]:
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SOUND_SUFFIXES:
+        if path.suffix.lower() in SUFFIXES:
             transcript = path.with_suffix(".txt")
             if not transcript.exists():
                 yield f"{path.name} has no transcript {transcript.name}"

@@ -25,7 +25,7 @@ _TOTALS = ("heard_s", "spoken_s", "text_tokens", "audio_tokens", "learned_text_t
 class FileReport(LineReport):
     """What a file of conversations holds."""
 
-    positions: np.ndarray  # [K] int64, the lengths of their sequences (of mp3: about, if headers were trusted)
+    positions: np.ndarray  # [K] int64, the lengths of their sequences
     tasks: tuple[str, ...]  # K, their task types
     heard_s: float = 0.0
     spoken_s: float = 0.0  # by the assistant

@@ -102,6 +102,22 @@ def test_mp3_whose_second_half_is_junk(whole):
         load_audio(content[:half] + junk, RATE_HZ)
 
 
+@pytest.mark.parametrize("duration_s", [0.1, 1.01, 2.02])
+@pytest.mark.parametrize(
+    ("container", "codec", "rate_hz"),
+    [
+        ("mp3", "libmp3lame", 8000),
+        ("mp3", "libmp3lame", 48_000),
+        ("ipod", "aac", 8000),
+        ("3gp", "libopencore_amrnb", 8000),
+    ],
+)
+def test_short_recordings_at_low_rates_are_complete(container: str, codec: str, rate_hz: int, duration_s: float):
+    pytest.importorskip("av")
+    samples, _ = measure_audio(by_ffmpeg(speechlike(duration_s, rate_hz), container, codec, rate_hz))
+    assert samples / rate_hz == pytest.approx(duration_s, abs=0.3)
+
+
 @pytest.mark.parametrize("name", ["flac", "vorbis", "opus", "mp3", "mp3 without a header", "aac", "m4a", "wma", "wav"])
 @pytest.mark.parametrize("tail", [bytes(500), b"TAG" + bytes(125), b"APETAGEX" + bytes(3000)])
 def test_whole_recordings_are_not_called_damaged(whole, name: str, tail: bytes, caplog):

@@ -11,7 +11,7 @@ from kimi_audio.audio.io import load_audio
 
 
 @pytest.mark.parametrize("gain", [-1.0, -0.9, -1.05])
-@pytest.mark.parametrize("seconds", [0.5, 12.0])
+@pytest.mark.parametrize("seconds", [0.05, 0.5, 12.0])
 def test_channels_that_cancel_each_other_are_heard(gain: float, seconds: float, caplog):
     left = speechlike(seconds)
     content = by_libsndfile(np.stack([left, gain * left], axis=1), "FLAC")
@@ -21,6 +21,14 @@ def test_channels_that_cancel_each_other_are_heard(gain: float, seconds: float, 
     torch.testing.assert_close(wav, torch.from_numpy(louder).float(), atol=1e-4, rtol=0)
     assert len(caplog.records) == 1
     assert "channels that cancel each other" in caplog.text
+
+
+def test_a_few_last_samples_do_not_decide(caplog):
+    channels = np.stack([speechlike(9.0)] * 2, axis=1)[: (1 << 17) + 3]
+    channels[-3:, 1] *= -1
+    for array in (channels, np.repeat(channels, 2, axis=0)):
+        assert torch.equal(load_audio((array, RATE_HZ), RATE_HZ), torch.from_numpy(array.mean(axis=1)))
+    assert not caplog.records
 
 
 def test_other_channels_are_averaged(caplog):

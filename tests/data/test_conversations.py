@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import pickle
+import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,18 @@ def test_only_decoding_finds_broken_samples(folder: Path):
     path = write(folder, sample(audio("nan.wav"), REPLY))
     assert "not finite" in validate(path).problems[0].reason
     assert validate(path, decode=False).problems == ()
+
+
+@pytest.mark.parametrize("name", ["half.mp3", "half.wav", "half.flac", "half.ogg"])
+def test_half_a_recording_is_not_called_good(folder: Path, name: str):
+    if name == "half.mp3":
+        pytest.importorskip("av")
+    soundfile.write(folder / name, 0.1 * np.random.default_rng(0).standard_normal(64_000), INPUT_RATE_HZ)
+    path = write(folder, sample(audio(name), REPLY))
+    assert validate(path).problems == ()
+    (folder / name).write_bytes((folder / name).read_bytes()[: (folder / name).stat().st_size // 2])
+    (problem,) = validate(path).problems
+    assert re.search(r"is not complete: [12]\.\d s are there of [34]\.\d s|is cut off at|is damaged at", problem.reason)
 
 
 def test_what_a_file_holds_is_counted(folder: Path):

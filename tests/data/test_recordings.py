@@ -31,6 +31,13 @@ def test_a_folder_pairs_sound_with_text(tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize("name", ["a.m4a", "a.OPUS", "a.webm"])
+def test_recordings_of_telephones_are_found(tmp_path: Path, name: str):
+    (tmp_path / name).write_bytes(b"")
+    (tmp_path / "a.txt").write_text("Text.")
+    assert [item.path.name for item in read_recordings(tmp_path)] == [name]
+
+
 def test_lines_name_sound_beside_the_file(tmp_path: Path):
     source = tmp_path / "list.jsonl"
     source.write_text('{"audio": "wavs/1.flac", "text": "One."}\n\n{"audio": "/x/2.wav", "text": "二。", "more": 1}\n')
