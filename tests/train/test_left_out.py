@@ -10,6 +10,7 @@ import pytest
 import soundfile
 import torch
 
+from kimi_audio.checkpoint import SEMANTIC, find_semantic_tokenizer
 from kimi_audio.data.checked import check_file
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.losses import lm_loss
@@ -157,6 +158,7 @@ def test_a_changed_file_is_refused(config, tmp_path):
 def test_another_base_of_the_same_name_is_refused(config, reference, tmp_path):
     base = tmp_path / "base"
     shutil.copytree(reference / "checkpoint", base)
+    (tmp_path / SEMANTIC).symlink_to(find_semantic_tokenizer(reference / "checkpoint"))
     file = write_conversations(tmp_path / "data")
     config = replace(config, base=str(base))
     finetune(config, [file], tmp_path / "run")
