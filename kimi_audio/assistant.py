@@ -2,6 +2,7 @@
 
 import logging
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,17 +16,20 @@ from kimi_audio import checkpoint
 from kimi_audio.adapters import load_adapter
 from kimi_audio.audio.io import AudioSource, Damage, audio_blocks, decode_audio, load_audio
 from kimi_audio.audio.segments import cut_at_pauses
-from kimi_audio.chat import ChatTemplate, Message, OutputType
+from kimi_audio.audio.speech_gate import holds_speech
+from kimi_audio.chat import ChatTemplate, Message, OutputType, parse_messages
+from kimi_audio.core.numbers import whole_number
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
 from kimi_audio.lm.generate import generate, stream
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import FinishReason, GenerationOptions, Reply
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.sequence import AudioTokens
+from kimi_audio.sequence import Sequence as Prompt
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
+from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, tokens_in_audio
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ TTS_INSTRUCTION = "Please read the following text aloud: "
 READ_IN_VOICE = "Say in the voice of {0}: "
 CONVERT = "Say this in the voice of {0}."
 TRANSCRIBED_AT_ONCE = 8  # pieces of a long recording
+SHORTEST_VOICE_S = 0.1  # of a recording whose voice is taken on
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,8 @@ class Answer:
     def of(cls, chunks: Iterable[StreamChunk]) -> Self:
         """Join the chunks of a streamed reply."""
         chunks = list(chunks)
-        assert chunks
-        assert chunks[-1].finish_reason is not None, "the reply was not streamed to its end"
+        if not chunks or chunks[-1].finish_reason is None:
+            raise ValueError("the reply was not streamed to its end; join all of its chunks")
         codes = tuple(code for chunk in chunks for code in chunk.codes)
         audio = torch.cat([chunk.audio for chunk in chunks])
         text = "".join(chunk.text for chunk in chunks)
@@ -248,16 +253,48 @@ class KimiAudio:
         """
         options = options or self.default_options("text")
         self._check_output(options.output_type)
-        prompts = [self.template.prompt(messages, options.output_type) for messages in chats]
-        seeds = list(seed) if isinstance(seed, Sequence) else [seed] * len(prompts)
+        speaks = options.output_type == "both"
+        state = self._voice_state(voice) if speaks else None
+        prompts = [self._prompt(messages, options.output_type) for messages in chats]
+        seeds = [*seed] if isinstance(seed, Sequence) else [seed] * len(prompts)
         generators = [_generator(one, self.device) for _, one in zip(prompts, seeds, strict=True)]
         replies = generate(self.lm, prompts, self.text_tokenizer.special, options, generators=generators)
-        return [self._answer(reply, options, one, voice) for reply, one in zip(replies, seeds, strict=True)]
+        return [self._answer(reply, speaks, one, state) for reply, one in zip(replies, seeds, strict=True)]
 
-    def _answer(self, reply: Reply, options: GenerationOptions, seed: int | None, voice: AudioSource | None) -> Answer:
-        audio = self.synthesise(reply.codes, seed=seed, voice=voice) if options.output_type == "both" else None
+    def _answer(self, reply: Reply, speaks: bool, seed: int | None, state: StreamState | None) -> Answer:
+        audio = self._render(reply.codes, seed, state) if speaks and reply.codes else None
         text = self.text_tokenizer.decode(reply.text_ids, skip_special=True)
         return Answer(text, audio, reply.finish_reason, tuple(reply.codes))
+
+    def _prompt(self, messages: Chat, output_type: OutputType) -> Prompt:
+        """Return what the LLM continues. Sounds are read first: those that are too long need not be encoded."""
+        room_tokens = self.lm.config.max_positions
+        read = []
+        for message in parse_messages(messages):
+            if message.message_type != "text" and message.audio is not None:
+                sound = message.audio
+                if not isinstance(sound, AudioTokens):
+                    sound = self._read(sound, room_tokens), INPUT_RATE_HZ
+                    room_tokens -= tokens_in_audio(len(sound[0]))
+                is_pair = message.message_type == "audio-text"
+                message = replace(message, content=(sound, message.content[1]) if is_pair else sound)
+            read.append(message)
+        if not read:
+            raise ValueError("there is nothing to reply to: give at least one message")
+        return self.template.prompt(read, output_type)
+
+    def _read(self, source: AudioSource, room_tokens: int) -> Tensor:
+        """Return a recording [L] at 16 kHz that is shorter than the room for it."""
+        blocks, samples = [], 0
+        for block in audio_blocks(source, INPUT_RATE_HZ):
+            blocks.append(block)
+            samples += len(block)
+            if tokens_in_audio(samples) >= room_tokens:
+                raise ValueError(
+                    f"the audio is too long: {samples / INPUT_RATE_HZ:.0f} s of it leave no room for a reply in the "
+                    f"context of {self.lm.config.max_positions} tokens of 80 ms; shorten it, or cut it into parts"
+                )
+        return torch.cat(blocks)
 
     def stream(
         self,
@@ -281,7 +318,8 @@ class KimiAudio:
         """
         options = replace(options or self.default_options(output_type), output_type=output_type)
         self._check_output(output_type)
-        prompt = self.template.prompt(messages, output_type)
+        state = self._voice_state(voice) if output_type == "both" else None
+        prompt = self._prompt(messages, output_type)
         generators = [_generator(seed, self.device)]
         events = stream(
             self.lm, [prompt], self.text_tokenizer.special, options, generators=generators, cancelled=cancelled
@@ -289,7 +327,7 @@ class KimiAudio:
         text_stream = self.text_tokenizer.decode_stream()
         speech = None
         if output_type == "both" and self.detokenizer is not None:
-            speech = _SpeechStream(self.detokenizer, self._voice_state(voice), _generator(seed, "cpu"))
+            speech = _SpeechStream(self.detokenizer, state, _generator(seed, "cpu"))
         codes: list[int] = []
         for event in events:
             is_final = event.finish_reason is not None
@@ -314,6 +352,7 @@ class KimiAudio:
         """Yield what is said in a recording of any length while it is read; the parts joined are the transcript.
 
         A recording longer than the model takes at once is cut at its pauses. Memory does not grow with its length.
+        Pieces in which nobody speaks are left out: the model writes words for silence and noise, too.
 
         Args:
             source: see ``encode_audio``.
@@ -321,13 +360,14 @@ class KimiAudio:
             damage: which damage of a file is borne, see ``load_audio``.
         """
         pieces = cut_at_pauses(audio_blocks(source, INPUT_RATE_HZ, damage=damage), self.settings.segment_s)
-        separator = ""
-        while some := list(islice(pieces, TRANSCRIBED_AT_ONCE)):
+        spoken = filter(holds_speech, pieces)
+        before = ""
+        while some := list(islice(spoken, TRANSCRIBED_AT_ONCE)):
             chats = [_question((piece, INPUT_RATE_HZ), instruction) for piece in some]
             for answer in self.answer_all(chats):
                 if answer.text:
-                    yield separator + answer.text
-                    separator = " "
+                    yield separator(before, answer.text) + answer.text
+                    before = answer.text
 
     def ask(self, source: AudioSource, question: str) -> str:
         """Return the answer to a written question about a recording."""
@@ -374,22 +414,49 @@ class KimiAudio:
         codes = self.semantic.encode_wav(load_audio(source, INPUT_RATE_HZ).to(self.device))
         return self.synthesise(codes.tolist(), seed=seed, voice=voice)
 
-    def synthesise(self, codes: list[int], *, seed: int | None = None, voice: AudioSource | None = None) -> Tensor:
-        """Return speech [L] at 24 kHz, on the CPU, of semantic codes."""
+    def synthesise(self, codes: Iterable[int], *, seed: int | None = None, voice: AudioSource | None = None) -> Tensor:
+        """Return speech [L] at 24 kHz, on the CPU, of semantic codes.
+
+        Raises:
+            ValueError: a code is none of the model's, or the voice is too short.
+        """
         self._check_output("both")
+        last = self.lm.config.num_codes - 1
+        return self._render([whole_number("a code", code, 0, last) for code in codes], seed, self._voice_state(voice))
+
+    def _render(self, codes: list[int], seed: int | None, state: StreamState | None) -> Tensor:
         assert self.detokenizer is not None
-        return self.detokenizer.decode(codes, self._voice_state(voice), _generator(seed, "cpu")).cpu()
+        wav = self.detokenizer.decode(codes, state, _generator(seed, "cpu"))
+        return wav.cpu().clone()  # the copy is an ordinary tensor, which its owner may change
 
     def _voice_state(self, voice: AudioSource | None) -> StreamState | None:
         if voice is None or self.detokenizer is None:
             return None
         sound = decode_audio(voice)
-        codes = self.semantic.encode_wav(load_audio(sound, INPUT_RATE_HZ).to(self.device))
+        wav = load_audio(sound, INPUT_RATE_HZ)
+        if len(wav) < SHORTEST_VOICE_S * INPUT_RATE_HZ:
+            raise ValueError(
+                f"the recording of the voice lasts {1000 * len(wav) / INPUT_RATE_HZ:.0f} ms; "
+                f"at least {SHORTEST_VOICE_S} s are needed, and several seconds are better"
+            )
+        codes = self.semantic.encode_wav(wav.to(self.device))
         return self.detokenizer.prefill(codes.tolist(), load_audio(sound, OUTPUT_RATE_HZ).to(self.device))
 
     def _check_output(self, output_type: str) -> None:
         if output_type == "both" and self.detokenizer is None:
             raise ValueError("speech needs the detokenizer; load the model with load_detokenizer=True")
+
+
+def separator(before: str, after: str) -> str:
+    """Return what stands between two pieces of a transcript: a space, but none at the beginning or in Chinese."""
+    if not before or (_is_ideographic(before[-1]) and _is_ideographic(after[0])):
+        return ""
+    return " "
+
+
+def _is_ideographic(char: str) -> bool:
+    """Tell whether a character belongs to a script without spaces: Chinese, Japanese, and their punctuation."""
+    return unicodedata.east_asian_width(char) in "WF" and not unicodedata.name(char, "").startswith("HANGUL")
 
 
 def _question(source: AudioSource, question: str) -> list[Message]:
@@ -447,5 +514,5 @@ def _generator(seed: int | None, device: torch.device | str) -> torch.Generator:
     if seed is None:
         generator.seed()
     else:
-        generator.manual_seed(seed)
+        generator.manual_seed(whole_number("seed", seed, -(2**63), 2**64 - 1))
     return generator

@@ -95,13 +95,18 @@ class Message:
 
     @property
     def audio(self) -> Any:
-        """The audio of an ``audio`` or ``audio-text`` message."""
-        assert self.message_type != "text"
+        """The audio of an ``audio`` or ``audio-text`` message.
+
+        Raises:
+            ValueError: it is a text message.
+        """
+        if self.message_type == "text":
+            raise ValueError("a text message has no audio; look at its message_type first")
         return self.content[0] if self.message_type == "audio-text" else self.content
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Build from the official dictionary: ``role``, ``message_type``, ``content``, at will the other fields.
+        """Build from the official dictionary: ``role``, ``message_type``, ``content``, and optionally the other fields.
 
         Raises:
             ValueError: fields are missing or unknown, or their values do not fit together.
@@ -196,7 +201,7 @@ class ChatTemplate:
         Losses cover the ids of the assistant's text and its end, and the codes of the assistant's speech and
         its end token. Speech of the assistant (``audio-text``) is laid out as it is generated. In earlier
         turns that is also the layout of the history in a prompt; only the last turn has the end of the text
-        in it. (Who wants the end in every turn gives the conversation once per turn, each time up to this turn.)
+        in it. (To learn the end of every turn, give the conversation once per turn, each time up to this turn.)
 
         Args:
             messages: the conversation; it should end with the assistant.

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -236,6 +237,7 @@ def test_long_recordings_are_transcribed_in_pieces(model, monkeypatch, segment_s
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=segment_s))
     monkeypatch.setattr(KimiAudio, "answer_all", answer_all)
     monkeypatch.setattr("kimi_audio.assistant.TRANSCRIBED_AT_ONCE", 2)
+    monkeypatch.setattr("kimi_audio.assistant.holds_speech", lambda _: True)
     text = model.transcribe((wav, INPUT_RATE_HZ), instruction="Write.")
     pieces = [audio.content[0] for _, audio in asked]
     assert torch.equal(torch.cat(pieces), wav)
@@ -360,7 +362,7 @@ def test_lower_precision_keeps_codes_and_vocoder_exact(reference, question):
     assert model.lm.lm_head.weight.dtype == torch.bfloat16
     assert model.semantic.conv1.weight.dtype == torch.float32
     assert model.detokenizer.vocoder.conv_pre.weight.dtype == torch.float32
-    wav, _ = model.generate([Message("user", "audio", question)], "both", max_new_tokens=12, seed=0)
+    wav = model.synthesise(model.encode_audio(question).codes[:4].tolist(), seed=0)
     assert wav.dtype == torch.float32
     assert wav.isfinite().all()
 
@@ -419,3 +421,116 @@ def test_public_names():
         assert getattr(kimi_audio, name).__module__.startswith("kimi_audio.")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         kimi_audio.nothing  # noqa: B018
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Silence, languages, lengths and odd arguments
+
+
+@pytest.mark.parametrize("level", [0.0, 0.2])
+def test_nothing_is_written_where_nobody_speaks(model, monkeypatch, level):
+    monkeypatch.setattr(KimiAudio, "answer_all", lambda *_: pytest.fail("the model was asked"))
+    wav = level * torch.randn(12 * INPUT_RATE_HZ, generator=torch.Generator().manual_seed(0))
+    assert model.transcribe((wav, INPUT_RATE_HZ)) == ""
+    assert list(model.stream_transcript((wav, INPUT_RATE_HZ))) == []
+
+
+def test_silent_pieces_are_left_out(model, question, monkeypatch):
+    said = load_audio(question, INPUT_RATE_HZ)
+    asked = []
+
+    def answer_all(self: KimiAudio, chats: Any) -> list[Answer]:
+        chats = list(chats)
+        asked.extend(chats)
+        return [Answer("said", None, "stop")] * len(chats)
+
+    monkeypatch.setattr(KimiAudio, "answer_all", answer_all)
+    monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=5.0))
+    silence = torch.zeros(15 * INPUT_RATE_HZ)
+    text = model.transcribe((torch.cat([silence, said, silence, said]), INPUT_RATE_HZ))
+    assert 2 <= len(asked) <= 4
+    assert text == " ".join(["said"] * len(asked))
+
+
+@pytest.mark.parametrize(
+    ("texts", "joined"),
+    [
+        (["one", "two"], "one two"),
+        (["你好，", "世界"], "你好，世界"),
+        (["你好", "世界。", "今天"], "你好世界。今天"),
+        (["你好", "Anna", "再见"], "你好 Anna 再见"),
+        (["こんにちは", "カナ"], "こんにちはカナ"),
+        (["안녕", "하세요"], "안녕 하세요"),
+    ],
+)
+def test_pieces_are_joined_as_their_script_is_written(model, monkeypatch, texts, joined):
+    monkeypatch.setattr(KimiAudio, "answer_all", lambda *_: [Answer(text, None, "stop") for text in texts])
+    monkeypatch.setattr("kimi_audio.assistant.holds_speech", lambda _: True)
+    assert model.transcribe((torch.zeros(100), INPUT_RATE_HZ)) == joined
+
+
+def test_sound_that_leaves_no_room_is_not_encoded(model, monkeypatch):
+    monkeypatch.setattr(KimiAudio, "encode_audio", lambda *_: pytest.fail("it was encoded"))
+    room_s = model.lm.config.max_positions * 0.08
+    hour = (torch.zeros(3600 * INPUT_RATE_HZ), INPUT_RATE_HZ)
+    half = (torch.zeros(int(0.6 * room_s * INPUT_RATE_HZ)), INPUT_RATE_HZ)
+    for contents in ([hour], [half, half]):
+        messages = [Message("user", "audio", content) for content in contents]
+        for call in (model.answer, lambda messages: list(model.stream(messages))):
+            with pytest.raises(ValueError, match=r"the audio is too long: .* leave no room for a reply"):
+                call(messages)
+
+
+def test_numbers_of_numpy_are_taken_and_others_refused(model):
+    messages = [{"role": "user", "message_type": "text", "content": "hello"}]
+    same = [
+        model.generate(messages, seed=seed, max_new_tokens=np.int64(3))[1] for seed in (7, np.int64(7), np.uint8(7))
+    ]
+    assert len(set(same)) == 1
+    for wrong in ({"seed": 1.5}, {"seed": "1"}, {"seed": 2**70}, {"max_new_tokens": 5.0}, {"max_new_tokens": -2}):
+        with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must be a whole number"):
+            model.generate(messages, **wrong)
+    with pytest.raises(ValueError, match=r"^temperature must be a number"):
+        model.generate(messages, "both", audio_temperature=float("nan"))
+
+
+@pytest.mark.parametrize("output_type", ["text", "both"])
+def test_a_conversation_has_messages(model, output_type):
+    for call in (model.generate, lambda *_: list(model.stream([], output_type))):
+        with pytest.raises(ValueError, match="give at least one message"):
+            call([], output_type)
+
+
+def test_a_reply_without_a_code_has_no_sound_however_it_is_asked_for(model):
+    messages = [Message("user", "text", "hello")]
+    options = GenerationOptions(output_type="both", max_new_tokens=1)
+    assert model.answer(messages, options, seed=0).audio is None
+    assert Answer.of(model.stream(messages, "both", options=options, seed=0)).audio is None
+    wav, _ = model.generate(messages, "both", max_new_tokens=1, seed=0)
+    assert wav is None
+
+
+def test_a_reply_must_be_streamed_to_its_end(model):
+    with pytest.raises(ValueError, match="was not streamed to its end"):
+        Answer.of([])
+    with pytest.raises(ValueError, match="was not streamed to its end"):
+        Answer.of(itertools.islice(model.stream([Message("user", "text", "hello")], options=SHORT, seed=0), 1))
+
+
+@pytest.mark.parametrize("wrong", [[128], [-1], [1.0], ["1"], [True]])
+def test_codes_of_another_model_are_refused(model, wrong):
+    with pytest.raises(ValueError, match="a code must be a whole number from 0 to 127"):
+        model.synthesise([3, *wrong])
+    model.synthesise(np.array([3, 4]), seed=0).requires_grad_()
+
+
+@pytest.mark.parametrize("samples", [1, 200, 271, 1000])
+def test_a_voice_has_a_shortest_length(model, monkeypatch, samples):
+    monkeypatch.setattr("kimi_audio.assistant.generate", lambda *_, **__: pytest.fail("the work began"))
+    voice = (torch.zeros(samples), INPUT_RATE_HZ)
+    for call in (
+        lambda: model.synthesise([1], voice=voice),
+        lambda: model.answer([Message("user", "text", "hello")], SHORT, voice=voice),
+    ):
+        with pytest.raises(ValueError, match=r"the recording of the voice lasts \d+ ms; at least 0.1 s are needed"):
+            call()
