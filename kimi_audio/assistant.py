@@ -90,6 +90,7 @@ class KimiAudio:
         dtype: by default bfloat16 on CUDA and float32 on the CPU. The semantic tokenizer is always float32.
         semantic_tokenizer: folder of the semantic tokenizer, if it is neither in nor beside the model's folder.
         adapter: folder of a LoRA adapter for the LLM, which is added to its weights.
+        revision: commit, tag or branch of a hub repository; a commit always gives the same files.
 
     Raises:
         ValueError: there is no such model, or its files are incomplete or damaged.
@@ -107,10 +108,11 @@ class KimiAudio:
         dtype: torch.dtype | None = None,
         semantic_tokenizer: str | os.PathLike[str] | None = None,
         adapter: str | os.PathLike[str] | None = None,
+        revision: str | None = None,
     ) -> None:
         self.device = find_device(device)
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
-        folder = checkpoint.find_model(model_path, with_detokenizer=load_detokenizer)
+        folder = checkpoint.find_model(model_path, with_detokenizer=load_detokenizer, revision=revision)
         semantic_folder = Path(semantic_tokenizer) if semantic_tokenizer else checkpoint.find_semantic_tokenizer(folder)
         if checkpoint.is_base_model(model_path):
             logger.warning("%s is the base model: it continues sequences and does not follow instructions", model_path)
@@ -155,12 +157,14 @@ class KimiAudio:
     def encode_audio(self, source: AudioSource | AudioTokens) -> AudioTokens:
         """Return codes [N] and acoustic features [N, D] of a recording, on the CPU.
 
+        A recording that is quieter than the model is used to is made louder, if its settings say so.
+
         Args:
             source: a path, the bytes of an audio file, an open file, samples with their rate, or ready tokens.
         """
         if isinstance(source, AudioTokens):
             return source
-        wav = load_audio(source, INPUT_RATE_HZ).to(self.device)
+        wav = raised(load_audio(source, INPUT_RATE_HZ), self.settings.least_peak).to(self.device)
         return AudioTokens(self.semantic.encode_wav(wav).cpu(), self.acoustic.features(wav).cpu())
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -445,6 +449,12 @@ class KimiAudio:
     def _check_output(self, output_type: str) -> None:
         if output_type == "both" and self.detokenizer is None:
             raise ValueError("speech needs the detokenizer; load the model with load_detokenizer=True")
+
+
+def raised(wav: Tensor, least_peak: float) -> Tensor:
+    """Return sound [L] whose loudest sample has at least this size, if it is not all zero."""
+    peak = float(wav.abs().max())
+    return wav * (least_peak / peak) if 0 < peak < least_peak else wav
 
 
 def separator(before: str, after: str) -> str:

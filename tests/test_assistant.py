@@ -12,7 +12,7 @@ import torch
 
 import kimi_audio
 from kimi_audio import Answer, GenerationOptions, KimiAudio, Message, SamplingOptions, checkpoint
-from kimi_audio.assistant import find_device
+from kimi_audio.assistant import find_device, raised
 from kimi_audio.audio.io import load_audio
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer
 from kimi_audio.detokenizer.vocoder import BigVGAN
@@ -534,3 +534,17 @@ def test_a_voice_has_a_shortest_length(model, monkeypatch, samples):
     ):
         with pytest.raises(ValueError, match=r"the recording of the voice lasts \d+ ms; at least 0.1 s are needed"):
             call()
+
+
+def test_quiet_sound_is_raised_if_the_settings_say_so(model, question, monkeypatch):
+    wav = load_audio(question, INPUT_RATE_HZ)
+    quiet = 0.01 * wav
+    assert raised(wav, 0.0) is wav
+    assert raised(wav, 0.1) is wav
+    assert float(raised(quiet, 0.1).abs().max()) == pytest.approx(0.1)
+    assert torch.equal(raised(torch.zeros(5), 0.1), torch.zeros(5))
+    loud, soft = (model.encode_audio((sound, INPUT_RATE_HZ)).features for sound in (wav, quiet))
+    assert not torch.allclose(loud, soft, atol=1e-2)  # that of the release hears the difference
+    monkeypatch.setattr(model, "settings", replace(model.settings, least_peak=1.0))
+    loud, soft = (model.encode_audio((sound, INPUT_RATE_HZ)).features for sound in (wav, quiet))
+    torch.testing.assert_close(loud, soft, atol=1e-3, rtol=1e-3)

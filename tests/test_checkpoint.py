@@ -209,16 +209,21 @@ def test_hub_failures(monkeypatch: pytest.MonkeyPatch, failure: Exception, error
 
 
 def test_only_needed_files_are_downloaded(reference: Path, monkeypatch: pytest.MonkeyPatch):
-    asked = {}
+    asked, revisions = {}, []
 
-    def snapshot_download(hub_id: str, allow_patterns: list[str]) -> str:
+    def snapshot_download(hub_id: str, allow_patterns: list[str], revision: str | None) -> str:
         asked[hub_id] = allow_patterns
+        revisions.append(revision)
         return str(reference / "checkpoint")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     assert checkpoint.find_model("owner/whole") == reference / "checkpoint"
     checkpoint.find_model("owner/text", with_detokenizer=False)
-    checkpoint.find_model("owner/sizes", with_weights=False)
+    checkpoint.find_model("owner/sizes", with_weights=False, revision="v1")
+    assert revisions == [None, None, "v1"]
+    for local in ("nano", reference / "checkpoint"):
+        with pytest.raises(ValueError, match="is on this machine"):
+            checkpoint.find_model(local, revision="v1")
     released = [
         *("config.json", "tiktoken.model", "model-35-of-35.safetensors", "whisper-large-v3/model.safetensors"),
         *("audio_detokenizer/model.pt", "vocoder/config.json"),

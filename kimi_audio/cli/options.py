@@ -27,6 +27,7 @@ class Dtype(StrEnum):
 
 
 ModelOption = Annotated[str, typer.Option("--model", help="nano, a model folder, or a hub id such as owner/name.")]
+RevisionOption = Annotated[str | None, typer.Option(help="Commit, tag or branch of the hub repository.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default CUDA where there is one.")]
 DtypeOption = Annotated[Dtype | None, typer.Option(help="By default bfloat16 on CUDA and float32 on the CPU.")]
 SeedOption = Annotated[int, typer.Option(help="The same seed gives the same speech.")]
@@ -47,6 +48,7 @@ class ModelChoice:
     """Which model runs, and how."""
 
     model: ModelOption = "nano"
+    revision: RevisionOption = None
     device: DeviceOption = None
     dtype: DtypeOption = None
 
@@ -59,7 +61,9 @@ class ModelChoice:
             from kimi_audio import KimiAudio
 
             precision = getattr(torch, self.dtype) if self.dtype else None
-            assistant = KimiAudio(self.model, load_detokenizer, device=self.device, dtype=precision)
+            assistant = KimiAudio(
+                self.model, load_detokenizer, device=self.device, dtype=precision, revision=self.revision
+            )
         return assistant, time.perf_counter() - start
 
 
