@@ -265,6 +265,7 @@ def test_a_transcript_is_streamed_while_the_recording_is_read(model, monkeypatch
             yield torch.zeros(INPUT_RATE_HZ)
 
     monkeypatch.setattr("kimi_audio.assistant.audio_blocks", blocks)
+    monkeypatch.setattr("kimi_audio.assistant.holds_speech", lambda _: True)
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=1.0))
     monkeypatch.setattr(model, "answer_all", lambda chats: [Answer("word", None, "stop") for _ in chats])
     parts = model.stream_transcript("x.wav")
