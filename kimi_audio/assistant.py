@@ -4,6 +4,7 @@ import logging
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -20,10 +21,11 @@ from kimi_audio.audio.speech_gate import holds_speech
 from kimi_audio.chat import ChatTemplate, Message, OutputType, parse_messages
 from kimi_audio.core.numbers import whole_number
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
-from kimi_audio.lm.generate import generate, stream
+from kimi_audio.lm.engine import Engine
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.lm.rules import FinishReason, GenerationOptions, Reply
+from kimi_audio.lm.rules import Event, FinishReason, GenerationOptions, Reply
 from kimi_audio.lm.sampling import SamplingOptions
+from kimi_audio.lm.worker import EngineThread, ReplyEvents
 from kimi_audio.sequence import AudioTokens
 from kimi_audio.sequence import Sequence as Prompt
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
@@ -38,6 +40,7 @@ ASR_INSTRUCTION = "Please transcribe the spoken content into written text."
 TTS_INSTRUCTION = "Please read the following text aloud: "
 READ_IN_VOICE = "Say in the voice of {0}: "
 CONVERT = "Say this in the voice of {0}."
+MIN_PREFIX_BYTES = 64 * 2**20  # earlier turns are remembered in so much memory, or in an eighth of the LLM's weights
 TRANSCRIBED_AT_ONCE = 8  # pieces of a long recording
 SHORTEST_VOICE_S = 0.1  # of a recording whose voice is taken on
 
@@ -122,9 +125,8 @@ class KimiAudio:
         checkpoint.check_parts(folder, semantic_folder, self.text_tokenizer, with_detokenizer=load_detokenizer)
         self.semantic: SemanticTokenizer = checkpoint.load_semantic(semantic_folder, self.device)
         self.acoustic: AcousticEncoder = checkpoint.load_acoustic(folder, self.device, self.dtype)
-        self.lm: AudioLM = checkpoint.load_lm(folder, self.device, self.dtype)
-        if adapter is not None:
-            self.lm = load_adapter(self.lm, adapter)
+        lm = checkpoint.load_lm(folder, self.device, self.dtype)
+        self.lm = lm if adapter is None else load_adapter(lm, adapter)
         self.template = ChatTemplate.of(self.lm.config, self.text_tokenizer, self.encode_audio)
         self.detokenizer = self._load_detokenizer() if load_detokenizer else None
 
@@ -140,11 +142,27 @@ class KimiAudio:
         plan = ChunkPlan(ode_steps=self.settings.ode_steps, guidance_scale=self.settings.guidance_scale)
         return Detokenizer(dit, vocoder, flow_config, vocoder_config, plan)
 
+    @property
+    def lm(self) -> AudioLM:
+        """The LLM.
+
+        Another one may be put in its place; its weights must not be changed, as what they made of earlier turns is kept.
+        """
+        return self._lm
+
+    @lm.setter
+    def lm(self, lm: AudioLM) -> None:
+        self._lm = lm
+        weights_bytes = sum(tensor.nbytes for tensor in lm.parameters())
+        engine = Engine(lm, self.text_tokenizer.special, prefix_bytes=max(MIN_PREFIX_BYTES, weights_bytes // 8))
+        self._engine = EngineThread(engine)
+
     def to(self, device: str | torch.device) -> Self:
         """Move all components."""
         self.device = find_device(device)
-        for module in (self.semantic, self.acoustic, self.lm):
+        for module in (self.semantic, self.acoustic):
             module.to(self.device)
+        self.lm = self.lm.to(self.device)
         if self.detokenizer is not None:
             old = self.detokenizer
             dit, vocoder = old.dit.to(self.device), old.vocoder.to(self.device)
@@ -262,7 +280,10 @@ class KimiAudio:
         prompts = [self._prompt(messages, options.output_type) for messages in chats]
         seeds = [*seed] if isinstance(seed, Sequence) else [seed] * len(prompts)
         generators = [_generator(one, self.device) for _, one in zip(prompts, seeds, strict=True)]
-        replies = generate(self.lm, prompts, self.text_tokenizer.special, options, generators=generators)
+        with ExitStack() as running:
+            pairs = zip(prompts, generators, strict=True)
+            started = [running.enter_context(self._engine.start(prompt, options, one)) for prompt, one in pairs]
+            replies = [events.reply() for events in started]
         return [self._answer(reply, speaks, one, state) for reply, one in zip(replies, seeds, strict=True)]
 
     def _answer(self, reply: Reply, speaks: bool, seed: int | None, state: StreamState | None) -> Answer:
@@ -324,24 +345,20 @@ class KimiAudio:
         self._check_output(output_type)
         state = self._voice_state(voice) if output_type == "both" else None
         prompt = self._prompt(messages, output_type)
-        generators = [_generator(seed, self.device)]
-        events = stream(
-            self.lm, [prompt], self.text_tokenizer.special, options, generators=generators, cancelled=cancelled
-        )
-        text_stream = self.text_tokenizer.decode_stream()
-        speech = None
-        if output_type == "both" and self.detokenizer is not None:
-            speech = _SpeechStream(self.detokenizer, state, _generator(seed, "cpu"))
-        codes: list[int] = []
-        for event in events:
-            is_final = event.finish_reason is not None
-            text = "" if event.text_id is None else text_stream.push(event.text_id)
-            text += text_stream.finish() if is_final else ""
-            codes += [] if event.code is None else [event.code]
-            audio = torch.zeros(0) if speech is None else speech.push(event.code, is_final)
-            if text or len(audio) or is_final:
-                yield StreamChunk(text, audio, is_final, event.finish_reason, tuple(codes))
-                codes = []
+        with self._engine.start(prompt, options, _generator(seed, self.device)) as events:
+            text_stream = self.text_tokenizer.decode_stream()
+            speech = None
+            if output_type == "both" and self.detokenizer is not None:
+                speech = _SpeechStream(self.detokenizer, state, _generator(seed, "cpu"))
+            codes: list[int] = []
+            for event in _unless(cancelled, events):
+                text = "" if event.text_id is None else text_stream.push(event.text_id)
+                text += text_stream.finish() if event.is_last else ""
+                codes += [] if event.code is None else [event.code]
+                audio = torch.zeros(0) if speech is None else speech.push(event.code, event.is_last)
+                if text or len(audio) or event.is_last:
+                    yield StreamChunk(text, audio, event.is_last, event.finish_reason, tuple(codes))
+                    codes = []
 
     # -----------------------------------------------------------------------------------------------------------------
     # Everyday calls
@@ -467,6 +484,14 @@ def separator(before: str, after: str) -> str:
 def _is_ideographic(char: str) -> bool:
     """Tell whether a character belongs to a script without spaces: Chinese, Japanese, and their punctuation."""
     return unicodedata.east_asian_width(char) in "WF" and not unicodedata.name(char, "").startswith("HANGUL")
+
+
+def _unless(cancelled: Callable[[], bool] | None, events: ReplyEvents) -> Iterator[Event]:
+    """Yield the events; end the reply when ``cancelled``, which is asked before each of them, says so."""
+    while not events.is_over:
+        if cancelled is not None and cancelled():
+            events.cancel()
+        yield next(events)
 
 
 def _question(source: AudioSource, question: str) -> list[Message]:

@@ -104,20 +104,21 @@ class ReplyEvents(Iterator[Event], AbstractContextManager["ReplyEvents"]):
 
     def __init__(self, request: Request, events: "queue.SimpleQueue[Event]", cancel: Callable[[Request], None]) -> None:
         self._request, self._events, self._cancel = request, events, cancel
-        self._is_over = self._is_cancelled = False
+        self.is_over = False  # the last event was read
+        self._is_cancelled = False
 
     def __next__(self) -> Event:
-        if self._is_over:
+        if self.is_over:
             raise StopIteration
         event = self._events.get()
         while self._is_cancelled and not event.is_last:  # what was made before the engine knew
             event = self._events.get()
-        self._is_over = event.is_last
+        self.is_over = event.is_last
         return _good(event)
 
     def cancel(self) -> None:
         """End the reply; the next event is its last."""
-        if not (self._is_over or self._is_cancelled):
+        if not (self.is_over or self._is_cancelled):
             self._is_cancelled = True
             self._cancel(self._request)
 
