@@ -146,7 +146,7 @@ class KimiAudio:
     def lm(self) -> AudioLM:
         """The LLM.
 
-        Another one may be put in its place; its weights must not be changed: what they made of earlier turns is kept.
+        Another one may be put in its place. Its weights must not be changed: what they made of earlier turns is kept.
         """
         return self._lm
 

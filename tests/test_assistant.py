@@ -212,6 +212,20 @@ def test_replies_go_into_the_history(model, question):
     assert text.message() == Message("assistant", "text", text.text)
 
 
+def test_a_second_turn_computes_what_is_new(model, question):
+    """Speech is a prefix of what continues it; the steps of its end, where the text had ended, are computed again."""
+    computed = []
+    messages = [Message("user", "audio", str(question)), Message("user", "text", "Something nobody asked before.")]
+    first = len(model.template.prompt(messages, "both"))
+    answer = model.answer(messages, SHORT, seed=0)
+    history = [*messages, answer.message(), Message("user", "text", "and?")]
+    one_step = replace(SHORT, max_new_tokens=1)
+    hook = model.lm.register_forward_pre_hook(lambda _, inputs: computed.append(inputs[0].positions.numel()))
+    model.answer(history, one_step, seed=0)
+    hook.remove()
+    assert sum(computed) <= len(model.template.prompt(history, "both")) - first
+
+
 def test_recordings_are_encoded_once(model, question):
     tokens = model.encode_audio(question)
     assert tokens.features.shape == (len(tokens.codes), 4 * model.acoustic.config.hidden_size)
