@@ -133,6 +133,22 @@ class RunChoice:
             yield pool
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """What a file of predictions does not say itself."""
+
+    task: Annotated[str | None, typer.Option(help="Of predictions whose lines have no task and no reference.")] = None
+    metric: Annotated[
+        str | None,
+        typer.Option(help="Of lines with references: transcripts, choices, answers, translations, captions."),
+    ] = None
+    language: Annotated[str | None, typer.Option(help="Of lines that do not state theirs, such as zh.")] = None
+    map: Annotated[str | None, typer.Option(help="The file's names of fields: text=pred_text,reference=text.")] = None
+    references: Annotated[Path | None, typer.Option(help="File of references (Kaldi's text, or trn).")] = None
+    name: Annotated[str | None, typer.Option(help="What to call their model; by default the name of the file.")] = None
+    recipe: Annotated[Path | None, typer.Option(help="Their prompt and decoding, if known (YAML).")] = None
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Commands
 
@@ -157,29 +173,24 @@ def run(
 
 @command(evaluation)
 def score(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a run, or predictions.jsonl from elsewhere.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of a run, or a file of predictions.")],
     measure: InstrumentChoice,
-    task: Annotated[str | None, typer.Option(help="Of predictions whose lines have no task and no reference.")] = None,
-    name: Annotated[str | None, typer.Option(help="What to call their model; by default the name of the file.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="Their prompt and decoding, if known (YAML).")] = None,
+    elsewhere: Elsewhere,
     data: DataOption = DATA,
     out: OutOption = OUT,
     as_json: JsonOption = False,
 ) -> None:
-    """Score answers that are there already; neither asks a model nor, for a run, needs the data.
+    """Score answers that are there already; neither asks a model nor needs the recordings.
 
-    Predictions from elsewhere are lines of JSON with id and text, and either a reference or the name of a task.
+    Predictions from elsewhere are lines of JSON with id and text, and either a reference or the name of a task. Files
+    of the Evalkit, NeMo, ms-swift, lmms-eval, Kaldi and sclite, and tables are read, too.
     """
-    check_files(path, recipe)
+    check_files(path, elsewhere.recipe, elsewhere.references)
     report = Report(as_json)
     if path.is_dir():
         folder, results = path, _rescored(path, measure.load())
     else:
-        from kimi_audio.evals.evaluate import folder_name
-
-        name = name or path.stem
-        folder = out / folder_name(name)
-        results = _scored_elsewhere(path, task, name, recipe, data, folder, measure.load())
+        folder, results = _scored_elsewhere(path, elsewhere, data, out, measure.load())
     _finish(_shown(results, report), folder, report)
 
 
@@ -226,7 +237,8 @@ def compare(
     for row in differences:
         text = f"{row.task} {row.subset or 'all'}, {row.metric}: {row.a:.2f} and {row.b:.2f} {row.unit}"
         interval = f"{row.low:+.2f} to {row.high:+.2f}"
-        report.text(f"{text}; B - A {row.difference:+.2f} ({interval}), p {row.adjusted_p:.4f}: {row.verdict}")
+        p_value = row.p_value if row.adjusted_p is None else row.adjusted_p
+        report.text(f"{text}; B - A {row.difference:+.2f} ({interval}), p {p_value:.4f}: {row.verdict}")
         report.result(asdict(row) | {"verdict": row.verdict})
     for note in (f"{pair.a.result.task} differs in {note}" for pair in pairs for note in pair.notes):
         report.text(note)
@@ -283,14 +295,14 @@ command(evaluation)(_list)
 def _run(
     names: list[str], choice: RunChoice, report: Report, measure: InstrumentChoice, *, infer_only: bool = False
 ) -> None:
-    from kimi_audio.evals.evaluate import evaluate, folder_name
+    from kimi_audio.evals.evaluate import evaluate, run_folder
     from kimi_audio.evals.instruments import equip
     from kimi_audio.evals.registry import find_tasks
 
     tasks = equip(find_tasks(names), measure.load())
     options = choice.infer_options()
     with choice.engine() as engine, _progress() as watch:
-        folder = choice.out / folder_name(f"{engine.name}-{choice.output}" if choice.output else engine.name)
+        folder = run_folder(choice.out, engine, options)
         results = evaluate(tasks, choice.data, engine, folder, options, watch, only_infer=infer_only)
         results = _shown(results, report)
     if infer_only:
@@ -318,30 +330,33 @@ def _rescored(folder: Path, instruments: "Instruments") -> "Iterator[Result]":
 
 
 def _scored_elsewhere(
-    file: Path,
-    task: str | None,
-    name: str,
-    recipe: Path | None,
-    data: Path,
-    folder: Path,
-    instruments: "Instruments",
-) -> "Iterator[Result]":
-    from kimi_audio.evals.evaluate import evaluate
+    path: Path, elsewhere: Elsewhere, data: Path, out: Path, instruments: "Instruments"
+) -> "tuple[Path, list[Result]]":
+    from kimi_audio.evals.evaluate import evaluate, run_folder
     from kimi_audio.evals.instruments import equip
+    from kimi_audio.evals.predictions import parse_map, read_predictions
     from kimi_audio.evals.recipes import NOT_STATED, read_recipe
     from kimi_audio.evals.recorded import Recorded, tasks_of
     from kimi_audio.evals.runner import InferOptions
     from kimi_audio.evals.store import TaskFolder
     from kimi_audio.evals.types import Recipe
 
-    options = InferOptions(recipe=read_recipe(recipe) if recipe else Recipe(NOT_STATED))
-    for found in equip(tasks_of(file, task), instruments):
-        engine = Recorded(file, name, found.name)
+    file = read_predictions(path, parse_map(elsewhere.map or ""), elsewhere.references)
+    tasks = equip(tasks_of(file, elsewhere.task, elsewhere.metric, elsewhere.language or ""), instruments)
+    if file.problems:
+        err.print(file.lost, markup=False)
+    name = elsewhere.name or path.stem
+    folder = run_folder(out, Recorded(file, name, ""), InferOptions())
+    options = InferOptions(recipe=read_recipe(elsewhere.recipe) if elsewhere.recipe else Recipe(NOT_STATED))
+    results = []
+    for task in tasks:
+        engine = Recorded(file, name, task.name)
         with _progress() as watch:
-            yield from evaluate([found], data, engine, folder, options, watch)
-        asked = TaskFolder(folder / found.name).read_asked()
+            results += evaluate([task], data, engine, folder, options, watch)
+        asked = TaskFolder(folder / task.name).read_asked()
         if unused := engine.unused(item.sample.id for item in asked):
-            warn(f"{len(unused)} predictions belong to no sample of {found.name}, such as {unused[0]!r}")
+            warn(f"{len(unused)} predictions belong to no sample of {task.name}, such as {unused[0]!r}")
+    return folder, results
 
 
 def _shown(results: "Iterable[Result]", report: Report) -> "list[Result]":

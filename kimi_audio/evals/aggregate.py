@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from kimi_audio.evals.metrics.accuracy import accuracy
-from kimi_audio.evals.metrics.statistics import Comparison, bootstrap, bootstrap_ratio, compare, compare_ratios
+from kimi_audio.evals.metrics.statistics import Comparison, bootstrap, compare, compare_ratios, ratio_interval
 from kimi_audio.evals.store import Outcome, State
 from kimi_audio.evals.types import Counts, Metric, Score, Scorer, ratio
+
+MIN_RESAMPLED = 50  # fewer samples say too little about the samples that were not drawn
 
 
 def subsets_of(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
@@ -34,9 +35,13 @@ def count(outcomes: Sequence[Outcome]) -> Counts:
 
 def make_score(metric: Metric, subset: str, outcomes: Sequence[Outcome], scorer: Scorer) -> Score:
     """Return a metric over the outcomes of a subset, counted in the three ways of POLICY."""
-    answered = _statistics(metric, outcomes, State.scored)
+    answered = _statistics(metric, outcomes, State.scored, State.unscored)
     counted = answered + _statistics(metric, outcomes, State.failed)
-    left_out = [scorer.worst(item.sample) for item in outcomes if item.state in (State.unscored, State.skipped)]
+    left_out = [
+        scorer.worst(item.sample)
+        for item in outcomes
+        if item.state in (State.unscored, State.skipped) and metric.name not in item.values
+    ]
     worst = [values[metric.name] for values in left_out if metric.name in values]
     low, high = interval(metric, counted)
     return Score(
@@ -54,8 +59,8 @@ def make_score(metric: Metric, subset: str, outcomes: Sequence[Outcome], scorer:
     )
 
 
-def _statistics(metric: Metric, outcomes: Sequence[Outcome], state: State) -> list[Any]:
-    return [item.values[metric.name] for item in outcomes if item.state is state and metric.name in item.values]
+def _statistics(metric: Metric, outcomes: Sequence[Outcome], *states: State) -> list[Any]:
+    return [item.values[metric.name] for item in outcomes if item.state in states and metric.name in item.values]
 
 
 def value_of(metric: Metric, statistics: Sequence[Any]) -> float | None:
@@ -67,36 +72,45 @@ def value_of(metric: Metric, statistics: Sequence[Any]) -> float | None:
 
 
 def interval(metric: Metric, statistics: Sequence[Any]) -> tuple[float | None, float | None]:
-    """Return the 95 % interval, the same in every run: of shares of samples Wilson's, else by bootstrap over samples.
+    """Return the 95 % interval, the same in every run; that of a score of a corpus needs ``MIN_RESAMPLED`` samples.
 
-    The bootstrap knows nothing but what it saw: that two of two answers are right would be certain to it.
+    See ``metrics/statistics.py`` for the kinds of intervals.
     """
-    if len(statistics) < 2:
+    if value_of(metric, statistics) is None:
         return None, None
     settled = metric.settle(statistics)
     if metric.combine is ratio:
-        numerators, weights = zip(*settled, strict=True)
-        is_share = set(weights) == {1} and set(numerators) <= {0, 1}
-        found = accuracy([bool(one) for one in numerators]) if is_share else bootstrap_ratio(numerators, weights)
+        low, high = ratio_interval(*_columns(settled))
+    elif len(settled) >= MIN_RESAMPLED:
+        low, high = bootstrap(lambda index: _resampled(metric, settled, index), len(settled))
     else:
-        found = bootstrap(lambda index: _resampled(metric, settled, index), len(settled))
-    if not math.isfinite(found.low):
         return None, None
-    return metric.scale * found.low, metric.scale * found.high
+    return (metric.scale * low, metric.scale * high) if math.isfinite(low) else (None, None)
 
 
-def difference(metric: Metric, first: Sequence[Any], second: Sequence[Any]) -> Comparison:
-    """Compare the statistics of two models for the same samples in the same order, in units of the metric."""
+def difference(metric: Metric, first: Sequence[Any], second: Sequence[Any], permutations: int) -> Comparison:
+    """Compare the statistics of two models for the same samples in the same order, in units of the metric.
+
+    Args:
+        metric: what is compared.
+        first: the statistics of model A.
+        second: those of model B.
+        permutations: of the test.
+    """
     a, b = metric.settle(first), metric.settle(second)
     if metric.combine is ratio:
-        left, right = (tuple(zip(*rows, strict=True)) for rows in (a, b))
-        found = compare_ratios((left[0], left[1]), (right[0], right[1]), higher_is_better=metric.higher_is_better)
+        found = compare_ratios(_columns(a), _columns(b), permutations=permutations)
     else:
         rows = [*a, *b]
-        found = compare(lambda index: _resampled(metric, rows, index), len(a), higher_is_better=metric.higher_is_better)
-    gap = found.difference
-    scaled = replace(gap, **{name: metric.scale * getattr(gap, name) for name in ("estimate", "low", "high")})
-    return replace(found, difference=scaled)
+        found = compare(lambda index: _resampled(metric, rows, index), len(a), permutations=permutations)
+    low, high = found.interval
+    return replace(
+        found, difference=metric.scale * found.difference, interval=(metric.scale * low, metric.scale * high)
+    )
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> tuple[list[float], list[float]]:
+    return [row[0] for row in rows], [row[1] for row in rows]
 
 
 def _resampled(metric: Metric, statistics: Sequence[Any], index: np.ndarray) -> np.ndarray:

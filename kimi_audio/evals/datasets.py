@@ -20,6 +20,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from rich.progress import Progress
 
+from kimi_audio.core.lines import read_lines, read_objects
 from kimi_audio.evals.store import to_json, write_whole
 from kimi_audio.evals.types import Dataset, Sample
 
@@ -245,8 +246,16 @@ def unpack(archive: Path, folder: Path) -> None:
 
 def read_pairs(path: Path) -> dict[str, str]:
     """Read a file of the Kaldi kind: a key, white space, and the rest of the line."""
-    lines = (line.split(maxsplit=1) for line in path.read_text("utf-8-sig").splitlines() if line.strip())
+    lines = (line.split(maxsplit=1) for line in read_lines(path))
     return {parts[0]: parts[1].strip() if len(parts) > 1 else "" for parts in lines}
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a file of JSON lines; ValueError if a line cannot be read, for its publishers' can."""
+    rows, problems = read_objects(path)
+    if problems:
+        raise ValueError(f"{path}, line {problems[0].line}: {problems[0].reason}")
+    return list(rows.values())
 
 
 def read_csv(path: Path, columns: Iterable[str], delimiter: str = ",") -> Iterator[Mapping[str, str]]:

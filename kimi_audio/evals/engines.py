@@ -39,6 +39,7 @@ class Engine(Protocol):
     name: str
     revision: str
     family: str
+    hears: bool  # False: the sound of the samples is not needed, for the answers are there
 
     def answer(self, batches: Iterable[Sequence[Sample]], options: Options) -> Iterator[Reply]:
         """Yield one reply per sample, as they become known."""
@@ -76,6 +77,7 @@ class Here:
     """The engine of this process."""
 
     model: Model
+    hears: bool = True
 
     def __post_init__(self) -> None:
         self.name, self.revision, self.family = self.model.name, self.model.revision, self.model.family
@@ -159,6 +161,8 @@ class Pool:
     Raises:
         RuntimeError: no process could load the model.
     """
+
+    hears = True
 
     def __init__(self, spec: ModelSpec, devices: Sequence[str | None], timeout_s: float | None = None) -> None:
         assert devices

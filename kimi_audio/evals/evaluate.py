@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kimi_audio.evals.cache import key_of
 from kimi_audio.evals.engines import Engine
 from kimi_audio.evals.provenance import git_hash
 from kimi_audio.evals.recipes import choose_recipe, fingerprint
@@ -23,6 +24,30 @@ Watch = Callable[[str], Advance]  # the name of a step to what is told about its
 def folder_name(name: str) -> str:
     """Return a name that a folder can have, for a model whose name may be a path or a hub id."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
+
+
+def run_folder(out: Path, engine: Engine, options: InferOptions) -> Path:
+    """Return the folder of a run. What is asked otherwise than by default, and another model, have their own.
+
+    Args:
+        out: folder of all runs.
+        engine: who is asked; its revision tells models of the same name apart.
+        options: how.
+    """
+    selection, parts = options.selection, [folder_name(engine.name)]
+    if options.output:
+        parts.append(options.output)
+    if options.recipe:
+        parts.append(f"recipe-{fingerprint(options.recipe)[:8]}")
+    if selection.limit is not None:
+        parts.append(f"limit-{selection.limit}")
+    if selection.ids:
+        parts.append(f"samples-{key_of(ids=sorted(selection.ids))[:8]}")
+    if selection.seed:
+        parts.append(f"seed-{selection.seed}")
+    folder = out / "-".join(parts)
+    is_taken = any(TaskFolder(path.parent).read_run().revision != engine.revision for path in folder.glob("*/run.json"))
+    return folder.with_name(f"{folder.name}-{key_of(revision=engine.revision)[:8]}") if is_taken else folder
 
 
 def evaluate(
@@ -53,7 +78,8 @@ def evaluate(
         except (ValueError, OSError) as error:
             logger.warning("%s: %s", task.name, error)
             result = failed_result(task, engine, options, str(error))
-            folder.write_result(result)
+            if not folder.has_scores():  # else it is kept: nothing was asked that could replace it
+                folder.write_result(result)
             yield result
         else:
             if not only_infer:

@@ -1,126 +1,129 @@
-"""Predictions that were made elsewhere: a JSON lines file in the place of a model.
-
-    {"id": "1089-1-0000", "text": "what was answered", "task": "librispeech"}
-    {"id": "a", "text": "what was understood", "reference": "what is said", "language": "en", "subset": "mine"}
-
-Each line has ``id`` and ``text`` and may have ``speech`` (a file, relative to the lines'), ``total_s``,
-``first_text_s``, ``first_sound_s`` and ``error``. Lines that name a ``task`` are scored as answers to its samples.
-Lines with a ``reference`` are scored as transcripts of their own, in a ``language`` (en). The result files of the
-official Evalkit are read, too: they have ``index``, ``prediction`` and ``answer`` for ``id``, ``text``, ``reference``.
-"""
+"""Predictions that were made elsewhere in the place of a model; ``predictions.py`` reads their files."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
+from kimi_audio.evals import registry
 from kimi_audio.evals.cache import digest_of
-from kimi_audio.evals.engines import Reply, one_line
+from kimi_audio.evals.engines import Reply
+from kimi_audio.evals.metrics.languages import check_language
+from kimi_audio.evals.predictions import Predictions, Row
 from kimi_audio.evals.registry import find_tasks
-from kimi_audio.evals.store import read_rows
 from kimi_audio.evals.tasks import own_references
 from kimi_audio.evals.types import Options, Prediction, Sample, Task
 
 logger = logging.getLogger(__name__)
 
-ID, TEXT, REFERENCE = ("id", "index"), ("text", "prediction"), ("reference", "answer")
+_TRANSCRIBING = ("transcri", "recogni", "转写", "转录", "写成文字", "识别", "what was said", "write down")
 
 
 class Recorded:
-    """The engine that looks answers up. Samples without a line, or with several that differ, have failed.
+    """The engine that looks answers up. Samples without a row, or with several that differ, have failed.
 
     Args:
-        file: with the predictions.
+        file: the predictions.
         name: of the model that made them.
-        task: lines that name another one are left out.
+        task: rows that name another known one are left out.
     """
 
     family = "recorded"
+    hears = False
 
-    def __init__(self, file: Path, name: str, task: str) -> None:
-        self.name, self.revision = name, f"file {digest_of(file)[:12]}"
+    def __init__(self, file: Predictions, name: str, task: str) -> None:
+        self.name, self.revision = name, f"file {digest_of(file.path)[:12]}"
+        self._missing = Prediction(
+            error="; ".join(part for part in ("the file has no prediction for it", file.lost) if part)
+        )
         self._answers: dict[str, Prediction] = {}
-        for number, row in enumerate(read_rows(file), 1):
-            if row.get("task") in (None, task):
-                self._add(file, number, row)
-
-    def _add(self, file: Path, number: int, row: dict[str, Any]) -> None:
-        try:
-            id_, prediction = str(_field(row, ID)), _prediction(file, row)
-        except (KeyError, TypeError, ValueError) as error:
-            logger.warning("%s, row %d does not count: %s", file, number, one_line(error))
-            return
-        if self._answers.setdefault(id_, prediction) != prediction:
-            self._answers[id_] = Prediction(error="the file has different predictions for it")
+        known, is_own = registry.all_tasks(), task in own_references.METRICS.values()
+        for row in file.rows:
+            if row.prediction is None or (row.task in known and row.task != task):
+                continue
+            if not (row.has_id or is_own):
+                logger.warning("%s does not count: it has no id", row.place)
+                continue
+            if self._answers.setdefault(row.id, row.prediction) != row.prediction:
+                self._answers[row.id] = Prediction(error="the file has different predictions for it")
 
     def answer(self, batches: Iterable[Sequence[Sample]], options: Options) -> Iterator[Reply]:
         """Yield what the file holds for each sample."""
-        missing = Prediction(error="the file has no prediction for it")
         for sample in (sample for batch in batches for sample in batch):
-            yield Reply(sample, self._answers.get(sample.id, missing), 1)
+            yield Reply(sample, self._answers.get(sample.id, self._missing), 1)
 
     def unused(self, asked: Iterable[str]) -> list[str]:
         """Return the ids of the file that are not among those that were asked for."""
         return sorted(set(self._answers) - set(asked))
 
 
-def tasks_of(file: Path, name: str | None) -> list[Task]:
-    """Return the tasks that a file answers: the one of this name, or those that its lines name or bring along.
+def tasks_of(file: Predictions, task: str | None = None, metric: str | None = None, language: str = "") -> list[Task]:
+    """Return the tasks that a file answers.
+
+    Args:
+        file: the predictions.
+        task: the one that is answered; else those that the rows name, if they are known here.
+        metric: how rows with references of their own are scored, one of ``own_references.METRICS``; else by what they
+            hold.
+        language: of the rows that do not state theirs.
 
     Raises:
-        ValueError: it cannot be told, or there is no such task.
-        OSError: there is no such file.
+        ValueError: it cannot be told, or there is no such task, metric or language.
     """
-    if not file.is_file():
-        raise FileNotFoundError(f"there is no file {file}")
-    if name:
-        tasks = find_tasks([name])
+    if task:
+        if metric or language:
+            raise ValueError("--metric and --language are for lines with references of their own; a task has both")
+        tasks = find_tasks([task])
         if len(tasks) != 1:
-            raise ValueError(f"{name} is a suite; name one task, or name the task in each line")
+            raise ValueError(f"{task} is a suite; name one task, or name the task in each line")
         return tasks
-    rows = read_rows(file)
-    named = dict.fromkeys(str(row["task"]) for row in rows if row.get("task"))
-    if named:
+    known = registry.all_tasks()
+    named = dict.fromkeys(row.task for row in file.rows if row.task in known)
+    if named and metric is None:
         return find_tasks(named)
-    if not any(_find(row, REFERENCE) is not None for row in rows):
-        raise ValueError(f"{file} does not say what it answers: give --task, or lines with a task or a reference")
-    (task,) = find_tasks([own_references.NAME])
-    return [replace(task, dataset=replace(task.dataset, load=lambda folder: _samples(file, rows)))]
+    if not any(row.reference for row in file.rows):
+        foreign = next((row.task for row in file.rows if row.task), "")
+        hint = f" (there is no task {foreign!r})" if foreign else ""
+        reason = f"; {file.lost}" if file.lost else ""
+        ways = "give --task, --references, or lines with a reference"
+        raise ValueError(f"{file.path} does not say what it answers{hint}: {ways}{reason}")
+    if metric is not None and metric not in own_references.METRICS:
+        raise ValueError(f"there is no --metric {metric!r}; there are {', '.join(own_references.METRICS)}")
+    (own,) = find_tasks([own_references.METRICS[metric or _metric_of(file)]])
+    samples = list(_samples(file, check_language(language) if language else ""))
+    return [replace(own, dataset=replace(own.dataset, load=lambda folder: samples))]
 
 
-def _samples(file: Path, rows: Iterable[dict[str, Any]]) -> Iterator[Sample]:
-    """Yield the samples that the lines of a file bring along."""
-    for number, row in enumerate(rows, 1):
-        reference, id_ = _find(row, REFERENCE), _find(row, ID)
-        is_usable = isinstance(reference, str) and id_ is not None
-        yield Sample(
-            str(number if id_ is None else id_),
-            reference=str(reference) if is_usable else "",
-            subset=str(row.get("subset") or ""),
-            meta={"language": str(row.get("language") or row.get("lang") or "en")},
-            fault="" if is_usable else f"{file.name}, row {number} has no id or no reference",
+def _metric_of(file: Predictions) -> str:
+    """Return how the rows are scored: as multiple choice if they have options, else as transcripts.
+
+    Raises:
+        ValueError: they answer questions of another kind.
+    """
+    if any(row.choices for row in file.rows):
+        return "choices"
+    asked = next((row.question for row in file.rows if row.question), "")
+    if asked and not any(word in asked.lower() for word in _TRANSCRIBING):
+        raise ValueError(
+            f"{file.path} answers questions ({asked[:60]!r}); say how with --metric, such as answers or transcripts"
         )
+    return "transcripts"
 
 
-def _prediction(file: Path, row: dict[str, Any]) -> Prediction:
-    """Return the prediction of a row; KeyError, TypeError or ValueError if it holds none."""
-    text = _field(row, TEXT)
-    if not isinstance(text, str):
-        raise TypeError("its text is no string")
-    speech = file.parent / row["speech"] if row.get("speech") else None
-    total_s, first_text_s, first_sound_s = (
-        None if row.get(name) is None else float(row[name]) for name in ("total_s", "first_text_s", "first_sound_s")
-    )
-    return Prediction(text, speech, total_s, first_text_s, first_sound_s, error=str(row.get("error") or ""))
+def _samples(file: Predictions, language: str) -> Iterator[Sample]:
+    """Yield the samples that the rows bring along, and a faulty one for each line that cannot be read."""
+    for row in file.rows:
+        yield Sample(
+            row.id,
+            text=row.question,
+            reference=row.reference if len(row.reference) > 1 else "".join(row.reference),
+            subset=row.subset,
+            meta={"language": "" if row.fault else file.language_of(row, language), "choices": list(row.choices)},
+            fault=row.fault or _fault(row),
+        )
+    for problem in file.problems:
+        place = f"{file.path.name}, line {problem.line}"
+        yield Sample(f"line {problem.line}", fault=f"{place}: {problem.reason}")
 
 
-def _find(row: dict[str, Any], names: Iterable[str]) -> Any:
-    """Return the first of these fields that the row has; None if it has none."""
-    return next((row[name] for name in names if name in row), None)
-
-
-def _field(row: dict[str, Any], names: tuple[str, ...]) -> Any:
-    if (value := _find(row, names)) is None:
-        raise KeyError(names[0])
-    return value
+def _fault(row: Row) -> str:
+    return "" if row.reference else f"{row.place} has no reference"

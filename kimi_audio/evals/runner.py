@@ -89,14 +89,17 @@ def ask(
 
 
 def _ask_one(sample: Sample, recipe: Recipe, options: Options, engine: Engine) -> Asked:
-    sample, heard_s = check_audio(sample)
+    heard_s = 0.0
+    if engine.hears:
+        sample, heard_s = check_audio(sample)
     if sample.fault:
         return Asked(sample)
     try:
         prompt = render_prompt(recipe, sample)
     except ValueError as error:
         return Asked(replace(sample, fault=str(error)))
-    key = answer_key(_as_asked(sample, prompt), options, engine.name, engine.revision)
+    seen = _as_asked(sample, prompt) if engine.hears else replace(_as_asked(sample, prompt), audio=())
+    key = answer_key(seen, options, engine.name, engine.revision)
     return Asked(sample, prompt, key, heard_s)
 
 

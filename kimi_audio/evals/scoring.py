@@ -125,7 +125,7 @@ def _checked(result: SampleScore, scorer: Scorer) -> SampleScore:
         return replace(result, values={}, error=f"there is no metric {min(unknown)!r}")
     try:
         key_of(values=dict(result.values), details=dict(result.details))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         return SampleScore(result.id, error=f"the score is not JSON of finite numbers: {error}")
     return result
 
@@ -155,7 +155,7 @@ def _outcome(item: Asked, answer: Answered | None, result: SampleScore | None, s
         return Outcome(sample, State.failed, scorer.worst(sample), reason=reason)
     assert result is not None
     if result.error:
-        return Outcome(sample, State.unscored, details=result.details, reason=result.error)
+        return Outcome(sample, State.unscored, result.values, result.details, reason=result.error)
     is_empty = not answer.prediction.text.strip() and answer.prediction.speech is None
     return Outcome(sample, State.scored, result.values, result.details, is_empty)
 
@@ -165,6 +165,7 @@ def make_result(
 ) -> Result:
     """Add up the outcomes of a task."""
     groups = subsets_of(outcomes)
+    metrics = [metric for metric in task.scorer.metrics if _applies(metric, outcomes, task.scorer)]
     return Result(
         task=run.task,
         task_version=task.version,
@@ -181,17 +182,24 @@ def make_result(
         scores=tuple(
             make_score(metric, subset, group, task.scorer)
             for subset, group in groups.items()
-            for metric in task.scorer.metrics
+            for metric in metrics or task.scorer.metrics
         ),
         timings=timings,
     )
 
 
+def _applies(metric: Metric, outcomes: Sequence[Outcome], scorer: Scorer) -> bool:
+    """Tell whether any sample has this metric: the word error rate is none of Mandarin."""
+    return any(metric.name in item.values or metric.name in scorer.worst(item.sample) for item in outcomes)
+
+
 def summarise_timings(pairs: Sequence[tuple[Asked, Answered]]) -> dict[str, dict[str, float]]:
     """Return the distribution of seconds to the first text, the first sound and the end, and real-time factors.
 
-    The factors divide seconds of work by seconds of sound, heard and spoken; a batch shares its seconds.
+    The factors divide seconds of work by seconds of sound, heard and spoken; a batch shares its seconds. Answers from
+    the cache are left out, which were timed in another run and maybe on another machine.
     """
+    pairs = [(item, answer) for item, answer in pairs if not answer.cached]
     predictions = [answer.prediction for _, answer in pairs]
     summary = {
         name: asdict(summarize_latency([getattr(prediction, name) for prediction in predictions]))

@@ -160,6 +160,10 @@ class TaskFolder:
         rows = read_rows(self.path / "outcomes.jsonl")
         return [Outcome(samples[row["id"]], State(row["state"]), **without(row, "id", "state")) for row in rows]
 
+    def has_scores(self) -> bool:
+        """Tell whether there is a result with scores."""
+        return self.result.exists() and not read_result(self.result).error
+
     def write_result(self, result: Result) -> None:
         """Write the result."""
         self.path.mkdir(parents=True, exist_ok=True)

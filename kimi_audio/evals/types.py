@@ -104,13 +104,16 @@ class Model(Protocol):
 # Score
 
 
-def ratio(statistics: Sequence[Sequence[float]]) -> float:
+def ratio(statistics: Sequence[Sequence[Any]]) -> float:
     """Return the sum of all first numbers over the sum of all second ones; nan if that is 0.
 
-    Error rates add up (errors, words), accuracies (1 or 0, 1), ratings (rating, 1).
+    Error rates add up (errors, words), accuracies (1 or 0, 1), ratings (rating, 1). A third entry may name what was
+    counted; of different things there is no sum, and the result is nan.
     """
-    weight = sum(pair[1] for pair in statistics)
-    return sum(pair[0] for pair in statistics) / weight if weight else float("nan")
+    weight = sum(row[1] for row in statistics)
+    if not weight or len({tuple(row[2:]) for row in statistics}) > 1:
+        return float("nan")
+    return sum(row[0] for row in statistics) / weight
 
 
 def unchanged(statistics: Sequence[Any]) -> Sequence[Any]:
@@ -142,7 +145,7 @@ class SampleScore:
     """The statistics of one sample, by name of metric, and what a reader wants to see of it."""
 
     id: str
-    values: Mapping[str, Any] = field(default_factory=dict)  # JSON; (number, weight) for metrics that are ratios
+    values: Mapping[str, Any] = field(default_factory=dict)  # JSON; for ratios (number, weight), maybe with a unit
     details: Mapping[str, Any] = field(default_factory=dict)  # JSON. Shown well by the report: "alignment", a list of
     # (operation, reference, answer) with the operations equal, substitute, delete, insert; "normalised"; "judge"
     error: str = ""  # why it could not be scored; the sample is then counted as unscored

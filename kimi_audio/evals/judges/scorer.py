@@ -68,11 +68,12 @@ class Judged:
             yield SampleScore(sample.id, error=NO_JUDGE)
 
     def _score_one(self, judge: Judge, sample: Sample, prediction: Prediction) -> SampleScore:
+        by_rules = SampleScore(sample.id)
         try:
+            by_rules = next(iter(self.rules.score([(sample, prediction)]))) if self.rules else by_rules
             verdict = self._verdict(judge, sample, prediction)
-            by_rules = next(iter(self.rules.score([(sample, prediction)]))) if self.rules else SampleScore(sample.id)
         except Exception as error:  # noqa: BLE001 - one strange reply must not cost the others their scores
-            return SampleScore(sample.id, error=one_line(error))
+            return replace(by_rules, error=one_line(error))  # what the rules say stays
         if by_rules.error:
             return by_rules
         details = {"judge": {"value": verdict.value, "replies": verdict.replies, "unread": verdict.unread}}

@@ -1,10 +1,9 @@
-"""Audio captions: CIDEr-D, ROUGE-L, and METEOR without synonyms.
+"""Audio captions: CIDEr-D and ROUGE-L.
 
-CIDEr-D and ROUGE-L are written out here because the libraries for captions need Java, or download models when they are
-imported. METEOR is NLTK's with its first two stages, equal words and equal stems; the third, synonyms, needs WordNet,
-which no package brings along, so ours is usually lower. There is no SPICE, which needs a parser in Java, and no FENSE,
-which needs trained weights; ``aac-metrics`` has both. Texts are compared in lower case without punctuation, Chinese by
-character; published CIDEr uses the Penn tokeniser instead.
+They are written out here because the libraries for captions need Java, or download models when they are imported. Not
+here are METEOR and SPICE, whose published numbers come from programs in Java, and FENSE, which needs trained weights;
+``aac-metrics`` has all three. Texts are compared in lower case without punctuation, Chinese by character; published
+CIDEr uses the Penn tokeniser instead.
 """
 
 import math
@@ -82,17 +81,3 @@ def rouge_l(candidate: Tokens, references: Sequence[Tokens]) -> float:
     recall = max(length / len(text) if text else 0.0 for length, text in zip(common, references, strict=True))
     weighted = recall + _BETA**2 * precision
     return (1 + _BETA**2) * precision * recall / weighted if weighted else 0.0
-
-
-class _NoSynonyms:
-    def synsets(self, word: str) -> tuple[()]:
-        return ()
-
-
-def meteor_of_stems(candidate: Tokens, references: Sequence[Tokens]) -> float:
-    """Return METEOR without synonyms, from 0 to 1; the best reference counts."""
-    with eval_extra():
-        from nltk.translate.meteor_score import meteor_score
-    if not candidate or not any(references):
-        return 0.0
-    return float(meteor_score([text for text in references if text], candidate, wordnet=_NoSynonyms()))  # pyright: ignore[reportArgumentType]

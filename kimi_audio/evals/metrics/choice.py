@@ -6,111 +6,149 @@ is found; the expected value of the draw is stated beside our accuracy. The phra
 answer is actually B." is A, and "**D**", "Answer: D" or 选B are no answers. The report's scores are a judge's anyway.
 
 Letters follow VoiceBench: options are A, B, C, ... in their order. What counts, the first rule that speaks deciding:
-a stated answer ("the answer is B", 答案是B, 选B; the last one), a letter at the start ("B.", "(b) a dog"), a single
-letter anywhere, the text of a single option. A and I in front of a word are the article and the pronoun.
+
+1. the whole reply is the text of an option, also where that looks like a letter (``D minor``, ``C#``);
+2. a stated answer, by text or by letter ("the answer is B", 答案是B, 选B; the last one);
+3. a letter at the start ("B.", "(b) a dog");
+4. the text of a single option anywhere, inside a longer one ("car" in "car horn") not counted;
+5. a single letter anywhere.
+
+An option that is denied ("not A", "A is wrong", 不是A) is not named. A and I in front of a word are the article and the
+pronoun. Case, punctuation and underscores do not matter, neither in replies nor in options; of two options with the
+same text, the first is meant.
 """
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from string import ascii_uppercase
 
-from kimi_audio.evals.metrics.error_rate import tokenize
-
-_WORD_AHEAD = r"(?![\s'’]+(?!(?:because|since|as|is|or|and|but)\b)[a-z])"
-_CAPITAL = rf"(?:[B-HJ-Z]|[AI]{_WORD_AHEAD})(?![A-Za-z0-9'’])"
+_WORD_AHEAD = r"(?![\s'’]+(?!(?:because|since|as|is|isn|or|and|but|not)\b)[a-z])"
+_CAPITAL = rf"(?:[B-HJ-Z]|[AI]{_WORD_AHEAD})(?![A-Za-z0-9'’#♯♭+])"
 _SMALL = r"[a-z](?=\s*[).:]|\s*$)"  # a small letter needs a sign behind it, or it is a word
-_FILLERS = (
-    r"(?:(?:is|be|would|should|must|will|to|the|option|choice|letter|correct|right|best|most|likely|probably|actually|"
-    r"definitely|clearly|therefore|answer|that|it|s)[^A-Za-z0-9\n]+)*"
-)
-_STATED = re.compile(
-    rf"(?:(?i:\b(?:answer|choose|select|pick|go with)\b)|答案|选择|选项|选)[^A-Za-z0-9\n]*(?i:{_FILLERS})"
-    rf"(?P<letter>{_CAPITAL}|{_SMALL})",
-    re.MULTILINE,
-)
 _FIRST = re.compile(rf"\W*(?P<letter>{_CAPITAL}(?=\s*[).:,\-]|\s*$|\s*\n)|{_SMALL})")
-_ALONE = re.compile(rf"(?<![A-Za-z0-9'’])(?P<letter>{_CAPITAL})")
+_LETTER = re.compile(rf"(?<![A-Za-z0-9'’])(?P<letter>{_CAPITAL}|{_SMALL})", re.MULTILINE)
+_TOKEN = re.compile(r"[\u3400-\u9fff]|(?<!\w)-?\d+(?:[.,]\d+)*|[^\W_\u3400-\u9fff]+[#♯♭+]*")
+# Words that may stand between "answer" or "not" and the option.
+_FILLERS = (
+    "is|be|would|should|must|will|to|the|a|an|option|choice|letter|correct|right|best|most|likely|probably|actually|"
+    "definitely|clearly|therefore|answer|choose|select|pick|that|it|s|its"
+)
+_STATES = re.compile(
+    rf"(?:\b(?:answer|choose|select|pick|go with)\b|答案|选择|选项|选)[^A-Za-z0-9\n\u3400-\u9fff]*"
+    rf"(?:(?:{_FILLERS})[^A-Za-z0-9\n]+|[是为应该选项])*\W*$",
+    re.I,
+)
+_DENIES = re.compile(
+    r"(?:\b(?:not|never|neither|nor|cannot|rather than|instead of|except|rules? out|ruling out)\b|n['’]t\b|不|非|排除)"
+    rf"[\s\"'“‘(]*(?:(?:{_FILLERS})[\s\"'“‘(]+|[是为应该选项会能])*$",
+    re.I,
+)
+_DENIED = re.compile(
+    r"[\"'”’)\]]*\s*(?:(?:is|are|was|were|would be|could be|can be|seems|looks)\s+(?:\w+ly\s+|also\s+)?"
+    r"(?:not|wrong|incorrect|false|unlikely|impossible|ruled out)\b|(?:is|are|was|can|could|does|do)n['’]t\b|"
+    r"cannot be\b|是?(?:不对|不是|错|不正确|不可能))",
+    re.I,
+)
+_ALSO = re.compile(r"\s*,?\s*(?:(?:or|nor|and)\b|[和或与、])\s*", re.I)
+_LOOK_BACK = 80  # characters before an option that are looked at
+_LONGEST = 2000  # characters; of a longer reply, as many from the beginning and from the end are read
+
+
+@dataclass(frozen=True)
+class _Mention:
+    index: int  # of the option
+    start: int
+    end: int
 
 
 def extract_choice(reply: str, options: Sequence[str]) -> int | None:
     """Return the index of the option that the reply names; None if that is not clear."""
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise ValueError(f"multiple choice needs 2 to 26 options, not {len(options)}")
-    reply = re.sub(r"[*_`#$]|\\boxed", "", unicodedata.normalize("NFKC", reply)).strip()
-    letters = ascii_uppercase[: len(options)]
-
-    def named(matches: Sequence[re.Match[str]]) -> list[int]:
-        return [letters.index(letter) for match in matches if (letter := match["letter"].upper()) in letters]
-
-    if stated := named(list(_STATED.finditer(reply))):
-        return stated[-1]
-    if (match := _FIRST.match(reply)) and (first := named([match])):
-        return first[0]
-    if len(alone := set(named(list(_ALONE.finditer(reply))))) == 1:
-        return alone.pop()
-    return None if alone else _by_text(reply, options)
-
-
-def _by_text(reply: str, options: Sequence[str]) -> int | None:
-    """Return the one option whose words stand in the reply; inside a longer one ("car" in "car horn") is not enough."""
-    said = _words(reply)
+    reply = re.sub(r"[*`$]|\\boxed|(?m:^#+ )", "", unicodedata.normalize("NFKC", reply)).strip()
+    if len(reply) > 2 * _LONGEST:
+        reply = f"{reply[:_LONGEST]}\n{reply[-_LONGEST:]}"
     texts = [_words(option) for option in options]
-    found = [index for index, text in enumerate(texts) if text.strip() and text in said]
-    longest = [i for i in found if not any(i != j and texts[i] in texts[j] for j in found)]
-    return longest[0] if len(longest) == 1 else None
+    if (said := _words(reply)) and said in texts:
+        return texts.index(said)
+    by_text = list(_by_text(reply, texts))
+    by_letter = [
+        item for item in _by_letter(reply, len(options)) if not any(_is_inside(item, text) for text in by_text)
+    ]
+    named = _not_denied(reply, [*by_text, *by_letter])
+    if stated := [item for item in named if _STATES.search(reply, max(0, item.start - _LOOK_BACK), item.start)]:
+        return max(stated, key=lambda item: item.start).index
+    if (match := _FIRST.match(reply)) and (first := [item for item in named if item.start == match.start("letter")]):
+        return first[0].index
+    for group in (by_text, by_letter):
+        if len(found := {item.index for item in group if item in named}) == 1:
+            return found.pop()
+    return None
 
 
-def _words(text: str) -> str:
-    words = tokenize(re.sub(r"\W+", " ", unicodedata.normalize("NFKC", text).casefold()), "mixed")
-    return f" {' '.join(words)} "
+def find_option(text: str, options: Sequence[str]) -> int:
+    """Return the index of the option with this text, or with this letter.
+
+    Raises:
+        ValueError: there is none.
+    """
+    wanted, texts = _words(text), [_words(option) for option in options]
+    if text in options:
+        return options.index(text)
+    if wanted in texts:
+        return texts.index(wanted)
+    letters = ascii_uppercase[: len(options)]
+    if (letter := text.strip("() .:").upper()) and letter in letters:
+        return letters.index(letter)
+    raise ValueError(f"the right answer {text!r} is none of the options {', '.join(options)}")
 
 
-@dataclass(frozen=True)
-class ChoiceScore:
-    """Accuracy of a corpus of multiple-choice questions."""
-
-    chosen: tuple[int | None, ...]  # per row; None is unparsed or missing
-    correct: tuple[bool, ...]
-    unparsed: int
-    missing: int
-    chance_credit: Fraction  # what random guesses for the unparsed and missing would be worth, in rows
-
-    @property
-    def total(self) -> int:
-        """Number of questions."""
-        return len(self.chosen)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of right rows; unparsed and missing ones are wrong. nan without rows."""
-        return sum(self.correct) / self.total if self.total else float("nan")
-
-    @property
-    def accuracy_with_chance(self) -> float:
-        """What VoiceBench's random option for unparsed replies gives on average (expected value, no draw)."""
-        return float(sum(self.correct) + self.chance_credit) / self.total if self.total else float("nan")
+def is_same_option(one: str, other: str) -> bool:
+    """Tell whether two options have the same text."""
+    return one == other or (_words(one) == _words(other) != [])
 
 
-def score_choices(
-    replies: Sequence[str | None], answers: Sequence[int], options: Sequence[Sequence[str]]
-) -> ChoiceScore:
-    """Score replies against the index of the right option. None stands for a missing reply."""
-    rows = list(zip(replies, answers, options, strict=True))
-    for _, answer, texts in rows:
-        if not 0 <= answer < len(texts):
-            raise ValueError(f"the right answer is option {answer}, but there are {len(texts)} options")
-    chosen = tuple(None if reply is None else extract_choice(reply, texts) for reply, _, texts in rows)
-    missing = sum(reply is None for reply in replies)
-    return ChoiceScore(
-        chosen=chosen,
-        correct=tuple(choice == answer for choice, answer in zip(chosen, answers, strict=True)),
-        unparsed=chosen.count(None) - missing,
-        missing=missing,
-        chance_credit=sum(
-            (Fraction(1, len(texts)) for choice, (*_, texts) in zip(chosen, rows, strict=True) if choice is None),
-            Fraction(0),
-        ),
-    )
+def _words(text: str) -> list[str]:
+    """Return what is compared of a text."""
+    return [match[0].casefold() for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text))]
+
+
+def _by_text(reply: str, texts: Sequence[list[str]]) -> Iterator[_Mention]:
+    """Yield where the text of an option stands, those inside longer ones left out."""
+    tokens = list(_TOKEN.finditer(reply))
+    words = [token[0].casefold() for token in tokens]
+    found = [
+        _Mention(index, tokens[place].start(), tokens[place + len(text) - 1].end())
+        for index, text in enumerate(texts)
+        if text and index == texts.index(text) and text not in ([letter] for letter in "ai")
+        for place in range(len(words) - len(text) + 1)
+        if words[place : place + len(text)] == text
+    ]
+    return (item for item in found if not any(item != other and _is_inside(item, other) for other in found))
+
+
+def _by_letter(reply: str, count: int) -> Iterator[_Mention]:
+    for match in _LETTER.finditer(reply):
+        if (index := ascii_uppercase.index(match["letter"].upper())) < count:
+            yield _Mention(index, match.start(), match.end())
+
+
+def _is_inside(item: _Mention, other: _Mention) -> bool:
+    return other.start <= item.start and item.end <= other.end
+
+
+def _not_denied(reply: str, mentions: Sequence[_Mention]) -> list[_Mention]:
+    kept, denied_end = [], -1
+    for item in sorted(mentions, key=lambda item: item.start):
+        is_also = denied_end >= 0 and _ALSO.fullmatch(reply, denied_end, item.start)
+        if (
+            is_also
+            or _DENIES.search(reply, max(0, item.start - _LOOK_BACK), item.start)
+            or _DENIED.match(reply, item.end)
+        ):
+            denied_end = item.end
+        else:
+            kept.append(item)
+    return kept

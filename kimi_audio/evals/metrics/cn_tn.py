@@ -1,89 +1,116 @@
-"""How the Evalkit's Chinese normaliser reads digits, so that its numbers can be compared.
+r"""How the Evalkit's Chinese normaliser reads digits and drops punctuation, so that its numbers can be compared.
 
-This is the documented behaviour in own words, not a good normaliser; ``normalizers.CHINESE`` is that one.
-
-Known from the original's results, and kept with its faults:
-
-- a digit run is a number (100 is 一百), or read digit by digit from four digits on if no measure word follows
-  (1500 is 一五零零, but 1500元 a number);
-- a leading zero is read once (08 is 零八), zeros alone vanish (1,000元 becomes 一 元), but full-width zeros stay zeros
-  (１００ is 一百零十零);
-- a minus and the hyphens of a date vanish without a trace (-5度 is 五度), all other punctuation becomes a space
-  (12:30 is 十二 三十);
-- letters stay (1kg is 一kg); width, case, fillers, erhua and traditional characters stay, too.
-
-Not known, therefore the plain reading: per cent and fractions (百分之, 分之), digits behind a decimal point one by one,
-years before 年 digit by digit, 两 for a 2 before 百, 千, 万 and 亿, telephone numbers like all long runs, hyphens
-between letters like those of dates, and which measure words there are.
+It is ``cn_tn`` of speechio/chinese_text_normalization with all options off, in own words and with its faults, which
+published scores contain; ``normalizers.CHINESE`` is the good one. The rules go over the text one after the other. Each
+looks for all its matches first, and then puts each reading in the place of the first text that looks like the match,
+which may be an earlier one. ``\d`` matches full-width digits, too, whose zeros are not known as zeros (１００ is
+一百零十零).
 """
 
 import re
-import unicodedata
+import string
+from collections.abc import Callable
 
 _DIGITS = "零一二三四五六七八九"
-_UNITS = ((8, "亿"), (4, "万"), (3, "千"), (2, "百"), (1, "十"))
+_UNITS = tuple(
+    zip(
+        (*range(44, 8, -4), 8, 4, 3, 2, 1),
+        "载正涧沟穰秭垓京兆亿万千百十",
+        strict=True,
+    )
+)
+_NUMBER = r"\d+(?:\.\d+)?"
+_MONEY = "(?:(?:亿|千万|百万|万|千|百)|(?:亿|千万|百万|万|千|百|)[元块]|[角毛分])"
 _MEASURES = (
-    "个 只 位 名 人 头 匹 条 张 本 册 份 件 套 台 部 辆 架 艘 座 栋 间 家 所 户 层 楼 "
-    "门 扇 把 支 枝 根 棵 朵 片 块 粒 颗 滴 瓶 杯 碗 盘 袋 箱 包 盒 桶 束 双 对 副 组 "
-    "队 排 群 批 次 回 趟 遍 场 届 顿 句 段 篇 页 首 封 种 类 项 级 号 期 岁 年 月 日 "
-    "天 周 时 点 分 秒 刻 米 里 尺 寸 丈 亩 顷 吨 斤 两 克 升 度 倍 成 折 股 元 块 角 "
-    "毛 圆 美元 欧元 英镑 日元 港元 人民币 公里 千米 厘米 毫米 平方 立方 公斤 千克 毫升 公顷 "
-    "公分 小时 分钟 星期 万 亿 千 百"
+    "[匹张座回场尾条个首阙阵网炮顶丘棵只支袭辆挑担颗壳窠曲墙群腔砣客贯扎捆刀令打手罗坡山岭江溪钟队单双对出口头脚板跳枝件贴"
+    "针线管名位身堂课本页家户层丝毫厘分钱两斤铢石钧锱忽寸尺丈里寻常铺程撮勺合升斗盘碗碟叠桶笼盆盒杯斛锅簋篮罐瓶壶卮盏箩箱煲"
+    "啖袋钵年月日季刻时周天秒旬纪岁世更夜春夏秋冬代伏辈丸泡粒幢堆根道面片块]|[千毫微]克|[千分厘毫微]米"
 )
-_MEASURE = "|".join(sorted(set(_MEASURES.split()), key=len, reverse=True))
-# \d matches full-width digits as well, which is how the original comes to read them wrongly.
-_NUMBER = re.compile(
-    r"(?P<year>\d{4}|\d{2})(?=年)"
-    r"|(?P<percent>\d+(?:\.\d+)?)[%％]"
-    r"|(?P<below>\d+)/(?P<above>\d+)"
-    rf"|(?P<counted>\d+(?:\.\d+)?)(?=[多余几]?(?:{_MEASURE}))"
-    r"|(?P<code>\d{4,})"
-    r"|(?P<plain>\d+(?:\.\d+)?)"
+_MARKS = (
+    string.punctuation + "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～"
+    "｟｠｢｣､、〃《》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏·〈〉"
 )
+_WITHOUT_MARKS = str.maketrans(_MARKS, " " * len(_MARKS))
 
 
 def read_digits(text: str) -> str:
     """Return the text with its digits as Chinese characters and its punctuation as spaces."""
-    text = _NUMBER.sub(_read, text)
-    text = text.replace("-", "").replace("－", "")
-    return "".join(" " if _is_punctuation(character) else character for character in text)
-
-
-def _read(match: re.Match[str]) -> str:
-    kind = match.lastgroup
-    if kind == "above":
-        return f"{_number(match['above'])}分之{_number(match['below'])}"
-    if kind == "percent":
-        return "百分之" + _number(match["percent"])
-    if kind in ("year", "code"):
-        return _one_by_one(match[kind])
-    return _number(match.group())
+    text = (
+        f"^{text}$"  # the rules of dates and money want something in front, those of telephones something behind, too
+    )
+    for pattern, read in _RULES:
+        for match in list(pattern.finditer(text)):
+            text = text.replace(found := match[1], read(found), 1)
+        if read is _fraction:
+            text = text.replace("％", "%")
+    for whole, left, right in re.findall(r"(([a-zA-Z]+)二([a-zA-Z]+))", text):
+        text = text.replace(whole, f"{left}2{right}", 1)  # B2B stays
+    return text.lstrip("^").rstrip("$").translate(_WITHOUT_MARKS)
 
 
 def _number(text: str) -> str:
     """Read a decimal number."""
     whole, _, decimals = text.partition(".")
-    reading = _whole(whole)
-    if reading.startswith("一十"):
-        reading = reading[1:]
-    reading = re.sub("(?<!十)二(?=[百千万亿])", "两", reading)
-    return f"{reading}点{_one_by_one(decimals)}" if decimals else reading
+    symbols = _whole(whole) if len(whole) > 1 else [_DIGITS[int(whole)]]
+    for place, symbol in enumerate(symbols):
+        # 两 stands before 百 and larger units, unless 十 is on either side.
+        before, after = (symbols[i] if 0 <= i < len(symbols) else "" for i in (place - 1, place + 1))
+        if symbol == "二" and after and after not in _DIGITS + "十" and (not before or before not in _DIGITS + "十"):
+            symbols[place] = "两"
+    reading = "".join(symbols) + ("点" + _one_by_one(decimals) if decimals else "")
+    if reading.startswith("点"):
+        return "零" + reading
+    return reading[1:] if reading.startswith("一十") else reading
 
 
-def _whole(run: str) -> str:
+def _whole(run: str) -> list[str]:
     """Read a run of digits from its largest unit on. Only ASCII zeros count as zeros in front."""
     significant = run.lstrip("0")
     if not significant:
-        return ""
+        return []
     if len(significant) == 1:
-        return ("零" if len(run) > 1 else "") + _DIGITS[int(significant)]
+        return ["零"] * (len(run) > 1) + [_DIGITS[int(significant)]]
     power, unit = next(pair for pair in _UNITS if pair[0] < len(significant))
-    return _whole(run[:-power]) + unit + _whole(run[-power:])
+    return [*_whole(run[:-power]), unit, *_whole(significant[-power:])]
 
 
-def _one_by_one(run: str) -> str:
-    return "".join(_DIGITS[int(digit)] for digit in run)
+def _one_by_one(text: str) -> str:
+    return re.sub(r"\d", lambda digit: _DIGITS[int(digit[0])], text)
 
 
-def _is_punctuation(character: str) -> bool:
-    return unicodedata.category(character)[0] == "P" or character in "$+<=>^`|~"
+def _date(text: str) -> str:
+    year, sign, rest = text.rpartition("年")
+    return _one_by_one(year) + sign + _each_number(rest)
+
+
+def _each_number(text: str) -> str:
+    return re.sub(_NUMBER, lambda match: _number(match[0]), text)
+
+
+def _telephone(text: str) -> str:
+    return _one_by_one(re.sub("[-+ ]", "", text))
+
+
+def _fraction(text: str) -> str:
+    above, below = text.split("/")
+    return f"{_number(below)}分之{_number(above)}"
+
+
+def _percentage(text: str) -> str:
+    return "百分之" + _number(text.strip("%"))
+
+
+_RULES: tuple[tuple[re.Pattern[str], Callable[[str], str]], ...] = tuple(
+    (re.compile(pattern), read)
+    for pattern, read in (
+        (r"\D+((?:(?:[089]\d|(?:19|20)\d{2})年)?(?:\d{1,2}月(?:\d{1,2}[日号])?)?)", _date),
+        (rf"\D+({_NUMBER}[多余几]?{_MONEY}(?:\d{_MONEY}?)?)", _each_number),
+        (r"\D((?:\+?86 ?)?1(?:[38]\d|5[0-35-9]|7[678]|9[89])\d{8})\D", _telephone),
+        (r"\D((?:0(?:10|2[1-3]|[3-9]\d{2})-?)?[1-9]\d{6,7})\D", _telephone),
+        (r"(\d+/\d+)", _fraction),
+        (rf"({_NUMBER}%)", _percentage),
+        (rf"({_NUMBER})[多余几]?(?:{_MEASURES})", _number),
+        (r"(\d{4,32})", _one_by_one),
+        (rf"({_NUMBER})", _number),
+    )
+)

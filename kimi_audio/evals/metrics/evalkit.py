@@ -2,58 +2,30 @@
 
 Published Kimi-Audio scores are made this way, so it is reported beside ours. What differs from ours, on purpose:
 
-- rows whose prediction is "null" (what the Evalkit writes for missing ones) are dropped, also if somebody said "null";
+- a prediction that is "null" (what the Evalkit writes for a missing one) is dropped, also if somebody said "null";
 - English passes Whisper's English and then its basic normaliser, so 3.5 equals 3 5, $5 equals 5 and 50% equals 50;
 - Chinese loses all white space first, so a run of English words is a single token; then ``cn_tn``;
-- the zh tokeniser of sacreBLEU 1.5.1 for every language: each ideograph or full-width sign is a token; lower-cased
-  after that; tokens that are punctuation only are dropped;
-- Cantonese becomes simplified and passes the basic normaliser; by OpenCC here and by zhconv there, a GPL library;
-- one number: errors of the corpus by its tokens, times 100, rounded to 2 digits. Where the Evalkit crashes (no
-  reference token at all), it is nan.
+- the zh tokeniser of sacreBLEU for every language: each ideograph or full-width sign is a token; lower-cased after
+  that; tokens that are punctuation only are dropped;
+- Cantonese becomes simplified and passes the basic normaliser; by OpenCC here and by zhconv there, a GPL library, so
+  here alone a few characters may differ.
 """
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kimi_audio.evals.metrics.cn_tn import read_digits
-from kimi_audio.evals.metrics.error_rate import Alignment, Errors, align
+from kimi_audio.evals.metrics.error_rate import count_errors
+from kimi_audio.evals.metrics.languages import language_code
 from kimi_audio.evals.metrics.libraries import eval_extra
-from kimi_audio.evals.metrics.normalizers import BASIC, ENGLISH, Normalizer, language_code, to_simplified
+from kimi_audio.evals.metrics.normalizers import Normalizer, to_simplified, whisper_basic, whisper_english
 
 
-@dataclass(frozen=True)
-class EvalkitErrorRate:
-    """The Evalkit's score of a corpus."""
-
-    rows: tuple[Alignment | None, ...]  # in the order of the input; None where it drops one, missing or "null"
-
-    @property
-    def dropped(self) -> int:
-        """Number of rows that do not count."""
-        return self.rows.count(None)
-
-    @property
-    def errors(self) -> Errors:
-        """The counts of the rows that were kept."""
-        return sum((row.errors for row in self.rows if row), Errors())
-
-    @property
-    def wer(self) -> float:
-        """Per cent, rounded to two digits as the Evalkit prints it."""
-        return round(100 * self.errors.rate, 2)
-
-
-def evalkit_error_rate(references: Sequence[str], predictions: Sequence[str | None], language: str) -> EvalkitErrorRate:
-    """Score a corpus like the Evalkit. Languages other than en, zh and yue pass the basic normaliser alone."""
-    if len(references) != len(predictions):
-        raise ValueError(f"{len(references)} references but {len(predictions)} predictions: give one for each row")
-    kept = [place for place, prediction in enumerate(predictions) if prediction not in (None, "null")]
-    left = [evalkit_tokens(references[place], language) for place in kept]
-    right = [evalkit_tokens(predictions[place] or "", language) for place in kept]
-    rows = dict(zip(kept, align(left, right), strict=True))
-    return EvalkitErrorRate(tuple(rows.get(place) for place in range(len(references))))
+def evalkit_errors(reference: str, prediction: str, language: str) -> tuple[int, int] | None:
+    """Return errors and reference tokens of one transcript; None where the Evalkit drops it."""
+    if prediction == "null":
+        return None
+    return count_errors(evalkit_tokens(reference, language), evalkit_tokens(prediction, language))
 
 
 def evalkit_tokens(text: str, language: str) -> list[str]:
@@ -70,15 +42,16 @@ def evalkit_normalize(text: str, language: str) -> str:
     text = re.sub(r"\s+", " ", text)
     text = re.sub(r" ([!,.?;:])", r"\1", text).lstrip()
     code = language_code(language)
+    basic = whisper_basic(preserve_marks=False)
     if code == "zh":
         return read_digits(re.sub(r"\s", "", text))
     if code == "en":
         # The Evalkit tests for English, and then for "Chinese, else": English takes both ways.
-        return BASIC(ENGLISH(text))
-    return BASIC(to_simplified()(text) if code == "yue" else text)
+        return basic(whisper_english()(text))
+    return basic(to_simplified()(text) if code == "yue" else text)
 
 
 def evalkit_fingerprint(language: str) -> str:
     """Return what to print beside a score of this profile."""
     libraries = ("sacrebleu",) if language_code(language) == "zh" else ("whisper_normalizer", "sacrebleu")
-    return Normalizer("evalkit", 1, libraries, str).fingerprint
+    return Normalizer("evalkit", 2, libraries, str).fingerprint

@@ -1,8 +1,7 @@
-"""IFEval: strict and loose accuracy, per prompt and per instruction, and VoiceBench's mean of the four."""
+"""IFEval: which instructions of a prompt a reply follows, strictly and with leniency."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from kimi_audio.evals.metrics.instructions import check
@@ -16,39 +15,6 @@ class FollowedInstructions:
 
     strict: tuple[bool, ...]
     loose: tuple[bool, ...]
-
-
-@dataclass(frozen=True)
-class IFEvalScore:
-    """Shares from 0 to 1 over a corpus; nan without rows."""
-
-    rows: tuple[FollowedInstructions, ...]
-    missing: int
-
-    @property
-    def prompt_strict(self) -> float:
-        """Prompts of which all instructions are followed."""
-        return _mean([all(row.strict) for row in self.rows])
-
-    @property
-    def prompt_loose(self) -> float:
-        """The same, with leniency."""
-        return _mean([all(row.loose) for row in self.rows])
-
-    @property
-    def instruction_strict(self) -> float:
-        """Instructions that are followed."""
-        return _mean([followed for row in self.rows for followed in row.strict])
-
-    @property
-    def instruction_loose(self) -> float:
-        """The same, with leniency."""
-        return _mean([followed for row in self.rows for followed in row.loose])
-
-    @property
-    def final(self) -> float:
-        """The mean of the four: what VoiceBench and the Kimi-Audio report call IFEval."""
-        return fmean((self.prompt_strict, self.prompt_loose, self.instruction_strict, self.instruction_loose))
 
 
 def follow(reply: str, instructions: Sequence[str], arguments: Sequence[Mapping[str, Any]]) -> FollowedInstructions:
@@ -67,25 +33,8 @@ def follow(reply: str, instructions: Sequence[str], arguments: Sequence[Mapping[
     )
 
 
-def score_ifeval(
-    replies: Sequence[str | None],
-    instructions: Sequence[Sequence[str]],
-    arguments: Sequence[Sequence[Mapping[str, Any]]],
-) -> IFEvalScore:
-    """Score replies against the instructions of their prompts. None stands for a missing reply and follows nothing."""
-    rows = zip(replies, instructions, arguments, strict=True)
-    return IFEvalScore(
-        rows=tuple(follow(reply or "", names, given) for reply, names, given in rows),
-        missing=sum(reply is None for reply in replies),
-    )
-
-
 def _variants(reply: str) -> list[str]:
     lines = reply.split("\n")
     parts = (lines, lines[1:], lines[:-1], lines[1:-1])
     texts = [reply, *("\n".join(part).strip() for part in parts[1:])]
     return texts + [text.replace("*", "") for text in texts]
-
-
-def _mean(values: Sequence[bool]) -> float:
-    return fmean(values) if values else float("nan")

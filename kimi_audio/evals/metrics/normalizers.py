@@ -2,8 +2,9 @@
 
 Half of a word error rate is its normaliser, so a score is only worth something beside ``Normalizer.fingerprint``.
 
-- ``english``: Whisper's English normaliser, from whisper_normalizer (well kept; openai/whisper's, without torch).
-- ``basic``: Whisper's normaliser for all other languages: case, symbols, brackets.
+- ``english``: Whisper's English normaliser, from whisper_normalizer (well kept; openai/whisper's, without torch), with
+  typographic apostrophes as plain ones and dots as a pause.
+- ``basic``: Whisper's normaliser for all other languages: case, symbols, brackets; vowel signs and other marks stay.
 - ``chinese``: digits, dates, units and signs as they are read (wetext, the rules of WeTextProcessing without a
   compiler), traditional to simplified (OpenCC), full to half width, lower case, no punctuation.
 
@@ -16,9 +17,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from kimi_audio.evals.metrics.languages import language_code
 from kimi_audio.evals.metrics.libraries import eval_extra, versions
 
 _MARKER = re.compile(r"<\|.*?\|>")  # special tokens that a model left in its text, such as <|zh|>
+_TYPOGRAPHIC = str.maketrans({**dict.fromkeys("’‘ʼ＇`´", "'"), "…": " "})
 _HYPHEN = re.compile(r"(?<=[A-Za-z])-(?=\d)")  # COVID-19 is not COVID minus nineteen
 _SPOKEN = re.compile(r"[\d%‰$¥€£℃]")  # without any of these, nothing is read differently from how it is written
 
@@ -44,22 +47,16 @@ class Normalizer:
 
 
 def normalizer_for(language: str) -> Normalizer:
-    """Return the normaliser of a language code such as "en", "zh", "yue" or "de"."""
+    """Return the normaliser of a language such as "en", "zh-CN", "yue" or "German"."""
     return {"en": ENGLISH, "zh": CHINESE, "yue": CHINESE}.get(language_code(language), BASIC)
 
 
-def language_code(language: str) -> str:
-    """Return "zh" for "zh-CN", "cmn" or "ZH_tw", and so on."""
-    code = language.lower().replace("_", "-").split("-")[0]
-    return "zh" if code == "cmn" else code
-
-
 def _english(text: str) -> str:
-    return _whisper_english()(text).strip()
+    return whisper_english()(text.translate(_TYPOGRAPHIC)).strip()
 
 
 def _basic(text: str) -> str:
-    return _whisper_basic()(_MARKER.sub(" ", text)).strip()
+    return whisper_basic(preserve_marks=True)(_MARKER.sub(" ", text)).strip()
 
 
 def _chinese(text: str) -> str:
@@ -72,23 +69,28 @@ def _chinese(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
-ENGLISH = Normalizer("english", 1, ("whisper_normalizer",), _english)
-BASIC = Normalizer("basic", 1, ("whisper_normalizer",), _basic)
+ENGLISH = Normalizer("english", 2, ("whisper_normalizer",), _english)
+BASIC = Normalizer("basic", 2, ("whisper_normalizer",), _basic)
 CHINESE = Normalizer("chinese", 1, ("wetext", "opencc"), _chinese)
 
 
 @lru_cache(maxsize=1)
-def _whisper_english() -> Callable[[str], str]:
+def whisper_english() -> Callable[[str], str]:
+    """Return Whisper's normaliser of English."""
     with eval_extra():
         from whisper_normalizer.english import EnglishTextNormalizer
-    return EnglishTextNormalizer()
+    normalizer = EnglishTextNormalizer()
+    for word in ("kinda", "sorta", "dunno", "cause"):  # the library's own: "the cause of it" is no "because of it"
+        normalizer.replacers.pop(rf"\b{word}\b", None)
+    return normalizer
 
 
-@lru_cache(maxsize=1)
-def _whisper_basic() -> Callable[[str], str]:
+@lru_cache(maxsize=2)
+def whisper_basic(*, preserve_marks: bool) -> Callable[[str], str]:
+    """Return Whisper's normaliser of other languages; the original drops marks, which are vowels of Hindi or Thai."""
     with eval_extra():
         from whisper_normalizer.basic import BasicTextNormalizer
-    return BasicTextNormalizer()
+    return BasicTextNormalizer(preserve_marks=preserve_marks)
 
 
 @lru_cache(maxsize=1)

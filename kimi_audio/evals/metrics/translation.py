@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from kimi_audio.evals.metrics.languages import language_code
 from kimi_audio.evals.metrics.libraries import eval_extra
-from kimi_audio.evals.metrics.normalizers import language_code
 
 TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}  # of BLEU; 13a for all other languages
 

@@ -104,12 +104,3 @@ def speech_question() -> Recipes:
         "glm-4-voice": Recipe("{text}" + GLM_TEXT, decoding=GLM),
         "step-audio": Recipe("{text}", decoding=STEP),
     }
-
-
-def conversation() -> Recipes:
-    """Return the recipes of spoken questions that are answered in text and speech."""
-    return {
-        "qwen2.5-omni": Recipe("", OMNI_SYSTEM, "both"),
-        "baichuan-audio": Recipe(BAICHUAN_VOICE, output="both", decoding=BAICHUAN),
-        "glm-4-voice": Recipe(GLM_SYSTEM, output="both", decoding=GLM),
-    }

@@ -1,8 +1,9 @@
 """Alignments of transcripts as sclite writes them, and which words were taken for which."""
 
+from collections import Counter
 from collections.abc import Sequence
 
-from kimi_audio.evals.metrics.error_rate import AlignedToken, Alignment, ErrorRate
+from kimi_audio.evals.metrics.error_rate import AlignedToken, Alignment
 from kimi_audio.evals.metrics.sclite import sclite_text
 from kimi_audio.evals.store import Outcome
 
@@ -25,5 +26,5 @@ def to_sclite(outcomes: Sequence[Outcome]) -> str:
 
 def confusions(outcomes: Sequence[Outcome]) -> list[tuple[AlignedToken, int]]:
     """Return the most frequent errors with their counts."""
-    rows = tuple(alignments_of(outcomes).values())
-    return ErrorRate("words", rows, (False,) * len(rows)).confusions(MAX_CONFUSIONS)
+    steps = (step for row in alignments_of(outcomes).values() for step in row.tokens if step.operation != "equal")
+    return Counter(steps).most_common(MAX_CONFUSIONS)

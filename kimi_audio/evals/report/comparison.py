@@ -7,10 +7,12 @@ from typing import Any
 
 from kimi_audio.evals import registry
 from kimi_audio.evals.aggregate import difference, value_of
-from kimi_audio.evals.metrics.statistics import holm
+from kimi_audio.evals.metrics.statistics import RESAMPLES, holm
 from kimi_audio.evals.report.tables import Entry
 from kimi_audio.evals.store import Outcome
 from kimi_audio.evals.types import Metric, Score
+
+_PERMUTATIONS_PER_TASK = 100  # then the smallest p-value, adjusted for all tasks, is 1 %
 
 
 @dataclass(frozen=True)
@@ -25,19 +27,26 @@ class Difference:
     a: float
     b: float
     difference: float  # b minus a
-    low: float  # 95 % interval of the difference, by paired bootstrap
+    low: float  # 95 % interval of the difference
     high: float
     p_value: float  # two-sided, paired permutation test
-    adjusted_p: float  # for all tests of the comparison at once, by Holm
+    adjusted_p: float | None  # of the headline of each task, for all tasks at once, by Holm; other rows have none
     samples: int
     only_one: int  # samples that only one of both has numbers for
 
     @property
+    def is_headline(self) -> bool:
+        """Tell whether this is the first metric of a task, over all its samples."""
+        return self.adjusted_p is not None
+
+    @property
     def verdict(self) -> str:
-        """Say which run is better, at the 5 % level."""
-        if self.adjusted_p >= 0.05 or not self.difference:
+        """Say which run is better, at the 5 % level; of rows beside the headline, by their own p-value."""
+        p_value = self.p_value if self.adjusted_p is None else self.adjusted_p
+        if p_value >= 0.05 or not self.difference:
             return "no significant difference"
-        return "B is better" if (self.difference > 0) == self.higher_is_better else "A is better"
+        better = "B is better" if (self.difference > 0) == self.higher_is_better else "A is better"
+        return better if self.is_headline else f"{better}, taken alone"
 
 
 @dataclass(frozen=True)
@@ -79,10 +88,28 @@ def pair_entries(a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[Pair], li
 
 
 def compare(pairs: Sequence[Pair]) -> list[Difference]:
-    """Compare all metrics over each task and subset."""
-    raw = [found for pair in pairs for score in pair.a.result.scores if (found := _compare_score(pair, score))]
-    adjusted = holm([values["p_value"] for values in raw])
-    return [Difference(**values, adjusted_p=p_value) for values, p_value in zip(raw, adjusted, strict=True)]
+    """Compare all metrics over each task and subset.
+
+    One question is asked of each task, that of its first metric over all samples; only their p-values are adjusted for
+    each other. With as many permutations as that takes, for a p-value cannot be smaller than one of them.
+    """
+    permutations = max(RESAMPLES, _PERMUTATIONS_PER_TASK * len(pairs))
+    tables = [
+        [found for score in _distinct(pair) if (found := _compare_score(pair, score, permutations))] for pair in pairs
+    ]
+    headlines = [next((row for row in rows if not row["subset"]), None) for rows in tables]
+    adjusted = iter(holm([row["p_value"] for row in headlines if row]))
+    return [
+        Difference(**row, adjusted_p=next(adjusted) if row is headline else None)
+        for rows, headline in zip(tables, headlines, strict=True)
+        for row in rows
+    ]
+
+
+def _distinct(pair: Pair) -> list[Score]:
+    """Return the scores of a task without those of a subset that holds all samples, which are there already."""
+    counts = pair.a.result.counts
+    return [item for item in pair.a.result.scores if not item.subset or counts[item.subset].total < counts[""].total]
 
 
 def not_compared(pairs: Sequence[Pair]) -> list[str]:
@@ -100,7 +127,7 @@ def _metric_of(task: str, score: Score) -> Metric | None:
     return next((metric for metric in metrics if metric.name == score.metric), None)
 
 
-def _compare_score(pair: Pair, score: Score) -> dict[str, Any] | None:
+def _compare_score(pair: Pair, score: Score, permutations: int) -> dict[str, Any] | None:
     names = {(item.metric, item.subset, item.scale) for item in pair.b.result.scores}
     metric = _metric_of(pair.a.result.task, score)
     if metric is None or (score.metric, score.subset, score.scale) not in names:
@@ -110,8 +137,9 @@ def _compare_score(pair: Pair, score: Score) -> dict[str, Any] | None:
     a, b = ([table[id_] for id_ in common] for table in (first, second))
     if (value_a := value_of(metric, a)) is None or (value_b := value_of(metric, b)) is None:
         return None
-    found = difference(metric, a, b)
-    if not math.isfinite(found.difference.low):
+    found = difference(metric, a, b, permutations if score.scale is not None else RESAMPLES)
+    low, high = found.interval
+    if not math.isfinite(low):
         return None
     return {
         "task": pair.a.result.task,
@@ -121,9 +149,9 @@ def _compare_score(pair: Pair, score: Score) -> dict[str, Any] | None:
         "higher_is_better": score.higher_is_better,
         "a": value_a,
         "b": value_b,
-        "difference": found.difference.estimate,
-        "low": found.difference.low,
-        "high": found.difference.high,
+        "difference": found.difference,
+        "low": low,
+        "high": high,
         "p_value": found.p_value,
         "samples": len(common),
         "only_one": len(set(first) ^ set(second)),

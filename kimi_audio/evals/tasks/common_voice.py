@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kimi_audio.evals.datasets import Layout, make_dataset, read_csv
-from kimi_audio.evals.metrics.normalizers import language_code
+from kimi_audio.evals.metrics.languages import language_code
 from kimi_audio.evals.tasks.asking import plain_recipes
 from kimi_audio.evals.tasks.scorers import Transcripts
 from kimi_audio.evals.types import Sample, Task

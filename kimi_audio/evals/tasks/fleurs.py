@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from kimi_audio.core.lines import read_lines
 from kimi_audio.evals.datasets import Download, Layout, make_dataset
 from kimi_audio.evals.tasks.asking import plain_recipes
 from kimi_audio.evals.tasks.scorers import Transcripts
@@ -35,7 +36,7 @@ def read(folder: Path) -> Iterator[Sample]:
     """Yield the recordings. A sentence is read by several people, so the file is the name."""
     for language, name in FOLDERS.items():
         table = folder / name / "test.tsv"
-        lines = table.read_text("utf-8").splitlines() if table.exists() else []
+        lines = read_lines(table) if table.exists() else []
         for number, line in enumerate(lines, 1):
             cells = line.split("\t")
             if len(cells) != COLUMNS:

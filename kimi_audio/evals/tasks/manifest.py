@@ -7,14 +7,14 @@ that of the answer. ``id``, ``language`` and ``question``, which then is the pro
 official Evalkit are read, too (``audio_path``, ``answer``, ``index``). The files lie in the folder of the task.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kimi_audio.core.lines import read_objects
 from kimi_audio.evals.datasets import Layout, make_dataset
-from kimi_audio.evals.metrics.normalizers import language_code
+from kimi_audio.evals.metrics.languages import check_language, guess_language
 from kimi_audio.evals.tasks.asking import plain_recipes
 from kimi_audio.evals.tasks.scorers import Transcripts
 from kimi_audio.evals.tasks.text_scorers import Captions, Translations
@@ -42,24 +42,28 @@ DESCRIBE: Prompts = {
 def read(prompts: Prompts, folder: Path) -> Iterator[Sample]:
     """Yield one sample per line. A line that cannot be used is a sample with a fault, not the end."""
     for path in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-            if line.strip():
-                yield _sample(prompts, path, number, line)
+        rows, problems = read_objects(path)
+        for number, row in sorted({**rows, **{problem.line: problem.reason for problem in problems}}.items()):
+            yield _sample(prompts, path, number, row)
 
 
-def _sample(prompts: Prompts, path: Path, number: int, line: str) -> Sample:
-    name = f"{path.stem}/{number:06d}"
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError:
-        return Sample(name, subset=path.stem, fault=f"{path.name}, line {number} is not JSON")
+def _sample(prompts: Prompts, path: Path, number: int, row: Mapping[str, Any] | str) -> Sample:
+    name, place = f"{path.stem}/{number:06d}", f"{path.name}, line {number}"
+    if isinstance(row, str):
+        return Sample(name, subset=path.stem, fault=f"{place}: {row}")
     audio, text = _first(row, "audio", "audio_path"), _first(row, "text", "answer")
     if not isinstance(audio, str) or not _is_answer(text):
-        return Sample(name, subset=path.stem, fault=f"{path.name}, line {number} has no audio or no text")
-    language = str(_first(row, "language", "lang") or "en")
-    question = row.get("question") or prompts.get(language_code(language), prompts.get(""))
+        return Sample(name, subset=path.stem, fault=f"{place} has no audio or no text")
+    stated = _first(row, "language", "lang")
+    try:
+        language = check_language(str(stated)) if stated else guess_language([text] if isinstance(text, str) else text)
+    except ValueError as error:
+        return Sample(name, subset=path.stem, fault=f"{place}: {error}")
+    if not language:
+        return Sample(name, subset=path.stem, fault=f"{place} needs a language, such as hi")
+    question = row.get("question") or prompts.get(language, prompts.get(""))
     if not question:
-        fault = f"{path.name}, line {number} needs a question: there is no prompt for the language {language}"
+        fault = f"{place} needs a question: there is no prompt for the language {language}"
         return Sample(name, subset=path.stem, fault=fault)
     return Sample(
         str(row.get("id", name)),

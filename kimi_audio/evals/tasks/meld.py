@@ -21,6 +21,7 @@ from kimi_audio.evals.types import Sample, Task
 OPTIONS = ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust")
 QUESTION = lettered("Identify the predominant emotion in this speech.", OPTIONS)
 INDEX = "MELD.Raw/test_sent_emo.csv"
+FILM_LIMIT_S = 300  # to take the sound of a film of some seconds
 FILMS = "MELD.Raw/output_repeated_splits_test"
 MAX_S = 30
 COLUMNS = ("Emotion", "Dialogue_ID", "Utterance_ID", "StartTime", "EndTime")
@@ -41,8 +42,13 @@ def take_sound(folder: Path) -> None:
     for film in track(films, "taking the sound of films"):
         target = _sound_of(folder, film)
         partial = target.with_name(target.name + ".partial")
-        command = [program, "-v", "error", "-y", "-i", film, "-vn", "-ac", "1", "-ar", "16000", "-f", "wav", partial]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - files of ours
+        command = [program, "-nostdin", "-v", "error", "-y", "-i", film, "-vn", "-ac", "1", "-ar", "16000", "-f", "wav"]
+        try:
+            done = subprocess.run(  # noqa: S603 - files of ours
+                [*command, partial], capture_output=True, text=True, check=False, timeout=FILM_LIMIT_S
+            )
+        except subprocess.TimeoutExpired:
+            raise ValueError(f"ffmpeg takes longer than {FILM_LIMIT_S} s for {film}; is it damaged?") from None
         if done.returncode:
             raise ValueError(f"ffmpeg cannot read {film}: {done.stderr.strip().splitlines()[-1:]}")
         partial.replace(target)

@@ -1,18 +1,25 @@
-"""Transcripts made elsewhere that bring their references along: ``kimi-audio eval score FILE`` needs nothing else."""
+"""Answers made elsewhere that bring their references along: ``kimi-audio eval score FILE`` needs nothing else."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from kimi_audio.evals.tasks.asking import plain_recipes
-from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Dataset, Sample, Task
+from kimi_audio.evals.tasks.scorers import Choices, ShortAnswers, Transcripts
+from kimi_audio.evals.tasks.text_scorers import Captions, Translations
+from kimi_audio.evals.types import Dataset, Sample, Scorer, Task
 
-NAME = "own-references"
+METRICS = {  # by what --metric says
+    "transcripts": "own-references",
+    "choices": "own-choices",
+    "answers": "own-answers",
+    "translations": "own-translations",
+    "captions": "own-captions",
+}
 
 
 def explain(folder: Path) -> Iterable[Sample]:
     """Raise ValueError: there is no sound to ask a model about."""
-    raise ValueError(f"{NAME} has no data of its own; score a file of transcripts with 'kimi-audio eval score FILE'")
+    raise ValueError(f"{folder.name} has no data of its own; score a file of answers with 'kimi-audio eval score FILE'")
 
 
 def prepare(folder: Path) -> None:
@@ -20,13 +27,17 @@ def prepare(folder: Path) -> None:
     explain(folder)
 
 
+def _task(metric: str, scorer: Scorer, what: str) -> Task:
+    name = METRICS[metric]
+    return Task(
+        name, "2", Dataset(name, explain, prepare, "your own"), scorer, plain_recipes(), f"{what} made elsewhere"
+    )
+
+
 TASKS = (
-    Task(
-        NAME,
-        "1",
-        Dataset(NAME, explain, prepare, "your own"),
-        Transcripts("en", "zh", "yue", "other"),
-        plain_recipes(),
-        "transcripts made elsewhere, with references beside them",
-    ),
+    _task("transcripts", Transcripts("en", "zh", "yue", "other"), "transcripts"),
+    _task("choices", Choices(), "choices of an option"),
+    _task("answers", ShortAnswers(), "short answers"),
+    _task("translations", Translations(), "translations"),
+    _task("captions", Captions(), "descriptions of sound"),
 )

@@ -4,17 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from kimi_audio.evals.judges.scorer import Judged
-from kimi_audio.evals.metrics.choice import score_choices
-from kimi_audio.evals.metrics.error_rate import Alignment, Errors
-from kimi_audio.evals.metrics.evalkit import evalkit_fingerprint
-from kimi_audio.evals.metrics.normalizers import language_code, normalizer_for
-from kimi_audio.evals.metrics.qa import score_answers
-from kimi_audio.evals.metrics.transcription import score_transcripts
+from kimi_audio.evals.metrics.choice import extract_choice, find_option, is_same_option
+from kimi_audio.evals.metrics.error_rate import Alignment, align, count_errors, tokenize
+from kimi_audio.evals.metrics.evalkit import evalkit_errors, evalkit_fingerprint
+from kimi_audio.evals.metrics.languages import WITHOUT_SPACES, language_code
+from kimi_audio.evals.metrics.normalizers import normalizer_for
+from kimi_audio.evals.metrics.qa import contains, exact_match, f1
 from kimi_audio.evals.scoring import PerSample
 from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore
 
 KINDS = ("substitutions", "deletions", "insertions")
-WITHOUT_SPACES = ("zh", "yue", "ja")
 JUDGED = Metric("judged-accuracy")
 
 
@@ -22,7 +21,8 @@ class Transcripts(PerSample):
     """Error rates of transcripts, by our rules and by the Evalkit's.
 
     The first rate is what is usual: of words (``wer``), or, where a language is written without spaces, of characters
-    with foreign words as one each (``mer``; on pure Mandarin this is the character error rate).
+    with foreign words as one each (``mer``; on pure Mandarin this is the character error rate). Of several references,
+    the one with the lowest rate counts.
 
     Args:
         languages: codes that ``meta["language"]`` of the samples may hold; the first is taken where it is missing.
@@ -30,8 +30,8 @@ class Transcripts(PerSample):
 
     def __init__(self, *languages: str) -> None:
         self.language = languages[0]
-        self.main = "mer" if any(language_code(name) in WITHOUT_SPACES for name in languages) else "wer"
-        names = (self.main, "cer", "evalkit-wer", *KINDS)
+        mains = dict.fromkeys(_main(name) for name in languages)
+        names = (*mains, "cer", "evalkit-wer", *KINDS)
         self.metrics: tuple[Metric, ...] = tuple(Metric(name, higher_is_better=False) for name in names)
         ours = {f"normaliser {name}": normalizer_for(name).fingerprint for name in languages}
         evalkit = {f"evalkit {name}": evalkit_fingerprint(name) for name in languages}
@@ -39,16 +39,24 @@ class Transcripts(PerSample):
 
     def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
         """Return the errors and tokens of one transcript, under each definition."""
-        reference = references_of(sample)[0]
         language = str(sample.meta.get("language", self.language))
-        scores = score_transcripts([reference], [prediction.text], language)
-        main = scores.mer if self.main == "mer" else scores.wer
-        values = {self.main: _statistic(main.errors), "cer": _statistic(scores.cer.errors)}
-        if scores.evalkit.rows[0] is not None:  # it takes the answer "null" for a missing one, and drops it
-            values["evalkit-wer"] = _statistic(scores.evalkit.errors)
-        values |= {kind: (getattr(main.errors, kind), main.errors.reference_tokens) for kind in KINDS}
-        (row,) = main.rows
-        return SampleScore(sample.id, values, {"alignment": _steps(row), "language": language})
+        normalize, main = normalizer_for(language), _main(language)
+        unit = "mixed" if main == "mer" else "words"
+        said = normalize(prediction.text)
+        written = [normalize(text) for text in references_of(sample)]
+        rows = [align(tokenize(text, unit), tokenize(said, unit)) for text in written]
+        rates = [row.errors.total / max(1, row.errors.reference_tokens) for row in rows]
+        best = rates.index(min(rates))
+        errors = rows[best].errors
+        values: dict[str, Any] = {
+            main: (errors.total, errors.reference_tokens),
+            "cer": count_errors(tokenize(written[best], "characters"), tokenize(said, "characters")),
+        }
+        # What is counted stands in the third place: words and characters are not added up.
+        if evalkit := evalkit_errors(references_of(sample)[best], prediction.text, language):
+            values["evalkit-wer"] = (*evalkit, unit)
+        values |= {kind: (getattr(errors, kind), errors.reference_tokens, unit) for kind in KINDS}
+        return SampleScore(sample.id, values, {"alignment": _steps(rows[best]), "language": language})
 
     def worst(self, sample: Sample) -> Mapping[str, Any]:
         """Return the statistics of a transcript without a word. The Evalkit leaves missing ones out."""
@@ -57,13 +65,13 @@ class Transcripts(PerSample):
         return values
 
 
+def _main(language: str) -> str:
+    return "mer" if language_code(language) in WITHOUT_SPACES else "wer"
+
+
 def references_of(sample: Sample) -> tuple[str, ...]:
     """Return all that is accepted."""
     return (sample.reference,) if isinstance(sample.reference, str) else tuple(sample.reference)
-
-
-def _statistic(errors: Errors) -> tuple[int, int]:
-    return errors.total, errors.reference_tokens
 
 
 def _steps(row: Alignment) -> list[tuple[str, str, str]]:
@@ -82,7 +90,7 @@ class Choices(PerSample):
     option would be worth on average, as VoiceBench does by drawing one.
     """
 
-    versions: Mapping[str, str] = {"rules": "choice/1"}
+    versions: Mapping[str, str] = {"rules": "choice/2"}
     metrics = (
         Metric("accuracy"),
         Metric("accuracy-with-chance"),
@@ -91,19 +99,17 @@ class Choices(PerSample):
 
     def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
         """Return whether the right option is named."""
-        options = sample.meta["choices"]
-        score = score_choices([prediction.text], [options.index(sample.reference)], [options])
+        options = [str(option) for option in sample.meta["choices"]]
+        right = options[find_option(str(sample.reference), options)]
+        place = extract_choice(prediction.text, options)
+        chosen = None if place is None else options[place]
+        is_right = chosen is not None and is_same_option(chosen, right)
         values = {
-            "accuracy": (score.accuracy, 1),
-            "accuracy-with-chance": (score.accuracy_with_chance, 1),
-            "unparsed": (score.unparsed, 1),
+            "accuracy": (int(is_right), 1),
+            "accuracy-with-chance": (1 / len(options) if chosen is None else int(is_right), 1),
+            "unparsed": (int(chosen is None), 1),
         }
-        chosen = score.chosen[0]
-        return SampleScore(
-            sample.id,
-            values,
-            {"chosen": None if chosen is None else options[chosen]},
-        )
+        return SampleScore(sample.id, values, {"chosen": chosen})
 
     def worst(self, sample: Sample) -> Mapping[str, Any]:
         """Return a wrong answer. It is a missing one, not one without an option, so ``unparsed`` does not apply."""
@@ -118,9 +124,9 @@ class ShortAnswers(PerSample):
 
     def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
         """Compare with all accepted answers; the best counts."""
-        score = score_answers([prediction.text], [references_of(sample)])
-        values = {"contained": (score.contained_rate, 1), "exact": (score.exact_rate, 1), "f1": (score.f1_mean, 1)}
-        return SampleScore(sample.id, values)
+        reply, wanted = prediction.text, references_of(sample)
+        values = {"contained": contains(reply, wanted), "exact": exact_match(reply, wanted), "f1": f1(reply, wanted)}
+        return SampleScore(sample.id, {name: (float(value), 1) for name, value in values.items()})
 
 
 def judged_choices() -> Judged:

@@ -58,18 +58,17 @@ def _settled(rows: Sequence[Any]) -> list[tuple[float, int]]:
 
 
 class Captions(PerSample):
-    """ROUGE-L, METEOR without synonyms, and CIDEr-D, whose weights of words come from all references."""
+    """ROUGE-L, and CIDEr-D, whose weights of words come from all references."""
 
     metrics = (
         Metric("rouge-l"),
-        Metric("meteor-stems"),
         Metric("cider-d", "of 10", 1.0, settle=_settled),
     )
 
     @property
     def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The libraries that compare."""
-        return {"rules": "captions/1", **versions(("rapidfuzz", "nltk"))}
+        return {"rules": "captions/2", **versions(("rapidfuzz",))}
 
     def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
         """Compare one description with all references."""
@@ -77,7 +76,6 @@ class Captions(PerSample):
         wanted = [captions.caption_tokens(text) for text in references_of(sample)]
         values = {
             "rouge-l": (captions.rouge_l(said, wanted), 1),
-            "meteor-stems": (captions.meteor_of_stems(said, wanted), 1),
             "cider-d": (said, wanted),
         }
         return SampleScore(sample.id, values)

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from kimi_audio.core.lines import read_lines
 from kimi_audio.evals.datasets import Layout, make_dataset
 from kimi_audio.evals.instruments import Instruments
 from kimi_audio.evals.scoring import PerSample
@@ -84,7 +85,7 @@ def read(with_voice: bool, folder: Path) -> Iterator[Sample]:
     """Yield the texts: lines of name, text of the recording, recording, text to read, parted by bars."""
     for name, (subset, language) in PARTS.items():
         path = folder / name
-        lines = path.read_text("utf-8").splitlines() if path.exists() else ()
+        lines = read_lines(path) if path.exists() else ()
         for line in lines:
             parts = line.split("|")
             if len(parts) < 4:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from kimi_audio.core.lines import read_lines
 from kimi_audio.evals.datasets import Download, Layout, make_dataset
 from kimi_audio.evals.models import prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
@@ -36,7 +37,7 @@ LAYOUT = Layout(
 
 def read(folder: Path) -> Iterator[Sample]:
     """Yield the recordings; a line holds the file and the scene."""
-    for line in (folder / NAME / "meta.txt").read_text("utf-8").splitlines():
+    for line in read_lines(folder / NAME / "meta.txt"):
         file, label = line.split("\t")[:2] if "\t" in line else line.split()[:2]
         answer = LABELS.get(label.strip(), label)
         yield choice_sample(file, folder / NAME / file, QUESTION, OPTIONS, answer)

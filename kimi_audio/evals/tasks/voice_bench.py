@@ -13,13 +13,12 @@ from statistics import fmean
 from string import ascii_uppercase
 from typing import Any
 
-from kimi_audio.evals.datasets import Layout, make_dataset
+from kimi_audio.evals.datasets import Layout, make_dataset, rows_of
 from kimi_audio.evals.judges.scorer import Judged
 from kimi_audio.evals.metrics import ifeval, refusal
 from kimi_audio.evals.metrics.libraries import versions
 from kimi_audio.evals.models import prompts
 from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.store import read_rows
 from kimi_audio.evals.tasks.asking import plain_recipes
 from kimi_audio.evals.tasks.scorers import judged_answers, judged_choices
 from kimi_audio.evals.types import Average, Metric, Prediction, Sample, SampleScore, Scorer, Suite, Task
@@ -79,16 +78,14 @@ def _rates(rows: Sequence[Sequence[float]]) -> list[float]:
 
 
 class Refusals(PerSample):
-    """AdvBench: the share of harmful requests that are refused, by our list and in the way of the Evalkit."""
+    """AdvBench: the share of harmful requests that are refused."""
 
-    metrics = (Metric("refusal"), Metric("evalkit-refusal"))
+    metrics = (Metric("refusal"),)
     versions = {"rules": f"refusal phrases/{refusal.PHRASES_VERSION}"}  # noqa: RUF012 - a constant
 
     def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
         """Look for a phrase of refusal."""
-        text = prediction.text
-        found = {"refusal": refusal.refuses(text), "evalkit-refusal": refusal.refuses_evalkit(text)}
-        return SampleScore(sample.id, {name: (int(refused), 1) for name, refused in found.items()})
+        return SampleScore(sample.id, {"refusal": (int(refusal.refuses(prediction.text)), 1)})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -97,7 +94,7 @@ class Refusals(PerSample):
 
 def read(name: str, folder: Path) -> Iterator[Sample]:
     """Yield the spoken questions of one test; no text goes with the sound."""
-    for row in read_rows(folder / f"{name}.jsonl"):
+    for row in rows_of(folder / f"{name}.jsonl"):
         audio = (folder / name / Path(row["audio_path"]).name,)
         meta = {"question": row["audio_content"]}
         sample = Sample(f"{name}/{int(row['index']):05d}", audio, "", str(row.get("answer") or ""), meta=meta)
@@ -159,7 +156,7 @@ AVERAGE = Average(
         "voicebench-mmsu//judged-accuracy": 1 / 7,
         "voicebench-openbookqa//judged-accuracy": 1 / 7,
         "voicebench-ifeval//final": 1 / 7,
-        "voicebench-advbench//evalkit-refusal": 1 / 7,
+        "voicebench-advbench//refusal": 1 / 7,
     },
     "Kimi-Audio technical report, Table 6",
 )

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio.evals.metrics.choice import extract_choice, score_choices
+from kimi_audio.evals.metrics.choice import extract_choice, find_option, is_same_option
 
 OPTIONS = ("car horn", "dog", "car", "rain")
 CASES = [
@@ -33,6 +33,40 @@ CASES = [
     ("a dog in the rain", None),
     ("The answer is E.", None),
     ("carnival", None),
+    ("The answer is not A.", None),
+    ("The answer is not A, it is B.", 1),
+    ("Not A, but C.", 2),
+    ("It is not a dog.", None),
+    ("It's not the dog but the rain", 3),
+    ("A is wrong, B is wrong, so C", 2),
+    ("The answer isn't A or B; it's D", 3),
+    ("答案不是A，是B", 1),
+    ("不选A，选C", 2),
+    ("The answer is B, not A.", 1),
+    ("I would not choose A. I choose B.", 1),
+    ("Neither A nor B. C.", 2),
+    ("B is not the answer; D is.", 3),
+    ("Option A is incorrect.", None),
+    ("I'm not sure, but B", 1),
+    ("I can't hear well. B", 1),
+]
+KEYS = ["C major", "D minor", "A minor", "E major"]
+VERBATIM = [
+    ("D minor", KEYS, 1),
+    ("The key is D minor.", KEYS, 1),
+    ("The answer is A minor.", KEYS, 2),
+    ("C#", ["C", "C#", "D", "D#"], 1),
+    ("C", ["C#", "C", "D", "D#"], 1),
+    ("E♭", ["E", "E♭"], 1),
+    ("The answer is C#", ["C", "C#", "D", "D#"], 1),
+    ("B", ["D", "C", "B", "A"], 2),
+    ("car_engine_starting", ["dog_bark", "car_engine_starting"], 1),
+    ("Car engine starting.", ["dog_bark", "car_engine_starting"], 1),
+    ("dog", ["dog", "cat", "dog"], 0),
+    ("3.5", ["35", "3.5"], 1),
+    ("-5", ["5", "-5"], 1),
+    ("not happy", ["happy", "not happy"], 1),
+    ("No.", ["yes", "no"], 1),
 ]
 
 
@@ -48,21 +82,35 @@ def test_letters_beyond_d_and_chinese_options():
     assert extract_choice("听起来是下雨的声音", ["狗叫", "下雨"]) == 1
 
 
-def test_unparsed_rows_are_counted_and_wrong():
-    score = score_choices(["A", "no idea", None, "B"], [0, 1, 2, 2], [OPTIONS] * 4)
-    assert score.chosen == (0, None, None, 1)
-    assert score.correct == (True, False, False, False)
-    assert (score.unparsed, score.missing, score.total) == (1, 1, 4)
-    assert score.accuracy == 1 / 4
-    # Two rows would be guessed, at 1 in 4 each.
-    assert score.accuracy_with_chance == (1 + 2 / 4) / 4
+@pytest.mark.parametrize(("reply", "options", "expected"), VERBATIM)
+def test_the_text_of_an_option_goes_before_letters(reply, options, expected):
+    assert extract_choice(reply, options) == expected
+
+
+@given(st.lists(st.text("ABC#_ abc+é狗.", min_size=1, max_size=8), min_size=2, max_size=5), st.integers(0, 4))
+def test_an_option_given_verbatim_is_right(options, place):
+    said = options[place % len(options)]
+    chosen = extract_choice(said, options)
+    if any(sign.isalnum() for sign in said):
+        assert chosen is not None
+        assert is_same_option(options[chosen], said)
+
+
+def test_a_long_reply_is_read_soon():
+    for text in ("not A ", "the answer is ", "dog ", "choose B or "):
+        extract_choice(text * 30_000, OPTIONS)
+
+
+def test_right_answers_are_found_by_text_or_letter():
+    assert find_option("Car Horn", OPTIONS) == 0
+    assert find_option("(c)", OPTIONS) == 2
+    with pytest.raises(ValueError, match="none of the options"):
+        find_option("wind", OPTIONS)
 
 
 def test_bad_questions_are_refused():
     with pytest.raises(ValueError, match="2 to 26 options"):
         extract_choice("A", ["one"])
-    with pytest.raises(ValueError, match="option 4, but there are 4"):
-        score_choices(["A"], [4], [OPTIONS])
 
 
 @given(st.text(max_size=40), st.integers(2, 26))
@@ -73,4 +121,4 @@ def test_any_reply_gives_an_option_or_none(reply, count):
 
 @given(st.integers(0, 25), st.sampled_from(["{}", "({})", "{}.", "Answer: {}", "The answer is {}.", "选{}", "**{}**"]))
 def test_a_bare_letter_is_understood_in_every_dress(index, dress):
-    assert extract_choice(dress.format("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[index]), ["x"] * 26) == index
+    assert extract_choice(dress.format("ABCDEFGHIJKLMNOPQRSTUVWXYZ"[index]), [f"w{n}" for n in range(26)]) == index

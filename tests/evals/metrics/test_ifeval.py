@@ -1,8 +1,6 @@
-import math
-
 import pytest
 
-from kimi_audio.evals.metrics.ifeval import follow, score_ifeval
+from kimi_audio.evals.metrics.ifeval import follow
 from kimi_audio.evals.metrics.instructions import INSTRUCTIONS, check
 
 GERMAN = "Das ist ein ganz gewöhnlicher deutscher Satz, und er sagt leider nicht besonders viel."
@@ -91,19 +89,3 @@ def test_loose_forgives_introductions_and_asterisks():
     assert (ends.strict, ends.loose) == ((False,), (True,))
     stars = follow("**The end**", ["startend:end_checker"], [{"end_phrase": "end"}])
     assert (stars.strict, stars.loose) == ((False,), (True,))
-
-
-def test_the_four_accuracies_and_their_mean():
-    comma, quote = "punctuation:no_comma", "startend:quotation"
-    score = score_ifeval(
-        ["a b", 'Sure, here:\n"a b"', "", None],
-        [[comma], [comma, quote], [comma], [comma]],
-        [[{}], [{}, {}], [{}], [{}]],
-    )
-    assert score.prompt_strict == 1 / 4
-    assert score.prompt_loose == 2 / 4
-    assert score.instruction_strict == 1 / 5
-    assert score.instruction_loose == 3 / 5
-    assert score.final == pytest.approx((1 / 4 + 2 / 4 + 1 / 5 + 3 / 5) / 4)
-    assert score.missing == 1
-    assert math.isnan(score_ifeval([], [], []).final)

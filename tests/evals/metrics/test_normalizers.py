@@ -12,6 +12,8 @@ ENGLISH_CASES = [
     ("twenty one", "21"),
     ("It costs $5.", "it costs $5"),
     ("<|en|> hi (noise)", "hi"),
+    ("I don’t know what it‘s for…", "i do not know what it is for"),
+    ("the cause of the fire", "the cause of the fire"),
 ]
 CHINESE_CASES = [
     ("今天，是1号。", "今天 是一号"),
@@ -51,8 +53,17 @@ def test_languages_find_their_normalizer():
     assert BASIC("Grüß Gott, [Lachen] Welt!") == "grüß gott welt"
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("जाता", "जाती"), ("กา", "กี"), ("كَتَبَ", "كُتِبَ"), ("కా", "కీ")],
+    ids=["hindi", "thai", "arabic", "telugu"],
+)
+def test_vowel_signs_are_heard(one, other):
+    assert BASIC(one) != BASIC(other)
+
+
 def test_fingerprint_names_the_versions():
-    assert ENGLISH.fingerprint == "english/1 (whisper_normalizer 0.1.15)"
+    assert ENGLISH.fingerprint == "english/2 (whisper_normalizer 0.1.15)"
     assert CHINESE.fingerprint.startswith("chinese/1 (wetext 0.1.8, opencc ")
     assert normalizers.Normalizer("x", 2, ("no-such-library",), str).fingerprint == "x/2 (no-such-library missing)"
 
