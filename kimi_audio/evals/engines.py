@@ -40,6 +40,7 @@ class Engine(Protocol):
     revision: str
     family: str
     hears: bool  # False: the sound of the samples is not needed, for the answers are there
+    at_once: int  # samples that it wants at least at once, if it answers several at the same time
 
     def answer(self, batches: Iterable[Sequence[Sample]], options: Options) -> Iterator[Reply]:
         """Yield one reply per sample, as they become known."""
@@ -81,6 +82,7 @@ class Here:
 
     def __post_init__(self) -> None:
         self.name, self.revision, self.family = self.model.name, self.model.revision, self.model.family
+        self.at_once = getattr(self.model, "at_once", 1)
 
     def answer(self, batches: Iterable[Sequence[Sample]], options: Options) -> Iterator[Reply]:
         """Yield one reply per sample."""
@@ -162,7 +164,7 @@ class Pool:
         RuntimeError: no process could load the model.
     """
 
-    hears = True
+    hears, at_once = True, 1
 
     def __init__(self, spec: ModelSpec, devices: Sequence[str | None], timeout_s: float | None = None) -> None:
         assert devices

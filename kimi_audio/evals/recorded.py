@@ -28,7 +28,7 @@ class Recorded:
     """
 
     family = "recorded"
-    hears = False
+    hears, at_once = False, 1
 
     def __init__(self, file: Predictions, name: str, task: str) -> None:
         self.name, self.revision = name, f"file {digest_of(file.path)[:12]}"

@@ -10,7 +10,7 @@ from kimi_audio.evals.cache import Cache, answer_key
 from kimi_audio.evals.engines import Engine, Reply
 from kimi_audio.evals.recipes import choose_recipe, fingerprint, options_of, render_prompt
 from kimi_audio.evals.selection import Selection, check_audio, duration_s, mark_duplicates
-from kimi_audio.evals.store import Answered, Asked, JsonLines, Run, TaskFolder, save_clip
+from kimi_audio.evals.store import Answered, Asked, RowLog, Run, TaskFolder, save_clip
 from kimi_audio.evals.types import Options, OutputType, Prediction, Recipe, Sample, Task
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def infer(
     with answered:
         answered.take_known()
         pending = answered.refuse(recipe)
-        for reply in engine.answer(_batches(pending, options.batch_size), how):
+        for reply in engine.answer(_batches(pending, max(options.batch_size, engine.at_once)), how):
             answered.add(reply)
 
 
@@ -123,7 +123,8 @@ class _Answers:
         self.asked = [item for item in asked if item.key]
         self.keys = {item.sample.id: item.key for item in self.asked}
         self.done: set[str] = set()
-        self._rows = JsonLines(folder.predictions)
+        self._told: set[str] = set()
+        self._rows = RowLog(folder.predictions)
 
     def __enter__(self) -> "_Answers":
         self._rows.__enter__()
@@ -185,8 +186,9 @@ class _Answers:
             return replace(prediction, speech=None, error=f"the speech cannot be saved: {error}"), 0.0
 
     def _append(self, answer: Answered) -> None:
-        if answer.prediction.error:
-            logger.warning("%s: %s", answer.id, answer.prediction.error)
+        if (reason := answer.prediction.error) and reason not in self._told:
+            logger.warning("%s: %s", answer.id, reason)  # the report lists all
+            self._told.add(reason)
         self._rows.append(self.folder.answer_row(answer))
         self.done.add(answer.id)
         self._tell()

@@ -11,7 +11,7 @@ from kimi_audio.evals.cache import key_of
 from kimi_audio.evals.engines import one_line
 from kimi_audio.evals.metrics.timing import real_time_factor, summarize_latency
 from kimi_audio.evals.provenance import git_hash
-from kimi_audio.evals.store import Answered, Asked, JsonLines, Outcome, Run, Scored, State, TaskFolder
+from kimi_audio.evals.store import Answered, Asked, Outcome, RowLog, Run, Scored, State, TaskFolder
 from kimi_audio.evals.types import Metric, Prediction, Result, Sample, SampleScore, Scorer, Task
 
 logger = logging.getLogger(__name__)
@@ -92,10 +92,12 @@ def _score_all(
     pending = [(sample, prediction) for sample, prediction in answered if sample.id not in found]
     scorer = task.scorer.among(answered) if isinstance(task.scorer, Comparing) else task.scorer
     advance(len(found), len(keys))
-    with JsonLines(folder.scores) as rows:
+    told: set[str] = set()
+    with RowLog(folder.scores) as rows:
         for result in _guarded(scorer, pending):
-            if result.error:
-                logger.warning("%s could not be scored: %s", result.id, result.error)
+            if result.error and result.error not in told:
+                logger.warning("%s could not be scored: %s", result.id, result.error)  # the report lists all
+                told.add(result.error)
             rows.append(folder.score_row(Scored(keys[result.id], result)))
             found[result.id] = result
             advance(len(found), len(keys))

@@ -204,7 +204,7 @@ class TaskFolder:
 
 
 @dataclass
-class JsonLines:
+class RowLog:
     """A file of JSON rows that are appended one by one. A kill can tear the last row only; opening cuts that off."""
 
     path: Path

@@ -7,7 +7,7 @@ import pytest
 
 from kimi_audio.audio.io import Samples
 from kimi_audio.evals.cache import Cache, answer_key, digest_of, key_of
-from kimi_audio.evals.store import JsonLines, read_result, read_rows
+from kimi_audio.evals.store import RowLog, read_result, read_rows
 from kimi_audio.evals.types import Options, Sample
 
 
@@ -19,13 +19,13 @@ def path(tmp_path: Path) -> Path:
 def test_rows_come_back(path):
     rows = [{"text": "你好\u2028\n\r\t\x00 \ud800"}, {"text": ""}]
     for row in rows:
-        with JsonLines(path) as lines:
+        with RowLog(path) as lines:
             lines.append(row)
     assert read_rows(path) == rows
 
 
 def test_a_torn_row_is_cut_off(path):
-    with JsonLines(path) as lines:
+    with RowLog(path) as lines:
         lines.append({"n": 1})
         lines.append({"n": 2})
     content = path.read_bytes()
@@ -33,14 +33,14 @@ def test_a_torn_row_is_cut_off(path):
         path.write_bytes(content[:end])
         whole = content[:end].count(b"\n")
         assert len(read_rows(path)) == whole
-        with JsonLines(path) as lines:
+        with RowLog(path) as lines:
             lines.append({"n": 3})
         assert [row["n"] for row in read_rows(path)] == [*range(1, whole + 1), 3]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1}, b"x"])
 def test_rows_that_are_not_json_leave_nothing_behind(path, value):
-    with JsonLines(path) as lines:
+    with RowLog(path) as lines:
         lines.append({"n": 1})
         with pytest.raises((ValueError, TypeError)):
             lines.append({"n": value})

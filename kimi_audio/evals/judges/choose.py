@@ -34,4 +34,6 @@ def choose_judge(name: str) -> Judge:
     if unknown := sorted(set(values) - known):
         raise ValueError(f"{path}: unknown field {unknown[0]!r}; a judge has {', '.join(sorted(known))}")
     paths: dict[str, Any] = {key: Path(values[key]) for key in ("prompts", "cache") if values.get(key)}
-    return Endpoint(EndpointSettings(**values | paths))
+    judge = Endpoint(EndpointSettings(**values | paths))
+    judge.client.key()  # told once, and not by every answer
+    return judge

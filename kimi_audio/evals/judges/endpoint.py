@@ -2,33 +2,23 @@
 
 import base64
 import io
-import logging
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import soundfile
 
 from kimi_audio.audio.io import decode_audio
 from kimi_audio.evals.cache import Cache, digest_of, key_of
+from kimi_audio.evals.chat_client import ChatClient, EndpointError
+from kimi_audio.evals.engines import one_line
 from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
 from kimi_audio.evals.judges.replies import combine, read_reply
 from kimi_audio.evals.judges.types import JudgeError, Verdict
-from kimi_audio.evals.metrics.libraries import eval_extra
 from kimi_audio.evals.recipes import render_prompt
 from kimi_audio.evals.types import Clip, Recipe, Sample
-
-if TYPE_CHECKING:
-    from openai import OpenAI
-
-logger = logging.getLogger(__name__)
-
-PATIENCE = 5  # requests that may fail in a row, each with all its retries, before the rest is not asked
 
 
 @dataclass(frozen=True)
@@ -61,21 +51,15 @@ class Endpoint:
         self.name, self.concurrency = settings.model, settings.concurrency
         self.prompts = read_prompts(settings.prompts)
         self._cache = Cache(settings.cache) if settings.cache else None
-        self._failures, self._lock = 0, threading.Lock()
-
-    @cached_property
-    def _client(self) -> "OpenAI":
-        with eval_extra():
-            from openai import OpenAI
-        settings = self.settings
-        return OpenAI(api_key="none", base_url=settings.url, timeout=settings.timeout_s, max_retries=settings.retries)
+        self.client = ChatClient(settings.url, settings.key_env, settings.timeout_s, settings.retries + 1)
 
     def version(self, prompt: JudgePrompt) -> str:
         """Return model, prompt, votes and decoding."""
         votes, decoding = self._votes(prompt), self._decoding(prompt)
         way = "" if votes == 1 else ", most frequent" if prompt.labels else ", mean"
         listed = ", ".join(f"{name} {value}" for name, value in sorted(decoding.items()))
-        return f"{self.name}, {prompt.fingerprint}, votes {votes}{way}, {listed or 'decoding of the server'}"
+        who = f"{self.name} at {self.settings.url}, {prompt.fingerprint}"
+        return f"{who}, votes {votes}{way}, {listed or 'decoding of the server'}"
 
     def rate(self, prompt: JudgePrompt, fields: Mapping[str, str], clips: Sequence[Clip] = ()) -> Verdict:
         """Return the verdict of all votes; most of them must be understood."""
@@ -96,6 +80,7 @@ class Endpoint:
         """Return a reply, its number, and why there is none. Replies that are not understood are not remembered."""
         key = key_of(
             model=self.name,
+            url=self.settings.url,
             prompt=prompt.fingerprint,
             text=text,
             audio=[digest_of(clip) for clip in clips],
@@ -113,40 +98,17 @@ class Endpoint:
         return reply, value, ""
 
     def _ask(self, prompt: JudgePrompt, text: str, clips: Sequence[Clip]) -> str:
-        if self._failures >= PATIENCE:
-            raise JudgeError(f"the judge failed {PATIENCE} times in a row and is not asked any more; score again later")
-        client = self._client.with_options(api_key=self._key() or "none")
-        from openai import OpenAIError
-
         content = [{"type": "text", "text": text}, *map(_sound_part, clips)] if clips else text
         messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
         request: dict[str, Any] = {**self._decoding(prompt), "model": self.name}
         request["messages"] = [*messages, {"role": "user", "content": content}]
         try:
-            completion = client.chat.completions.create(**request)
-            reply = completion.choices[0].message.content or ""
-        except (OpenAIError, ValueError, AttributeError, IndexError, TypeError) as error:
-            self._count(failed=True)
-            raise JudgeError(self._reason(error)) from None
-        self._count(failed=False)
-        return reply
-
-    def _key(self) -> str:
-        name = self.settings.key_env
-        if name and not os.environ.get(name):
-            raise JudgeError(f"the environment variable {name}, which is to hold the judge's key, is not set")
-        return os.environ[name] if name else ""
-
-    def _reason(self, error: Exception) -> str:
-        """Return an error in one line, without the key, which a server may repeat."""
-        lines = str(error).splitlines()
-        reason = f"the judge at {self.settings.url} gave no reply: {type(error).__name__}: {lines[0] if lines else ''}"
-        key = self._key()
-        return (reason.replace(key, "***") if key else reason)[:300]
-
-    def _count(self, *, failed: bool) -> None:
-        with self._lock:
-            self._failures = self._failures + 1 if failed else 0
+            completion = self.client.ask(request, lambda reply: reply.json())
+            return str(completion["choices"][0]["message"]["content"] or "")
+        except (EndpointError, ValueError, OSError) as error:
+            raise JudgeError(f"the judge gave no reply: {one_line(error)}") from None
+        except (LookupError, TypeError):
+            raise JudgeError(f"the judge at {self.settings.url} sent no chat completion") from None
 
     def _votes(self, prompt: JudgePrompt) -> int:
         return self.settings.votes or prompt.votes

@@ -10,6 +10,8 @@ from typing import Any
 from kimi_audio.evals.judges.prompts import JudgePrompt
 
 MOST_BRACES = 100  # a reply with more of them is no verdict, and could be nested too deep to read
+_LONGEST = 20_000  # characters; what counts stands at the end
+_LONGEST_LINE = 200  # of a number with what stands around it
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _IN_BRACKETS = re.compile(rf"\[\[\s*{_NUMBER}\s*\]\]")
 _LINE = re.compile(rf"(?:\D*[:：])?\s*[*`_]*{_NUMBER}[*`_]*\s*(?:/\s*\d+|分)?[.。]?[*`_]*")
@@ -21,6 +23,7 @@ def read_reply(prompt: JudgePrompt, reply: str) -> float:
     Raises:
         ValueError: the reply does not have the form that the prompt asks for, or is off the scale.
     """
+    reply = reply[-_LONGEST:]
     lines = [line.strip() for line in reply.splitlines() if line.strip()]
     if not lines:
         raise ValueError("the judge's reply is empty")
@@ -51,7 +54,7 @@ def _label_in(line: str, labels: Mapping[str, float]) -> float:
 def _number_in(reply: str, last_line: str) -> float:
     if bracketed := _IN_BRACKETS.findall(reply):
         return float(bracketed[-1])
-    if match := _LINE.fullmatch(last_line):
+    if match := _LINE.fullmatch(last_line[-_LONGEST_LINE:]):
         return float(match[1])
     raise ValueError(f"the judge's reply ends without a number: {last_line[:80]!r}")
 

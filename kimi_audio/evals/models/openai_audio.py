@@ -11,14 +11,10 @@ first sound are timed. The key is read from a named environment variable when a 
 import base64
 import binascii
 import json
-import os
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,7 @@ import numpy as np
 import yaml
 
 from kimi_audio.audio.io import Samples, decode_audio
+from kimi_audio.evals.chat_client import ChatClient, EndpointError, Reply, as_object, message_of
 from kimi_audio.evals.engines import one_line
 from kimi_audio.evals.models.common import check_decoding, wav_bytes
 from kimi_audio.evals.types import Options, Prediction, Sample
@@ -41,9 +38,7 @@ DECODING = {
     "frequency_penalty",
     "stop",
 }
-PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # may be different next time
-MAX_WAIT_S = 60.0
-MAX_REASON = 300  # characters of an endpoint's complaint that are kept
+AT_ONCE = 4  # times as many requests as run in parallel make a batch, so that none waits long for the slowest
 
 
 @dataclass(frozen=True)
@@ -97,9 +92,15 @@ def load(name: str, device: str | None) -> "OpenAIAudio":
     """Return the adapter of a preset, of MODEL@URL or of an endpoint file; nothing is sent yet.
 
     Raises:
-        ValueError: the name is none of these, or the file has unknown fields.
+        ValueError: the name is none of these, the file has unknown fields, or there is no key.
     """
     del device  # the endpoint knows its own
+    model = _find(name)
+    model.client.key()  # told once, and not by every sample
+    return model
+
+
+def _find(name: str) -> "OpenAIAudio":
     preset, at, url = name.partition("@")
     if name.endswith((".yaml", ".yml")):
         return OpenAIAudio(Path(name).stem, read_endpoint(Path(name)))
@@ -128,17 +129,6 @@ def read_endpoint(path: Path) -> Endpoint:
     return Endpoint(**values)
 
 
-class EndpointError(RuntimeError):
-    """The endpoint refused, or its answer makes no sense; asking again would not help."""
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would take key and question to another host."""
-
-    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
-        return None
-
-
 @dataclass
 class OpenAIAudio:
     """An endpoint under the contract of evaluations."""
@@ -148,8 +138,14 @@ class OpenAIAudio:
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
-        self.family = self.endpoint.family
-        self.revision = f"{self.endpoint.model} {self.endpoint.revision}"
+        endpoint = self.endpoint
+        self.family = endpoint.family
+        # The address belongs to it: two servers may call their models alike.
+        self.revision = f"{endpoint.model} {endpoint.revision} at {endpoint.url}"
+        self.at_once = AT_ONCE * endpoint.parallel
+        self.client = ChatClient(
+            endpoint.url, endpoint.key_variable, endpoint.timeout_s, endpoint.attempts, endpoint.backoff_s, self.sleep
+        )
 
     def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
         """Answer a batch, some samples of it at the same time; what befalls a sample is in its prediction."""
@@ -161,55 +157,19 @@ class OpenAIAudio:
             pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C, no request is begun
 
     def _answer(self, sample: Sample, options: Options) -> Prediction:
-        key = ""
         try:
-            key = self._key()
-            return self._ask(request_body(self.endpoint, sample, options), key)
+            return self.client.ask(request_body(self.endpoint, sample, options), _read)
         except (EndpointError, ValueError, OSError) as error:
-            reason = one_line(error)  # some endpoints repeat the key
-            return Prediction(error=(reason.replace(key, "***") if key else reason)[:MAX_REASON])
+            return Prediction(error=one_line(error))
 
-    def _key(self) -> str:
-        variable = self.endpoint.key_variable
-        if not variable:
-            return ""
-        key = os.environ.get(variable, "").strip()
-        if not key or not key.isascii() or not key.isprintable():
-            raise ValueError(f"the environment variable {variable} holds no key for {self.endpoint.url}; set it")
-        return key
 
-    def _ask(self, body: Mapping[str, Any], key: str) -> Prediction:
-        """Ask until there is an answer; EndpointError when it is refused or attempts are used up."""
-        reason, asked_to_wait_s = "", None
-        for attempt in range(self.endpoint.attempts):
-            if attempt:
-                backoff_s = self.endpoint.backoff_s * 2 ** (attempt - 1)
-                self.sleep(min(MAX_WAIT_S, backoff_s if asked_to_wait_s is None else asked_to_wait_s))
-            try:
-                return self._ask_once(body, key)
-            except urllib.error.HTTPError as error:
-                with error:
-                    reason = f"HTTP {error.code}: {_complaint(error)}"
-                if error.code not in PASSING:
-                    raise EndpointError(reason) from None
-                asked_to_wait_s = _seconds(error.headers.get("Retry-After"))
-            except (OSError, HTTPException) as error:  # no connection, time-out, broken off
-                reason, asked_to_wait_s = one_line(error), None
-        raise EndpointError(f"gave up after {self.endpoint.attempts} attempts: {reason}")
-
-    def _ask_once(self, body: Mapping[str, Any], key: str) -> Prediction:
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        url = self.endpoint.url.rstrip("/") + "/chat/completions"
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")  # noqa: S310 - checked
-        answer = _Answer(started_s=time.perf_counter())
-        opener = urllib.request.build_opener(_NoRedirects)
-        with opener.open(request, timeout=self.endpoint.timeout_s) as response:
-            is_stream = response.headers.get_content_type() == "text/event-stream"
-            if is_stream:
-                answer.read_stream(response, self.endpoint.timeout_s)
-            else:
-                answer.take(_json(response.read()), "message")
-        return answer.prediction(is_timed=is_stream)
+def _read(reply: Reply) -> Prediction:
+    answer = _Answer(reply.started_s)
+    if reply.is_stream:
+        answer.read_stream(reply)
+    else:
+        answer.take(reply.json(), "message")
+    return answer.prediction(is_timed=reply.is_stream)
 
 
 def request_body(endpoint: Endpoint, sample: Sample, options: Options) -> dict[str, Any]:
@@ -245,31 +205,29 @@ class _Answer:
     first_sound_s: float | None = None
     finish_reason: str = ""
 
-    def read_stream(self, response: HTTPResponse, timeout_s: float) -> None:
+    def read_stream(self, reply: Reply) -> None:
         """Take all events; ConnectionError if the stream ends before the answer does."""
-        for line in response:
-            if time.perf_counter() - self.started_s > timeout_s:
-                raise TimeoutError(f"no end of the answer within {timeout_s:g} s")
+        for line in reply.lines():
             if not line.startswith(b"data:"):
                 continue
             data = line.removeprefix(b"data:").strip()
             if data == b"[DONE]":
                 return
-            self.take(_json(data), "delta")
+            self.take(as_object(data), "delta")
         if not self.finish_reason:
             raise ConnectionError("the answer broke off")
 
     def take(self, values: Mapping[str, Any], kind: str) -> None:
         """Take a whole answer (kind "message") or a part of it ("delta")."""
         if complaint := values.get("error"):
-            raise EndpointError(_message(complaint))
+            raise EndpointError(message_of(complaint))
         choices = values.get("choices")
         choice = choices[0] if isinstance(choices, list) and choices else {}
         if not choice and kind == "delta":
             return  # such as the usage at the end
         message = choice.get(kind) if isinstance(choice, dict) else None
         if not isinstance(message, dict):
-            raise EndpointError(f"the endpoint sent no {kind}: {json.dumps(values)}")
+            raise EndpointError(f"the endpoint sent no {kind}: {json.dumps(values)[:200]}")
         audio = message.get("audio")
         audio = audio if isinstance(audio, dict) else {}
         now_s = time.perf_counter() - self.started_s
@@ -306,39 +264,3 @@ def _decoded(data: Any) -> bytes:
         return base64.b64decode(data, validate=True)
     except (binascii.Error, TypeError, ValueError):
         raise EndpointError("the endpoint sent sound that is not base64") from None
-
-
-def _json(data: bytes) -> Mapping[str, Any]:
-    try:
-        values = json.loads(data)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict):
-        raise EndpointError(f"the endpoint sent no JSON: {data.decode(errors='replace')}")
-    return values
-
-
-def _complaint(error: urllib.error.HTTPError) -> str:
-    """Return what the endpoint says about an error, in one line."""
-    try:
-        body = error.read(64 * 1024)
-    except (OSError, HTTPException):
-        return error.reason
-    try:
-        values = json.loads(body)
-    except ValueError:
-        return " ".join(body.decode(errors="replace").split()) or str(error.reason)
-    return _message(values.get("error", values) if isinstance(values, dict) else values)
-
-
-def _message(complaint: Any) -> str:
-    message = complaint.get("message", complaint) if isinstance(complaint, dict) else complaint
-    return " ".join(str(message).split())
-
-
-def _seconds(header: str | None) -> float | None:
-    """Return the seconds of a Retry-After; None if it is missing or a date."""
-    try:
-        return max(0.0, float(header)) if header else None
-    except ValueError:
-        return None

@@ -17,6 +17,8 @@ from kimi_audio.evals.store import TaskFolder, read_result
 from kimi_audio.evals.suites import average_of, published_averages
 from kimi_audio.evals.types import POLICY, Counts, Result, Score
 
+FEW_SAMPLES = 10  # say nothing about an aim
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -48,8 +50,8 @@ class ScoreRow:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the score reaches its aim; None without one."""
-        return None if self.aim is None else is_met(self.score, self.aim)
+        """Whether the score reaches its aim; None without one, or with too few samples to tell."""
+        return None if self.aim is None or self.score.samples < FEW_SAMPLES else is_met(self.score, self.aim)
 
     @property
     def is_headline(self) -> bool:
@@ -174,6 +176,8 @@ def aim_text(row: ScoreRow) -> str:
     if row.aim is None:
         return ""
     bound = "≤" if not row.score.higher_is_better else "≥" if row.aim else ">"
+    if row.score.samples < FEW_SAMPLES:
+        return f"{bound} {row.aim:g} {row.score.unit}; {row.score.samples} samples are too few to tell"
     return f"{bound} {row.aim:g} {row.score.unit}, {'met' if row.is_met else 'missed'}"
 
 
@@ -252,17 +256,27 @@ def to_csv(results: Sequence[Result]) -> str:
     writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in score_rows(results):
-        writer.writerow(_csv_row(row))
+        writer.writerow(_harmless(_csv_row(row)))
         if row.published:
             for model, value in row.published.values.items():
                 known = {"task": row.result.task, "subset": row.score.subset, "metric": row.published.metric}
-                writer.writerow(known | {"model": model, "value": value, "source": row.published.source})
+                writer.writerow(_harmless(known | {"model": model, "value": value, "source": row.published.source}))
     for result in results:
         if result.error:
-            writer.writerow({"task": result.task, "model": result.model, "source": f"not run: {result.error}"})
+            row = {"task": result.task, "model": result.model, "source": f"not run: {result.error}"}
+            writer.writerow(_harmless(row))
     return buffer.getvalue()
 
 
+def _harmless(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the row with a quote before texts that a spreadsheet would take for a formula."""
+    return {
+        name: f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        for name, value in row.items()
+    }
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _FIXED = ("task", "subset", "metric", "model", "value", "low", "high", "unit", "samples", "answered", "pessimistic")
 _COUNTS = ("total", "scored", "failed", "unscored", "skipped", "empty")
 _COLUMNS: tuple[str, ...] = (

@@ -3,19 +3,22 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
+from kimi_audio.evals.chat_client import PATIENCE
 from kimi_audio.evals.instruments import Instruments
 from kimi_audio.evals.judges.choose import choose_judge
-from kimi_audio.evals.judges.endpoint import PATIENCE, Endpoint, EndpointSettings
+from kimi_audio.evals.judges.endpoint import Endpoint, EndpointSettings
 from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
 from kimi_audio.evals.judges.replies import combine, read_reply
 from kimi_audio.evals.judges.scorer import Judged
 from kimi_audio.evals.judges.stand_in import StandIn
 from kimi_audio.evals.judges.types import JudgeError
+from kimi_audio.evals.tasks.scorers import ShortAnswers
 from kimi_audio.evals.types import Metric, Prediction, Sample
 
 LABEL = JudgePrompt("label", 1, "{question} {answer}", "label", labels={"yes": 1, "no": 0})
@@ -222,6 +225,29 @@ def test_stand_in_is_clearly_named_and_looks_for_the_reference():
 def test_without_a_judge_answers_are_unscored():
     (score,) = Judged("open-question", Metric("rating")).score([(Sample("a"), Prediction("well"))])
     assert "--judge" in score.error
+
+
+def test_what_rules_say_stays_when_the_judge_is_out_of_reach(server, tmp_path):
+    server.script = [400]
+    scorer = Judged("short-answer", Metric("judged"), ShortAnswers(), endpoint(server, tmp_path, retries=0))
+    (score,) = scorer.score([(Sample("a", reference="Paris"), Prediction("Paris"))])
+    assert score.error
+    assert score.values["contained"] == (1, 1)
+    assert "judged" not in score.values
+
+
+def test_two_servers_of_one_model_are_two_judges(server, tmp_path):
+    judge = endpoint(server, tmp_path)
+    other = Endpoint(replace(judge.settings, url=judge.settings.url.replace("127.0.0.1", "localhost")))
+    server.script = ["yes", "no"]
+    assert (judge.rate(LABEL, FIELDS).value, other.rate(LABEL, FIELDS).value) == (1, 0)
+    assert judge.version(LABEL) != other.version(LABEL)
+
+
+@pytest.mark.parametrize("reply", ["1:" * 50_000, "*" * 100_000, "[[" * 50_000, "[[ " + " " * 100_000, ":" * 100_000])
+def test_a_long_reply_is_read_soon(reply):
+    with pytest.raises(ValueError, match="judge"):
+        read_reply(NUMBER, reply)
 
 
 def test_empty_answers_get_the_lowest_value_unasked(server, tmp_path):

@@ -3,7 +3,10 @@
 import base64
 import io
 import json
+import socket
 import threading
+import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -11,6 +14,8 @@ import pytest
 import soundfile
 
 from kimi_audio.audio.io import Samples
+from kimi_audio.evals import chat_client
+from kimi_audio.evals.chat_client import PATIENCE
 from kimi_audio.evals.models import openai_audio
 from kimi_audio.evals.models.openai_audio import Endpoint, OpenAIAudio
 from kimi_audio.evals.types import Options, Sample
@@ -178,6 +183,61 @@ def test_no_connection_is_an_error_of_the_sample(server):
     assert "gave up after 3 attempts" in ask(closed).error
 
 
+def test_a_dead_endpoint_is_left_alone(server):
+    server.script = [(500, {}, {})]
+    model = model_of(server)
+    errors = [answer.error for answer in model.generate([Sample(str(n), text="x") for n in range(30)], Options())]
+    assert len(server.requests) <= PATIENCE + model.endpoint.parallel
+    assert "is not asked any more" in errors[-1]
+
+
+def dripping(connection):
+    connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n")
+    while True:
+        connection.sendall(b" ")
+        time.sleep(0.05)
+
+
+def dripping_head(connection):
+    while True:
+        connection.sendall(b"X" if connection.fileno() < 0 else b"H")
+        time.sleep(0.05)
+
+
+def flooding(connection):
+    connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n")
+    while True:
+        connection.sendall(b" " * 100_000)
+
+
+@pytest.mark.parametrize(
+    ("behave", "reason"), [(dripping, "within|broke|gave up"), (dripping_head, "gave up"), (flooding, "more than 1 MB")]
+)
+def test_a_server_that_never_ends_is_left(behave, reason, monkeypatch):
+    monkeypatch.setattr(chat_client, "MAX_REPLY_BYTES", 1 << 20)
+    monkeypatch.setenv("no_proxy", "*")
+
+    def serve(listener):
+        with suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(100_000)
+                behave(connection)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        client = chat_client.ChatClient(url, timeout_s=0.4, attempts=1)
+        with pytest.raises(chat_client.EndpointError, match=reason):
+            client.ask({}, lambda reply: reply.json())
+
+
+def test_the_address_belongs_to_the_model():
+    first, second = (openai_audio.load(f"m@http://{host}/v1", None) for host in ("a", "b"))
+    assert first.name == second.name
+    assert first.revision != second.revision
+
+
 def test_a_silent_server_is_given_up(server):
     server.RequestHandlerClass = type("Silent", (_Handler,), {"do_POST": lambda self: threading.Event().wait(1)})
     assert "gave up after 1 attempts" in ask(model_of(server, timeout_s=0.05, attempts=1)).error
@@ -187,6 +247,9 @@ def test_the_key_is_read_at_the_call_and_shown_nowhere(server, monkeypatch, capl
     model = model_of(server, key_variable="SOME_KEY")
     assert "SOME_KEY holds no key" in ask(model).error
     assert not server.requests
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ValueError, match="OPENAI_API_KEY holds no key"):
+        openai_audio.load("gpt-4o-audio", None)
     monkeypatch.setenv("SOME_KEY", KEY)
     server.script = [(401, {"error": {"message": f"wrong key {KEY}"}}, {})]
     with caplog.at_level("DEBUG"):
@@ -211,7 +274,8 @@ def test_unknown_decoding_is_refused(server):
     assert server.requests[-1][2]["beams"] == 3
 
 
-def test_names():
+def test_names(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     mini = openai_audio.load("gpt-4o-mini-audio", None)
     assert (mini.name, mini.family, mini.endpoint.key_variable) == (
         "gpt-4o-mini-audio",
@@ -233,7 +297,12 @@ def test_endpoint_files(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("model: x\nurl: http://h/v1\nfamily: kimi-audio\nrevision: r7\nattempts: 2\n")
     model = openai_audio.load(str(path), None)
-    assert (model.name, model.revision, model.family, model.endpoint.attempts) == ("mine", "x r7", "kimi-audio", 2)
+    assert (model.name, model.revision, model.family, model.endpoint.attempts) == (
+        "mine",
+        "x r7 at http://h/v1",
+        "kimi-audio",
+        2,
+    )
     for text in ("model: x\nkey: secret\n", "url: http://h\n", "[", "model: x\nattempts: 0\n"):
         path.write_text(text)
         with pytest.raises(ValueError):  # noqa: PT011 - of several kinds

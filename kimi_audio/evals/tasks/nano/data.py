@@ -15,12 +15,14 @@ import numpy as np
 import soundfile
 import torch
 
+from kimi_audio.data import voices
 from kimi_audio.data.augment import add_noise, make_noise
 from kimi_audio.data.corpus import Recipe as CorpusRecipe
 from kimi_audio.data.corpus import Speak, build
 from kimi_audio.data.manifest import Split, Utterance
 from kimi_audio.data.synthesis import synthesise_all
 from kimi_audio.data.task_corpus import StoredExample, TaskSizes, build_tasks, read_examples
+from kimi_audio.data.voices import Delivery
 from kimi_audio.evals.datasets import Layout, make_dataset, missing_patterns
 from kimi_audio.evals.store import read_rows, to_line, write_whole
 from kimi_audio.evals.types import Dataset, Sample
@@ -67,6 +69,8 @@ def make(folder: Path, sizes: Sizes | None = None, speak: Speak = synthesise_all
     """
     sizes = sizes or Sizes()
     corpus = folder / "corpus"
+    if not corpus.exists():  # a missing voice is told before any work
+        speak([("one", Delivery(voice)) for voice in voices.VOICES])
     lines = CorpusRecipe(0, 0, 0, 0, sizes.heard, 0)
     # Nobody asks for phonemes here, so none are worked out.
     build(corpus, lines, SEED, speak=speak, pronounce=lambda text: "")
