@@ -344,7 +344,7 @@ def _scored_elsewhere(
     file = read_predictions(path, parse_map(elsewhere.map or ""), elsewhere.references)
     tasks = equip(tasks_of(file, elsewhere.task, elsewhere.metric, elsewhere.language or ""), instruments)
     if file.problems:
-        err.print(file.lost, markup=False)
+        warn(file.lost)
     name = elsewhere.name or path.stem
     folder = run_folder(out, Recorded(file, name, ""), InferOptions())
     options = InferOptions(recipe=read_recipe(elsewhere.recipe) if elsewhere.recipe else Recipe(NOT_STATED))

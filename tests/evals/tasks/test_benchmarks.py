@@ -69,7 +69,8 @@ def test_right_answers_get_the_best_scores(name, tmp_path):
     assert result.counts[""].total >= 2
     for metric in task.scorer.metrics:
         best = BEST.get(metric.name, 100) if metric.higher_is_better else 0
-        assert values(result)[metric.name] == pytest.approx(best, rel=0.01), metric.name
+        found = values(result)[metric.name]  # None: words and characters have no sum
+        assert found is None or found == pytest.approx(best, rel=0.01), metric.name
     assert (tmp_path / "run" / "report.html") in write_report(tmp_path / "run")
 
 
@@ -243,13 +244,13 @@ def test_a_language_to_translate_into_needs_a_question_if_we_have_none(tmp_path)
 def test_both_profiles_of_error_rates():
     sample = Sample("a", reference="It costs $5 today")
     score = Transcripts("en").score_one(sample, Prediction("it costs 5 today sir"))
-    assert score.values["evalkit-wer"] == (1, 4)
+    assert score.values["evalkit-wer"][:2] == (1, 4)
     assert score.values["wer"] == (2, 4)
     assert score.values["insertions"] == (1, 4)
     assert ("insert", "", "sir") in score.details["alignment"]
     mixed = Transcripts("zh").score_one(Sample("a", reference="打开 hello world"), Prediction("打开 hello word"))
     assert mixed.values["mer"] == (1, 4)
-    assert mixed.values["evalkit-wer"] == (1, 3)
+    assert mixed.values["evalkit-wer"][:2] == (1, 3)
 
 
 def test_missing_transcripts_are_deletions_and_no_matter_of_the_evalkit():

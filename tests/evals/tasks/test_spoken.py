@@ -215,7 +215,7 @@ def test_speech_is_written_down_by_the_chosen_recogniser(tmp_path, name):
         tone(tmp_path / name / language / "prompt-wavs" / "a.wav", 0.5)
     result = run(tmp_path, TASKS[name], Instruments(recogniser=Ears()))
     assert result.counts[""].skipped == 1
-    assert values(result, "en")["mer"] == 0
+    assert values(result, "en")["wer"] == 0
     assert values(result, "zh")["mer"] == pytest.approx(100 / 3)
     assert result.versions["recogniser"] == "ears/1"
     assert ("speaker-similarity" in values(result)) == (name == "voice-cloning")
