@@ -15,10 +15,10 @@ import soundfile
 from rich.console import Console
 from rich.progress import track
 
-from kimi_audio.data.corpus import Speak
-from kimi_audio.data.sentences import take_sentences
-from kimi_audio.data.synthesis import synthesise_all
-from kimi_audio.data.voices import RESERVED, Delivery, Voice
+from recipes.nano.closed.corpus import Speak
+from recipes.nano.closed.sentences import take_sentences
+from recipes.nano.closed.synthesis import synthesise_all
+from recipes.nano.closed.voices import RESERVED, Delivery, Voice
 
 SENTENCES_PER_MINUTE = 40  # more than anybody says
 AT_ONCE = 20  # sentences given to the speech engine

@@ -252,18 +252,18 @@ class Law:
 
 
 WITH_PROGRESS_BARS = {
-    "kimi_audio/data/corpus.py",
+    "recipes/nano/closed/corpus.py",
     "kimi_audio/data/recordings.py",
-    "kimi_audio/data/task_corpus.py",
+    "recipes/nano/closed/task_corpus.py",
     "kimi_audio/evals/datasets.py",
     "kimi_audio/evals/tasks/meld.py",
     "kimi_audio/evals/tasks/wenetspeech.py",
-    "kimi_audio/train/encode.py",
+    "recipes/nano/stages/encode.py",
     "kimi_audio/train/own_voice.py",
 }
 SEEDED = {
-    "kimi_audio/train/encoders.py: train_acoustic",
-    "kimi_audio/train/encoders.py: train_semantic",
+    "recipes/nano/stages/encoders.py: train_acoustic",
+    "recipes/nano/stages/encoders.py: train_semantic",
     "kimi_audio/train/flow.py: train_flow",
     "kimi_audio/train/vocoder.py: train_vocoder",
     "recipes/nano/build.py: start",
@@ -276,16 +276,16 @@ IN_MEMORY = {
     "recipes/nano/channels.py: through_codec",
 }
 LINE_BY_LINE = {  # whoever reads them knows half a line
-    "kimi_audio/data/manifest.py: SplitWriter.__init__",
+    "kimi_audio/data/split.py: SplitWriter.__init__",
     "kimi_audio/evals/store.py: JsonLines.__enter__",
     "kimi_audio/train/journal.py: Journal.__init__",
     "recipes/nano/recording.py: record",
 }
 NOT_WHOLE = {  # or by a way of their own
     "kimi_audio/checkpoint.py: save_with_detokenizer",
-    "kimi_audio/data/manifest.py: SplitWriter.close",
-    "kimi_audio/data/manifest.py: write_manifest",
-    "kimi_audio/data/task_corpus.py: _write_examples",
+    "kimi_audio/data/split.py: SplitWriter.close",
+    "kimi_audio/data/split.py: write_manifest",
+    "recipes/nano/closed/task_corpus.py: _write_examples",
     "kimi_audio/evals/cache.py: Cache.put",
     "kimi_audio/evals/cache.py: Cache.put_file",
     "kimi_audio/evals/cache.py: copy_whole",
@@ -294,9 +294,9 @@ NOT_WHOLE = {  # or by a way of their own
     "kimi_audio/evals/models/subprocess_model.py: _as_file",
     "kimi_audio/evals/store.py: write_whole",
     "kimi_audio/evals/tasks/conversation.py: place_requests",
-    "kimi_audio/evals/tasks/nano/data.py: _write",
+    "recipes/nano/evals/data.py: _write",
     "kimi_audio/evals/tasks/wenetspeech.py: _write_part",
-    "kimi_audio/train/encode.py: encode_split",
+    "recipes/nano/stages/encode.py: encode_split",
     "recipes/voice_recordings.py: _recorded",
     "recipes/voice_recordings.py: _write",
 }

@@ -132,18 +132,6 @@ def test_from_documents_to_a_model(base, tmp_path):
     assert result_of(run("transcribe", heard, "--model", model, "--device", "cpu", "--json"))["text"] == text
 
 
-@pytest.mark.parametrize("options", [[], ["--tasks"]])
-def test_the_corpora_are_built_with_the_same_options(monkeypatch, tmp_path, options):
-    built = []
-    for name in ("corpus.build", "task_corpus.build_tasks"):
-        monkeypatch.setattr(
-            f"kimi_audio.data.{name}", lambda out, seed, workers, name=name: built.append((name, out, seed, workers))
-        )
-    done = run("prepare", "corpus", "--out", tmp_path, "--seed", 3, "--workers", 1, *options)
-    assert done.exit_code == 0, done.output
-    assert built == [(name, tmp_path, 3, 1) for name in ("corpus.build", "task_corpus.build_tasks")[: 1 + len(options)]]
-
-
 def test_pretraining_has_the_settings_of_the_report():
     config = find_recipe("pretrain_7b")()
     assert isinstance(config, PretrainConfig)

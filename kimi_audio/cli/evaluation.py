@@ -156,6 +156,10 @@ class Elsewhere:
 @command(evaluation)
 def nano(choice: RunChoice, as_json: JsonOption = False) -> None:
     """Run nano's own suite, which makes its data itself; minutes on two cores. The model hears its own speech, too."""
+    from kimi_audio.evals.registry import all_suites
+
+    if "nano" not in all_suites():
+        raise ValueError("nano's own suite is part of the repository and not of the package; run this in a checkout")
     _run(["nano"], choice, Report(as_json), InstrumentChoice(recogniser=choice.model))
 
 

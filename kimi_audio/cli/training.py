@@ -128,24 +128,6 @@ def convert(
         raise typer.Exit(1)
 
 
-@command(prepare)
-def corpus(
-    out: Annotated[Path, typer.Option("--out", help="Folder of the corpus.")] = Path("runs/corpus"),
-    seed: Annotated[int, typer.Option(help="The same seed gives the same corpus.")] = 0,
-    workers: Annotated[int, typer.Option(help="Speech engines at once.")] = 2,
-    tasks: Annotated[
-        bool,
-        typer.Option("--tasks", help="Also the other tasks: Mandarin, dialogues, sounds, styles, voices."),
-    ] = False,
-) -> None:
-    """Generate the texts and speech that nano learns from; needs the engines of "make speech-tools", resumes."""
-    from kimi_audio.data import corpus, task_corpus
-
-    corpus.build(out, seed=seed, workers=workers)
-    if tasks:
-        task_corpus.build_tasks(out, seed=seed, workers=workers)
-
-
 @command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A name in recipes/, such as sft or pretrain, or FILE.py:NAME.")],

@@ -1,13 +1,15 @@
 """Names of tasks, suites and models, and how they are found.
 
 Installed packages add their own under the entry points ``kimi_audio.eval_tasks`` (a module with ``TASKS`` and maybe
-``SUITES``) and ``kimi_audio.eval_models`` (a module with ``load``; the name is the family).
+``SUITES`` and ``AIMS``) and ``kimi_audio.eval_models`` (a module with ``load``; the name is the family).
 """
 
 import importlib
+import importlib.util
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import TypeVar
 
@@ -64,6 +66,12 @@ def all_suites() -> dict[str, Suite]:
     return _by_name(suite for module in _task_modules() for suite in getattr(module, "SUITES", ()))
 
 
+@cache
+def all_aims() -> dict[tuple[str, str, str], float]:
+    """Return what scores are to reach, by task, subset and metric."""
+    return {key: value for module in _task_modules() for key, value in getattr(module, "AIMS", {}).items()}
+
+
 def _by_name(items: Iterable[Named]) -> dict[str, Named]:
     found: dict[str, Named] = {}
     for item in items:
@@ -74,7 +82,15 @@ def _by_name(items: Iterable[Named]) -> dict[str, Named]:
 
 def _task_modules() -> list[ModuleType]:
     own = [importlib.import_module(f"{tasks.__name__}.{name}") for name in tasks.MODULES]
-    return own + [point.load() for point in entry_points(group="kimi_audio.eval_tasks")]
+    found = {point.name: _loaded(point) for point in entry_points(group="kimi_audio.eval_tasks")}
+    return own + [module for module in found.values() if module is not None]
+
+
+def _loaded(point: EntryPoint) -> ModuleType | None:
+    """Return the module of an entry point; None for nano's suite where only the package is installed."""
+    if importlib.util.find_spec(point.value.partition(".")[0]) is None:
+        return None
+    return point.load()
 
 
 def families() -> dict[str, str]:

@@ -25,7 +25,7 @@ from kimi_audio.core.files import write_whole
 from kimi_audio.core.random import generator_of
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import TIMESTEPS, interpolate
-from kimi_audio.train.batches import EpochPlan
+from kimi_audio.train.epochs import EpochPlan
 from kimi_audio.train.loop import LoopConfig, train
 from kimi_audio.units import MEL_FRAMES_PER_TOKEN
 

@@ -23,12 +23,12 @@ from torch import Tensor
 from kimi_audio import checkpoint
 from kimi_audio.assistant import KimiAudio
 from kimi_audio.audio.mel import vocoder_log_mel
+from kimi_audio.audio.prosody import measure
 from kimi_audio.config import VocoderConfig
 from kimi_audio.core.files import write_json
-from kimi_audio.data.manifest import Split
-from kimi_audio.data.measures import measure
+from kimi_audio.core.words import word_errors
 from kimi_audio.data.recordings import Recording, read_recordings, store_speech, words_of
-from kimi_audio.data.scoring import word_errors
+from kimi_audio.data.split import Split
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.train.flow import ONE_SPEAKER, FlowExample, FlowStage, flow_example, held_out_loss, train_flow
 from kimi_audio.train.loop import LoopConfig

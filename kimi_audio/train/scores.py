@@ -10,10 +10,9 @@ import numpy as np
 import torch
 
 from kimi_audio.chat import Message
+from kimi_audio.core.words import normalise, word_errors
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.packing import pack_rows
-from kimi_audio.data.scoring import word_errors
-from kimi_audio.data.text import normalise
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import GenerationOptions

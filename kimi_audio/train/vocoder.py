@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from kimi_audio.audio.mel import mel_filters, vocoder_log_mel
 from kimi_audio.config import VocoderConfig
-from kimi_audio.data.manifest import Split, audio_name
+from kimi_audio.data.split import Split, audio_name
 from kimi_audio.detokenizer.discriminators import (
     Discriminators,
     discriminator_loss,

@@ -16,6 +16,7 @@ from typing import TypeVar
 import torch
 from rich.progress import track
 
+from kimi_audio.audio.augment import Augmentation, augment
 from kimi_audio.checkpoint import (
     find_model,
     find_semantic_tokenizer,
@@ -27,23 +28,13 @@ from kimi_audio.checkpoint import (
     save_model,
 )
 from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
-from kimi_audio.data.augment import Augmentation, augment
-from kimi_audio.data.corpus import build
-from kimi_audio.data.manifest import Split
-from kimi_audio.data.phonemes import MANNERS, labels_of
-from kimi_audio.data.qa import side
-from kimi_audio.data.speakers import CONVERT
-from kimi_audio.data.task_corpus import EXAMPLES, build_tasks, read_examples
-from kimi_audio.data.voices import SPEAKERS
+from kimi_audio.data.split import Split
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
-from kimi_audio.train.batches import load_splits
-from kimi_audio.train.encode import EncodedSplit, encode_split
-from kimi_audio.train.encoders import give_first_code, load_acoustic_run, train_acoustic, train_semantic
 from kimi_audio.train.flow import (
     FlowExample,
     FlowStage,
@@ -53,7 +44,20 @@ from kimi_audio.train.flow import (
     save_examples,
     train_flow,
 )
-from kimi_audio.train.lm import (
+from kimi_audio.train.loop import LoopConfig, load_module_state
+from kimi_audio.train.vocoder import VocoderStage, VocoderTrainer, train_vocoder
+from kimi_audio.units import OUTPUT_RATE_HZ
+from kimi_audio.weights import read_safetensors, save_weights
+from recipes.nano.closed.corpus import build
+from recipes.nano.closed.phonemes import MANNERS, labels_of
+from recipes.nano.closed.qa import side
+from recipes.nano.closed.speakers import CONVERT
+from recipes.nano.closed.task_corpus import EXAMPLES, build_tasks, read_examples
+from recipes.nano.closed.voices import SPEAKERS
+from recipes.nano.stages.batches import load_splits
+from recipes.nano.stages.encode import EncodedSplit, encode_split
+from recipes.nano.stages.encoders import give_first_code, load_acoustic_run, train_acoustic, train_semantic
+from recipes.nano.stages.lm import (
     ASR_INSTRUCTIONS,
     READING_INSTRUCTIONS,
     Lesson,
@@ -67,11 +71,7 @@ from kimi_audio.train.lm import (
     train_lm,
     written_questions,
 )
-from kimi_audio.train.loop import LoopConfig, load_module_state
-from kimi_audio.train.recognition import AcousticRecogniser, SemanticRecogniser
-from kimi_audio.train.vocoder import VocoderStage, VocoderTrainer, train_vocoder
-from kimi_audio.units import OUTPUT_RATE_HZ
-from kimi_audio.weights import read_safetensors, save_weights
+from recipes.nano.stages.recognition import AcousticRecogniser, SemanticRecogniser
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 

@@ -13,7 +13,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from kimi_audio.data.augment import Augmentation, augment
+from kimi_audio.audio.augment import Augmentation, augment
 from kimi_audio.units import INPUT_RATE_HZ
 
 PLAIN_SHARE = 0.3  # of the copies that stay as they are, but for their level

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.files import write_whole
-from kimi_audio.data.text import normalise
+from kimi_audio.core.words import normalise
 from kimi_audio.units import INPUT_RATE_HZ
 from recipes.nano.channels import vary
 from recipes.nano.people import Heard, orders, readers

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kimi_audio.core.files import read_json, write_json
-from kimi_audio.data.splits import is_reserved
-from kimi_audio.data.text import normalise
+from kimi_audio.core.words import normalise
+from recipes.nano.closed.splits import is_reserved
 
 
 @dataclass(frozen=True)

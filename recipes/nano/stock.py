@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kimi_audio.data.splits import is_reserved
-from kimi_audio.data.text import normalise
+from kimi_audio.core.words import normalise
+from recipes.nano.closed.splits import is_reserved
 
 WORDNET = Path("/usr/share/wordnet")
 PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kimi_audio.data.synthesis import resample, synthesise
-from kimi_audio.data.voices import SEEN, draw_delivery
 from kimi_audio.units import INPUT_RATE_HZ
+from recipes.nano.closed.synthesis import resample, synthesise
+from recipes.nano.closed.voices import SEEN, draw_delivery
 from recipes.nano.kokoro import texts
 from recipes.nano.recording import Line, record
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from kimi_audio.data.splits import is_reserved
-from kimi_audio.data.text import normalise
-from kimi_audio.data.voices import RESERVED, Delivery
+from kimi_audio.core.words import normalise
+from recipes.nano.closed.splits import is_reserved
+from recipes.nano.closed.voices import RESERVED, Delivery
 from recipes.voice_recordings import record_voice
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.data.scoring import word_errors
+from kimi_audio.core.words import word_errors
 from kimi_audio.evals.registry import ModelSpec
 from kimi_audio.evals.scoring import PerSample
 from kimi_audio.evals.types import Dataset, Metric, Options, Prediction, Recipe, Sample, SampleScore, Scorer, Task

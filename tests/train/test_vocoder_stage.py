@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kimi_audio.config import VocoderConfig
-from kimi_audio.data.manifest import Split, SplitWriter
+from kimi_audio.data.split import Split, SplitWriter
 from kimi_audio.detokenizer.discriminators import Discriminators, PeriodDiscriminator, ResolutionDiscriminator
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.vocoder import (

@@ -23,6 +23,5 @@ MODULES: tuple[str, ...] = (
     "voice_bench",
     "conversation",
     "tts",
-    "nano",
     "suites",
 )

@@ -3,7 +3,7 @@
 import random
 from functools import cache
 
-from kimi_audio.data.text import normalise
+from kimi_audio.core.words import normalise
 from recipes.nano.stock import wordnet_definitions, wordnet_examples
 from recipes.nano.world.judging import is_the_same
 from recipes.nano.world.sentences import without_everyday

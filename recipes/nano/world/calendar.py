@@ -1,7 +1,7 @@
 """Days, months, dates and clock times."""
 
-from kimi_audio.data.facts import DAYS, MONTHS, ORDINALS
-from kimi_audio.data.text import number_words
+from kimi_audio.core.words import number_words
+from recipes.nano.closed.facts import DAYS, MONTHS, ORDINALS
 from recipes.nano.world.judging import NUMBERS, names, says
 from recipes.nano.world.questions import Fact, neighbours, questions, table
 from recipes.nano.world.types import Kind

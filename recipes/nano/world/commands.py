@@ -6,9 +6,9 @@ They have no reply: what they are for is that a recogniser knows the words that 
 import random
 from collections.abc import Callable, Mapping
 
-from kimi_audio.data.facts import DAYS, MONTHS, ORDINALS
-from kimi_audio.data.splits import is_reserved
-from kimi_audio.data.text import normalise, number_words
+from kimi_audio.core.words import normalise, number_words
+from recipes.nano.closed.facts import DAYS, MONTHS, ORDINALS
+from recipes.nano.closed.splits import is_reserved
 from recipes.nano.world.dictionary import entries
 from recipes.nano.world.places import CAPITALS
 from recipes.nano.world.sentences import without_everyday

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from kimi_audio.data.facts import OPPOSITES
-from kimi_audio.data.text import normalise
+from kimi_audio.core.words import normalise
+from recipes.nano.closed.facts import OPPOSITES
 from recipes.nano.world import wordnet
 from recipes.nano.world.judging import defines, is_refusal, names, names_alone, refuses, spells
 from recipes.nano.world.questions import Fact, later, questions, table

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Callable, Collection
 
-from kimi_audio.data.scoring import mentions, names_only
-from kimi_audio.data.text import normalise, number_words
+from kimi_audio.core.words import normalise, number_words
+from recipes.nano.closed.scoring import mentions, names_only
 from recipes.nano.world.types import Talk
 from recipes.nano.world.wording import listed
 

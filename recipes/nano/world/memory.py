@@ -3,9 +3,9 @@
 import random
 from dataclasses import dataclass
 
-from kimi_audio.data.facts import DAYS, MONTHS
-from kimi_audio.data.scoring import mentions
-from kimi_audio.data.text import normalise, number_words
+from kimi_audio.core.words import normalise, number_words
+from recipes.nano.closed.facts import DAYS, MONTHS
+from recipes.nano.closed.scoring import mentions
 from recipes.nano.world import calendar, dictionary, places, refusals, small_talk, sums
 from recipes.nano.world.judging import NUMBERS, is_the_same, names_alone, says
 from recipes.nano.world.types import Kind, Talk, Turn

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from kimi_audio.data.text import normalise, number_words
+from kimi_audio.core.words import normalise, number_words
 from recipes.nano.world.judging import Judge
 from recipes.nano.world.types import Kind, Talk, Turn
 from recipes.nano.world.wording import politely, sentence, ways

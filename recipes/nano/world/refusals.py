@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from functools import cache
 from string import Formatter
 
-from kimi_audio.data.facts import DAYS
-from kimi_audio.data.text import normalise, number_words
+from kimi_audio.core.words import normalise, number_words
+from recipes.nano.closed.facts import DAYS
 from recipes.nano.world import wordnet
 from recipes.nano.world.aloud import examples
 from recipes.nano.world.dictionary import entries, rarer_words

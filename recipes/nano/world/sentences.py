@@ -7,7 +7,7 @@ them out of any texts.
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-from kimi_audio.data.text import normalise
+from kimi_audio.core.words import normalise
 from recipes.nano.world.wording import read_list
 
 

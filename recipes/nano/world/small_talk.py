@@ -3,8 +3,8 @@
 import random
 from functools import cache
 
-from kimi_audio.data.facts import SMALL_TALK
-from kimi_audio.data.text import normalise
+from kimi_audio.core.words import normalise
+from recipes.nano.closed.facts import SMALL_TALK
 from recipes.nano.world.judging import says
 from recipes.nano.world.types import Kind, Talk, Turn
 from recipes.nano.world.wording import politely, read_list, ways

@@ -2,7 +2,7 @@
 
 import random
 
-from kimi_audio.data.text import number_words
+from kimi_audio.core.words import number_words
 from recipes.nano.world.judging import NUMBERS, counts, names, names_alone
 from recipes.nano.world.questions import Fact, numeric, questions
 from recipes.nano.world.types import Kind

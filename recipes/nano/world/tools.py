@@ -6,7 +6,7 @@ tool that is needed nano says that it cannot, and other questions are answered a
 
 import random
 
-from kimi_audio.data.text import normalise, number_words
+from kimi_audio.core.words import normalise, number_words
 from kimi_audio.tools import Call, Tool, parse_call, write_call, write_result, write_tools
 from recipes.nano.world import calendar, dictionary, memory, places, refusals, small_talk, words
 from recipes.nano.world.judging import is_the_same, refuses

@@ -4,8 +4,8 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kimi_audio.data.splits import is_reserved
-from kimi_audio.data.text import normalise
+from kimi_audio.core.words import normalise
+from recipes.nano.closed.splits import is_reserved
 
 FRESH_TRIES = 20  # before a conversation may come twice
 

@@ -1,7 +1,7 @@
 """Forms and sounds of words: plurals, pasts, rhymes, and what is larger than what."""
 
-from kimi_audio.data.facts import COLOURS, HOMES, LEGS, PASTS, PLURALS, SOUNDS
-from kimi_audio.data.text import normalise
+from kimi_audio.core.words import normalise
+from recipes.nano.closed.facts import COLOURS, HOMES, LEGS, PASTS, PLURALS, SOUNDS
 from recipes.nano.world.judging import NUMBERS, is_refusal, names, names_alone
 from recipes.nano.world.questions import Fact, questions, table
 from recipes.nano.world.types import Kind, Talk

@@ -5,10 +5,10 @@ import re
 
 import pytest
 
-from kimi_audio.data import sentences as frames
-from kimi_audio.data.grammar import WORDS
-from kimi_audio.data.splits import is_reserved
-from kimi_audio.data.text import normalise
+from kimi_audio.core.words import normalise
+from recipes.nano.closed import sentences as frames
+from recipes.nano.closed.grammar import WORDS
+from recipes.nano.closed.splits import is_reserved
 from recipes.nano.stock import WORDNET, wordnet_definitions, wordnet_examples
 from recipes.nano.world import aloud
 from recipes.nano.world.commands import GRAMMARS, take_commands
