@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from kimi_audio.adapters import load_adapter
 from kimi_audio.checkpoint import load_lm
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.sequence import Inputs
 
 peft = pytest.importorskip("peft")
 
@@ -39,7 +40,8 @@ def write_adapter(lm: AudioLM, folder: Path, **options: object) -> torch.Tensor:
 
 def scores(lm: AudioLM) -> torch.Tensor:
     with torch.no_grad():
-        return lm(torch.arange(8)[None], torch.arange(8, 16)[None]).text_logits
+        ids = torch.arange(8)[None]
+        return lm(Inputs(ids, ids + 8, ids < 0, None, ids)).text_logits
 
 
 def edit_tensors(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:

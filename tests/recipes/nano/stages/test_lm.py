@@ -13,7 +13,7 @@ from kimi_audio.chat import ChatTemplate
 from kimi_audio.config import LMConfig
 from kimi_audio.data.split import Split, SplitWriter
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import Sequence
+from kimi_audio.sequence import Inputs, Sequence
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.units import INPUT_RATE_HZ
@@ -239,6 +239,11 @@ def test_replies_are_found_by_their_text(encoded: EncodedSplit):
         assert torch.equal(recording.spoken().codes, encoded.tokens(index).codes)
 
 
+def inputs_of(audio_ids: list[int], text_ids: list[int]) -> Inputs:
+    audio, text = torch.tensor([audio_ids]), torch.tensor([text_ids])
+    return Inputs(audio, text, audio < 0, None, torch.arange(len(audio_ids))[None])
+
+
 def test_a_grown_model_says_the_same_of_what_it_knew(config: LMConfig, tokenizer: TextTokenizer):
     model = AudioLM(config)
     model.reset_parameters(torch.Generator().manual_seed(0))
@@ -253,7 +258,7 @@ def test_a_grown_model_says_the_same_of_what_it_knew(config: LMConfig, tokenizer
         for blank, offset in zip(special, (config.audio_offset, larger.vocab_size), strict=True)
     ]
     (old_text, old_audio), (new_text, new_audio) = (
-        (lambda out: (out.text_logits, out.audio_logits))(lm(torch.tensor([audio]), torch.tensor([text])))
+        (lambda out: (out.text_logits, out.audio_logits))(lm(inputs_of(audio, text)))
         for lm, (text, audio) in zip((model, new), rows, strict=True)
     )
     torch.testing.assert_close(new_text[..., ids], old_text[..., ids])
