@@ -1,7 +1,7 @@
 """What packing is worth: training tokens per second and memory, ``python -m benchmarks.packing``.
 
 The same random documents are learned one by one, filled up in groups of similar length, and packed, by a model of the
-size of nano's LLM with bf16 autocast and AdamW. Their lengths are distributed as those of nano's own samples, of which
+size of nano's LLM with AdamW and, where the CPU computes in it, bf16 autocast. Their lengths are distributed as those of nano's own samples, of which
 a third of the positions is heard, 24 % have a loss on codes and 20 % on text. Tokens are positions of documents; what
 fills up does not count. The ways take turns, so that other work on the machine slows all of them down alike: look at
 the ratios, and at those of CPU time if the machine is busy.
@@ -32,6 +32,7 @@ from kimi_audio.config import LMConfig
 from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.data.packing import bucket
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.nn.precision import autocast, computes_bf16
 from kimi_audio.sequence import Batch, Sequence, SequenceBuilder, collate
 from kimi_audio.train.losses import lm_loss
 
@@ -122,7 +123,7 @@ class Trainer:
         """Make one update and count it."""
         batch = next(self.batches)
         wall_s, cpu_s = time.perf_counter(), time.process_time()
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast("cpu"):
             loss = lm_loss(self.model, batch).mean
         self.optimizer.zero_grad()
         loss.backward()
@@ -194,7 +195,10 @@ def report(trainers: list[Trainer], memory_mib: list[float], threads: int) -> No
     console.print(table)
     console.print(f"python -m benchmarks.packing {shlex.join(sys.argv[1:])}")
     load = os.getloadavg()[0]
-    console.print(f"{os.cpu_count()} cores (load {load:.1f}), {threads} threads, torch {torch.__version__}")
+    precision = "bf16" if computes_bf16("cpu") else "float32"
+    console.print(
+        f"{os.cpu_count()} cores (load {load:.1f}), {threads} threads, {precision}, torch {torch.__version__}"
+    )
 
 
 if __name__ == "__main__":

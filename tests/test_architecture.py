@@ -16,8 +16,13 @@ PACKAGE = ROOT / "kimi_audio"
 DOCUMENT = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 MODULES = sorted(path for name in ("kimi_audio", "kimia_infer") for path in (ROOT / name).rglob("*.py"))
 RECIPES = sorted((ROOT / "recipes").rglob("*.py"))
-# Places that may know about CUDA: the choice of a device, its free memory, and the list of devices.
-CUDA_FILES = {"kimi_audio/assistant.py", "kimi_audio/checkpoint.py", "kimi_audio/cli/info.py"}
+# Places that may know about CUDA: the choice of a device, its free memory, its precision, and the list of devices.
+CUDA_FILES = {
+    "kimi_audio/assistant.py",
+    "kimi_audio/checkpoint.py",
+    "kimi_audio/cli/info.py",
+    "kimi_audio/nn/precision.py",
+}
 
 ROWS = re.findall(r"^\| (\d+) \| ([\w/]+) \|", DOCUMENT, re.MULTILINE)
 LAYERS = {name: int(layer) for layer, name in ROWS}

@@ -20,6 +20,7 @@ from kimi_audio.data.conversations import Conversation, ConversationFile
 from kimi_audio.data.documents import Document, DocumentFile, holds_documents
 from kimi_audio.data.reports import Progress
 from kimi_audio.data.shards import FOREIGN_STORE, KEY_BYTES, SHARD_TOKENS, ShardWriter, TokenStore, content_key, in_half
+from kimi_audio.nn.precision import autocast, computes_bf16
 from kimi_audio.sequence import AudioTokens
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
@@ -30,7 +31,7 @@ from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 class AudioEncoder:
     """The two tokenizers of what is heard; results are on the CPU, features in float32.
 
-    ``bfloat16`` computes the features at that precision, which many CPUs do faster; shards keep no more anyway.
+    ``bfloat16`` computes the features at that precision, where the device does; shards keep no more anyway.
     """
 
     semantic: SemanticTokenizer
@@ -51,13 +52,14 @@ class AudioEncoder:
         codes = self.semantic.encode_wav(wav).cpu()
         if not features:
             return AudioTokens(codes)
-        with torch.autocast(wav.device.type, torch.bfloat16, enabled=self.bfloat16):
+        with autocast(wav.device, self.bfloat16):
             rows = self.acoustic.features(wav)
         return AudioTokens(codes, rows.float().cpu())
 
     def fingerprint(self) -> str:
         """Return what tells these tokenizers, in this precision, from all others; it reads all weights."""
-        digest = hashlib.blake2b(f"bfloat16={self.bfloat16}".encode(), digest_size=KEY_BYTES)
+        bfloat16 = self.bfloat16 and computes_bf16(self.semantic.codebook.weight.device.type)
+        digest = hashlib.blake2b(f"bfloat16={bfloat16}".encode(), digest_size=KEY_BYTES)
         modules: tuple[tuple[nn.Module, object], ...] = (
             (self.semantic, self.semantic.config),
             (self.acoustic, self.acoustic.config),

@@ -4,10 +4,11 @@ Weights, gradients and optimiser states are counted. Activations depend on what 
 here: they are an estimate from the sizes of its linear layers, good to about a factor of two.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from kimi_audio.nn.precision import computes_bf16
 from kimi_audio.train.layers import layers_of
 from kimi_audio.train.optimizer import build_optimizer
 from kimi_audio.train.schedule import LoopConfig
@@ -84,6 +85,7 @@ def training_budget(
     tokens_at_heads: int | None = None,
     masked: Masked = _NO_MASK,
     loading_bytes: int = 0,
+    on_gpu: bool = False,
 ) -> Budget:
     """Return what training will need.
 
@@ -94,11 +96,13 @@ def training_budget(
         processes: that share the work and the memory.
         masked: attention under a mask.
         loading_bytes: of the whole model.
+        on_gpu: where it will run: not every CPU computes in bfloat16.
         tokens_at_heads: positions that linear layers outside module lists see at once; by default all.
 
     Raises:
         ValueError: the configuration does not fit the module.
     """
+    config = replace(config, bf16=config.bf16 and (on_gpu or computes_bf16("cpu")))
     optimizer = build_optimizer(
         module, config.peak_lr, config.betas, config.weight_decay, muon=config.muon, rates=config.rates
     )

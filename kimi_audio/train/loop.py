@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kimi_audio.nn.precision import autocast, computes_bf16
 from kimi_audio.train.average import WeightAverage
 from kimi_audio.train.changes import check_schedule, note_schedule
 from kimi_audio.train.checkpoints import Checkpoints, check_fits, load_module_state
@@ -102,6 +103,8 @@ def train(
         stack.enter_context(locked(folder))
         run = _Run(module, config, folder)
         start = run.resume()
+        if config.bf16 and not computes_bf16(run.device.type) and rank() == 0:
+            logger.info("this %s has no bf16 instructions, so training computes in float32", run.device.type.upper())
         freeze = stack.enter_context(staged_freezing(module, config))
         stack.enter_context(
             economical_layers(module, checkpointed=config.checkpoint_layers, compile_backend=config.compile_backend)
@@ -253,7 +256,7 @@ class _Run(Generic[Batch]):
         def forward() -> tuple[Tensor, dict[str, Tensor]]:
             # A cache of cast weights would keep what checkpointing is there to forget.
             cached = not self.config.checkpoint_layers
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bf16, cache_enabled=cached):
+            with autocast(self.device, self.config.bf16, cache_enabled=cached):
                 losses = losses_of()
             loss = sum((losses[name] * share for name, share in shares.items() if name in losses), self.whole.touch())
             assert isinstance(loss, Tensor), f"loss_of returns none of {', '.join(shares)}"

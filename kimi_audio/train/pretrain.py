@@ -26,6 +26,7 @@ from kimi_audio.data.tasks import TASKS, Layout, Task
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.nn.precision import autocast
 from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import TextTokenizer
@@ -275,7 +276,7 @@ class TaskScores:
     def __call__(self) -> dict[str, float]:
         """Return ``dev_loss``, ``dev_TASK_text`` or ``dev_TASK_audio`` for every task, and ``dev_wer``."""
         self.module.eval()
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.loop.bf16):
+        with torch.no_grad(), autocast(self.device, self.config.loop.bf16):
             pad_id = self.module.lm.config.pad_id
             scores = task_losses(self._loss, self._tasks, self.config.row_positions, pad_id, self._broken)
         return scores | ({"dev_wer": word_error_rate(self._transcripts())} if self._transcribed else {})
@@ -319,7 +320,6 @@ def _segments(file: Documents, row_positions: int) -> Iterator[Span]:
 
 def budget(config: PretrainConfig, *, processes: int = 1, on_gpu: bool = False) -> Budget:
     """Return what a run will need, from the sizes alone; arguments and errors as for ``sft.budget``."""
-    del on_gpu  # all weights are trained, in float32 anywhere
     check_shares(config.loop, processes)
     lm_config, encoder_config = sizes_of(config.base)
     with torch.device("meta"):
@@ -331,4 +331,5 @@ def budget(config: PretrainConfig, *, processes: int = 1, on_gpu: bool = False) 
         processes=processes,
         masked=Masked(config.rows * config.row_positions**2, lm_config.num_layers + lm_config.num_audio_layers),
         loading_bytes=sum(parameter.nbytes for parameter in module.parameters()),
+        on_gpu=on_gpu,
     )

@@ -23,7 +23,7 @@ class LoopConfig:
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
     clip_norm: float = 1.0
-    bf16: bool = True  # autocast; the weights stay float32
+    bf16: bool = True  # autocast, where the device computes in it; the weights stay float32
     micro_batches: int = 1  # of one update, over all processes together
     checkpoint_every_steps: int = 100
     keep_last: int = 2  # checkpoints; with one alone, there is none to go back to when it is damaged

@@ -16,6 +16,7 @@ from kimi_audio.data.packing import pack_rows
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.nn.precision import autocast
 from kimi_audio.sequence import Batch, Sequence, pack
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.losses import LMLoss, lm_loss
@@ -176,7 +177,7 @@ class HeldOutScores:
     def __call__(self) -> dict[str, float]:
         """Return ``dev_loss``, ``dev_TASK_text``, ``dev_TASK_audio`` for every task, and ``dev_wer``."""
         self.lm.eval()
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.no_grad(), autocast(self.device, self.bf16):
             scores = task_losses(self._loss, self._tasks, self.row_positions, self.lm.config.pad_id, self._broken)
         return scores | ({"dev_wer": word_error_rate(self._transcripts())} if self._transcribed else {})
 

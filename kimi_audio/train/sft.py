@@ -332,6 +332,7 @@ def budget(config: FinetuneConfig, *, processes: int = 1, on_gpu: bool = False) 
         processes=processes,
         masked=Masked(config.rows * row_positions**2, lm_config.num_layers + lm_config.num_audio_layers),
         loading_bytes=loading_bytes,
+        on_gpu=on_gpu,
     )
     if config.lora is None or not config.lora.four_bit:
         return found

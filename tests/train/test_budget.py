@@ -75,7 +75,7 @@ def test_processes_share_all_but_what_is_gathered():
 @pytest.mark.parametrize("checkpointed", [False, True])
 def test_the_estimate_of_activations_is_near_what_is_remembered(bf16: bool, checkpointed: bool):
     config = replace(CONFIG, bf16=bf16, checkpoint_layers=checkpointed)
-    estimate = training_budget(on_meta(AudioLM, LM), config, 2 * 200).activations_bytes
+    estimate = training_budget(on_meta(AudioLM, LM), config, 2 * 200, on_gpu=True).activations_bytes
     model = AudioLM(LM)
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     remembered: dict[int, int] = {}
@@ -89,16 +89,30 @@ def test_the_estimate_of_activations_is_near_what_is_remembered(bf16: bool, chec
         return tensor
 
     ids = torch.zeros(2, 200, dtype=torch.long)
+    inputs = Inputs(ids, ids, ids > 0, None, torch.arange(200).expand(2, -1))
     with (
         economical_layers(model, checkpointed=checkpointed, compile_backend=None),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=not checkpointed),
     ):
-        model(Inputs(ids, ids, ids > 0, None, torch.arange(200).expand(2, -1)))
+        model(inputs)
     if checkpointed:  # and one layer, while it is computed again
         assert estimate > sum(remembered.values())
     else:
         assert 0.5 < estimate / sum(remembered.values()) < 2
+
+
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_bf16_is_counted_where_it_will_be_computed(has_bf16: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("kimi_audio.train.budget.computes_bf16", lambda _device_type: has_bf16)
+
+    def activations(bf16: bool, *, on_gpu: bool) -> int:
+        config = replace(CONFIG, bf16=bf16)
+        return training_budget(on_meta(Stack), config, 1000, on_gpu=on_gpu).activations_bytes
+
+    half, single = activations(True, on_gpu=True), activations(False, on_gpu=True)
+    assert half < single
+    assert activations(True, on_gpu=False) == (half if has_bf16 else single)
 
 
 def test_the_report_can_be_read():

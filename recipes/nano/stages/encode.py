@@ -14,6 +14,7 @@ from rich.progress import track
 
 from kimi_audio.core.random import generator_of
 from kimi_audio.data.split import Split
+from kimi_audio.nn.precision import autocast
 from kimi_audio.sequence import AudioTokens
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
@@ -129,7 +130,7 @@ def encode_split(
                 row = semantic.encode_wav(wav)
                 codes.write(row.numpy().astype(np.int16).tobytes())
                 if is_heard:
-                    with torch.autocast("cpu", torch.bfloat16):  # they are stored in half precision anyway
+                    with autocast(wav.device):  # they are stored in half precision anyway
                         rows = acoustic.features(wav)
                     features.write(rows.float().numpy().astype(np.float16).tobytes())
                 counts.append(len(row))
