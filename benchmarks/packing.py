@@ -1,10 +1,10 @@
 """What packing is worth: training tokens per second and memory, ``python -m benchmarks.packing``.
 
 The same random documents are learned one by one, filled up in groups of similar length, and packed, by a model of the
-size of nano's LLM with AdamW and, where the CPU computes in it, bf16 autocast. Their lengths are distributed as those of nano's own samples, of which
-a third of the positions is heard, 24 % have a loss on codes and 20 % on text. Tokens are positions of documents; what
-fills up does not count. The ways take turns, so that other work on the machine slows all of them down alike: look at
-the ratios, and at those of CPU time if the machine is busy.
+size of nano's LLM with AdamW and, where the CPU computes in it, bf16 autocast. Their lengths are distributed as those
+of nano's own samples, of which a third of the positions is heard, 24 % have a loss on codes and 20 % on text. Tokens
+are positions of documents; what fills up does not count. The ways take turns, so that other work on the machine slows
+all of them down alike: look at the ratios, and at those of CPU time if the machine is busy.
 """
 
 import argparse
