@@ -63,8 +63,12 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None)
         v: values.
         mask: [B, 1, T, S] bool, True = may attend; None = causal, and T = S.
     """
-    grouped = k.shape[1] != q.shape[1]
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped)
+    heads, kv_heads = q.shape[1], k.shape[1]
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=heads != kv_heads)
+    # With groups beside a mask, CUDA takes the kernel that keeps the scores of all pairs of positions.
+    k, v = (x.repeat_interleave(heads // kv_heads, dim=1) for x in (k, v))
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
 def attend_to_past(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
