@@ -81,13 +81,12 @@ def tokens(
     """Encode every recording of a file once, for training; what is there already is not encoded again."""
     _check_local(file)
     from kimi_audio.assistant import find_device
-    from kimi_audio.checkpoint import find_model
     from kimi_audio.data.encoding import encode_file, tokens_folder
-    from kimi_audio.train.runs import load_encoder
+    from kimi_audio.train.runs import find_base, load_encoder
 
     report = Report(as_json)
     folder = out or tokens_folder(file)
-    encoder = load_encoder(find_model(model, with_detokenizer=False), find_device(device))
+    encoder = load_encoder(find_base(model), find_device(device))
     with _progress(f"encoding {file.name}") as advance:
         done = encode_file(file, encoder, folder, progress=advance)
     _show_problems(report, done.problems)

@@ -30,6 +30,7 @@ from kimi_audio.core.words import word_errors
 from kimi_audio.data.recordings import Recording, read_recordings, store_speech, words_of
 from kimi_audio.data.split import Split
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
+from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.flow import ONE_SPEAKER, FlowExample, FlowStage, flow_example, held_out_loss, train_flow
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.vocoder import VocoderStage, held_out_mel, train_vocoder
@@ -147,12 +148,14 @@ def train_own_voice(
     base_folder = checkpoint.find_model(base)
     if out.resolve() == base_folder.resolve():
         raise ValueError(f"{out} is the base model itself; write to another folder")
+    semantic_folder = checkpoint.find_semantic_tokenizer(base_folder)
+    checkpoint.check_parts(base_folder, semantic_folder, TextTokenizer.load(base_folder))
     recordings = read_recordings(data)
     held = None if judge is None else read_recordings(judge)
     training, judging = _prepare(recordings, held, out / WORK, base_folder, config)
     dit, flow_config = checkpoint.load_flow(base_folder)
     vocoder, vocoder_config = checkpoint.load_vocoder(base_folder)
-    semantic = checkpoint.load_semantic(checkpoint.find_semantic_tokenizer(base_folder))
+    semantic = checkpoint.load_semantic(semantic_folder)
     examples = voice_examples(training, semantic, vocoder_config)
     held_examples = voice_examples(judging, semantic, vocoder_config)
     flow_run, vocoder_run = out / WORK / "flow", out / WORK / "vocoder"

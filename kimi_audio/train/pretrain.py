@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio import sequence
-from kimi_audio.checkpoint import NANO, find_model, load_acoustic, load_lm, load_lm_config
+from kimi_audio.checkpoint import NANO, load_acoustic, load_lm, load_lm_config
 from kimi_audio.data.documents import DocumentFile, SoundPart
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
 from kimi_audio.data.mixture import Mixture
@@ -26,6 +26,7 @@ from kimi_audio.data.tasks import TASKS, Layout, Task
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.nn.empty import build_empty
 from kimi_audio.nn.precision import autocast
 from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
@@ -44,6 +45,7 @@ from kimi_audio.train.runs import (
     check_best_score,
     check_patience,
     check_run,
+    find_base,
     log_epochs,
     note_run,
     open_encoders,
@@ -116,7 +118,7 @@ def pretrain(
     """
     with joined(device) as place, locked(folder):
         check_shares(config.loop, world_size())
-        base = find_model(config.base, with_detokenizer=False)
+        base = find_base(config.base)
         facts = _facts(config, base, data)
         check_run(folder, facts, config.loop, resume=resume)
         reports = open_reports(folder, data, base, Survey)
@@ -322,8 +324,7 @@ def budget(config: PretrainConfig, *, processes: int = 1, on_gpu: bool = False) 
     """Return what a run will need, from the sizes alone; arguments and errors as for ``sft.budget``."""
     check_shares(config.loop, processes)
     lm_config, encoder_config = sizes_of(config.base)
-    with torch.device("meta"):
-        module = HearingLM(AudioLM(lm_config), AcousticEncoder(encoder_config))
+    module = build_empty(lambda: HearingLM(AudioLM(lm_config), AcousticEncoder(encoder_config)))
     return training_budget(
         module,
         config.loop,

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from kimi_audio.chat import LossChoice
 from kimi_audio.checkpoint import (
     NANO,
+    check_parts,
+    find_model,
     find_semantic_tokenizer,
     load_acoustic,
     load_lm_config,
@@ -28,7 +30,9 @@ from kimi_audio.data.reports import LineReport, Progress
 from kimi_audio.data.shards import FOREIGN_STORE, TokenStore
 from kimi_audio.data.survey import Survey
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.nn.empty import build_empty
 from kimi_audio.sequence import Batch
+from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.changes import check_schedule
 from kimi_audio.train.checkpoints import Checkpoints
 from kimi_audio.train.journal import Watch
@@ -160,6 +164,18 @@ def _told_now_and_then(what: str) -> Progress:
     return progress
 
 
+def find_base(name: str) -> Path:
+    """Return the folder of a model to train, downloaded if needed.
+
+    Raises:
+        ValueError: there is none, or its parts do not fit together.
+        ConnectionError: see ``find_model``.
+    """
+    base = find_model(name, with_detokenizer=False)
+    check_parts(base, find_semantic_tokenizer(base), TextTokenizer.load(base), with_detokenizer=False)
+    return base
+
+
 def load_encoder(base: Path, device: torch.device | str) -> AudioEncoder:
     """Return the tokenizers of the model in ``base``."""
     return AudioEncoder(load_semantic(find_semantic_tokenizer(base), device), load_acoustic(base, device))
@@ -271,6 +287,7 @@ def train_rows(
 
 def random_lm(base: Path, seed: int, device: torch.device) -> AudioLM:
     """Return an LLM of the sizes of ``base`` with random weights."""
-    lm = AudioLM(load_lm_config(base))
+    config = load_lm_config(base)
+    lm = build_empty(lambda: AudioLM(config)).to_empty(device="cpu")
     lm.reset_parameters(torch.Generator().manual_seed(seed))
     return lm.to(device)

@@ -16,13 +16,14 @@ from typing import Any
 import torch
 
 from kimi_audio.chat import ChatTemplate, LossChoice
-from kimi_audio.checkpoint import NANO, find_model, load_lm, load_lm_config
+from kimi_audio.checkpoint import NANO, load_lm, load_lm_config
 from kimi_audio.data.conversations import ConversationFile
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
 from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.data.validation import FileReport
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.nn.empty import build_empty
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.budget import Budget, Masked, training_budget
 from kimi_audio.train.journal import Watch
@@ -38,6 +39,7 @@ from kimi_audio.train.runs import (
     check_best_score,
     check_patience,
     check_run,
+    find_base,
     log_epochs,
     note_run,
     open_encoders,
@@ -130,7 +132,7 @@ def finetune(
     """
     with joined(device) as place, locked(folder), ExitStack() as stack:
         check_processes(config, world_size())
-        base = find_model(config.base, with_detokenizer=False)
+        base = find_base(config.base)
         facts = _facts(config, base, data)
         check_run(folder, facts, config.loop, resume=resume)
         reports = open_reports(folder, data, base, FileReport, loss=config.loss)
@@ -319,8 +321,7 @@ def budget(config: FinetuneConfig, *, processes: int = 1, on_gpu: bool = False) 
     """
     check_processes(config, processes)
     lm_config, _ = sizes_of(config.base)
-    with torch.device("meta"):
-        lm = AudioLM(lm_config).to(_dtype(config, processes, on_gpu=on_gpu))
+    lm = build_empty(lambda: AudioLM(lm_config)).to(_dtype(config, processes, on_gpu=on_gpu))
     loading_bytes = sum(parameter.nbytes for parameter in lm.parameters())
     if config.lora is not None:
         add_lora(lm, replace(config.lora, four_bit=False))

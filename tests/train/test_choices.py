@@ -2,18 +2,23 @@
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from kimi_audio.checkpoint import SEMANTIC, load_lm_config
 from kimi_audio.data.encoding import encode_file, tokens_folder
+from kimi_audio.lm.model import AudioLM
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.lora import LoraOptions
-from kimi_audio.train.pretrain import PretrainConfig
+from kimi_audio.train.own_voice import train_own_voice
+from kimi_audio.train.pretrain import PretrainConfig, pretrain
 from kimi_audio.train.released import LM, RELEASED
-from kimi_audio.train.runs import load_encoder
+from kimi_audio.train.runs import load_encoder, random_lm
 from kimi_audio.train.sft import FinetuneConfig, budget, finetune
 from tests.train.conversations import user, write_conversations
 
@@ -221,3 +226,33 @@ def test_masks_are_counted():
 
 def test_the_released_vocabulary_has_all_codes():
     assert LM.num_codes == 16_384
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The base
+
+
+@pytest.mark.parametrize("stage", ["sft", "pretrain", "own voice"])
+def test_a_base_whose_parts_do_not_fit_together_is_refused(stage, reference, tmp_path):
+    shutil.copytree(reference / "checkpoint", tmp_path / "base")
+    shutil.copytree(reference / SEMANTIC, tmp_path / SEMANTIC)
+    sizes = tmp_path / "base" / "config.json"
+    sizes.write_text(json.dumps(json.loads(sizes.read_text()) | {"kimia_token_offset": 840}))
+    data, run, base = write_conversations(tmp_path / "data"), tmp_path / "run", str(tmp_path / "base")
+    begin = {
+        "sft": lambda: finetune(FinetuneConfig(loop=LOOP, base=base), [data], run),
+        "pretrain": lambda: pretrain(PretrainConfig(loop=LOOP, base=base), [data], run),
+        "own voice": lambda: train_own_voice(data, run, base),
+    }
+    with pytest.raises(ValueError, match="fit together: kimia_token_offset 840, but 841 ids of the text tokenizer"):
+        begin[stage]()
+    assert not (run / "run.json").exists()
+
+
+def test_a_model_from_scratch_is_drawn_whole(reference):
+    base = reference / "checkpoint"
+    drawn = random_lm(base, 5, torch.device("cpu"))
+    expected = AudioLM(load_lm_config(base))
+    expected.reset_parameters(torch.Generator().manual_seed(5))
+    for name, tensor in expected.state_dict().items():
+        assert torch.equal(drawn.state_dict()[name], tensor), name

@@ -15,6 +15,7 @@ from kimi_audio.chat import ChatTemplate, Message, OutputType
 from kimi_audio.config import LMConfig
 from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.nn.empty import build_empty
 from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.loop import LoopConfig, train
@@ -213,7 +214,7 @@ def grown(model: AudioLM, known: TextTokenizer, tokenizer: TextTokenizer, config
         config: of the new model; everything but the vocabulary is that of the old one.
         seed: of the ids that are new.
     """
-    larger = AudioLM(config)
+    larger = build_empty(lambda: AudioLM(config)).to_empty(device="cpu")
     larger.reset_parameters(torch.Generator().manual_seed(seed))
     ids = known.kept_ids(tokenizer)  # [V, 2]
     codes = torch.arange(config.num_codes)[:, None]
