@@ -239,11 +239,6 @@ def test_replies_are_found_by_their_text(encoded: EncodedSplit):
         assert torch.equal(recording.spoken().codes, encoded.tokens(index).codes)
 
 
-def inputs_of(audio_ids: list[int], text_ids: list[int]) -> Inputs:
-    audio, text = torch.tensor([audio_ids]), torch.tensor([text_ids])
-    return Inputs(audio, text, audio < 0, None, torch.arange(len(audio_ids))[None])
-
-
 def test_a_grown_model_says_the_same_of_what_it_knew(config: LMConfig, tokenizer: TextTokenizer):
     model = AudioLM(config)
     model.reset_parameters(torch.Generator().manual_seed(0))
@@ -257,10 +252,11 @@ def test_a_grown_model_says_the_same_of_what_it_knew(config: LMConfig, tokenizer
         [[*ids, blank], [*(torch.arange(len(ids)) + offset).tolist(), blank]]
         for blank, offset in zip(special, (config.audio_offset, larger.vocab_size), strict=True)
     ]
-    (old_text, old_audio), (new_text, new_audio) = (
-        (lambda out: (out.text_logits, out.audio_logits))(lm(inputs_of(audio, text)))
-        for lm, (text, audio) in zip((model, new), rows, strict=True)
-    )
+    outputs = []
+    for lm, row in zip((model, new), rows, strict=True):
+        text, audio = torch.tensor(row)[:, None]
+        outputs.append(lm(Inputs(audio, text, text < 0, None, torch.arange(len(row[0]))[None])))
+    (old_text, old_audio), (new_text, new_audio) = ((out.text_logits, out.audio_logits) for out in outputs)
     torch.testing.assert_close(new_text[..., ids], old_text[..., ids])
     codes = torch.arange(NUM_CODES)
     torch.testing.assert_close(new_audio[..., codes + larger.vocab_size], old_audio[..., codes + config.audio_offset])
