@@ -1,1 +1,1 @@
-"""Training recipes: Python functions that return full configurations, and the command that runs them."""
+"""How the bundled model is made. It needs a checkout: nothing here is shipped."""

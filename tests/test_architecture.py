@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -176,6 +177,12 @@ def test_public_names_are_declared_once():
     assert sorted(surface()) == sorted(kimi_audio.__all__)
 
 
+def test_a_wheel_takes_no_names_but_ours():
+    """A top-level package of a plain name, such as "recipes", would collide with those of others."""
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel == {"packages": ["kimi_audio", "kimia_infer"]}
+
+
 def test_files_of_the_document_exist():
     paths = re.findall(r"`((?:kimi_audio|recipes|tests)/[\w/.]*)`", DOCUMENT)
     assert len(paths) > 10
@@ -299,8 +306,8 @@ NOT_WHOLE = {  # or by a way of their own
     "recipes/nano/evals/data.py: _write",
     "kimi_audio/evals/tasks/wenetspeech.py: _write_part",
     "recipes/nano/stages/encode.py: encode_split",
-    "recipes/voice_recordings.py: _recorded",
-    "recipes/voice_recordings.py: _write",
+    "recipes/nano/voice_recordings.py: _recorded",
+    "recipes/nano/voice_recordings.py: _write",
 }
 LAWS = {
     "only the command line prints": Law(

@@ -315,7 +315,7 @@ def test_values_of_mappings():
 
 def test_a_recipe_of_a_file(tmp_path):
     file = tmp_path / "mine.py"
-    file.write_text("import recipes.finetune\n\ndef quiet():\n    return recipes.finetune.tts()\n")
+    file.write_text("import kimi_audio.recipes.finetune as recipes\n\ndef quiet():\n    return recipes.tts()\n")
     assert find_recipe(f"{file}:quiet")() == find_recipe("tts")()
     with pytest.raises(ValueError, match=r"there is no recipe .*; there are quiet"):
         find_recipe(f"{file}:loud")

@@ -129,7 +129,9 @@ def convert(
 
 @command()
 def train(
-    recipe: Annotated[str, typer.Argument(help="A name in recipes/, such as sft or pretrain, or FILE.py:NAME.")],
+    recipe: Annotated[
+        str, typer.Argument(help="Such as sft, lora or pretrain, see kimi_audio/recipes/; or FILE.py:NAME.")
+    ],
     *,
     data: Annotated[list[Path], typer.Option("--data", help="JSONL; may be given several times.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the run.")],

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio import KimiAudio, checkpoint
+from kimi_audio.cli.own_voice import table
 from kimi_audio.config import VocoderConfig
 from kimi_audio.data.recordings import Recording
 from kimi_audio.detokenizer.vocoder import BigVGAN
@@ -19,7 +20,6 @@ from kimi_audio.train.flow import ONE_SPEAKER
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.own_voice import OwnVoiceConfig, VoicePrint, hold_out, train_own_voice, voice_print
 from kimi_audio.train.vocoder import VocoderStage
-from recipes.own_voice import table
 
 SMALL = {"upsample_initial_channel": 32, "upsample_rates": (8, 6, 5, 2), "upsample_kernel_sizes": (16, 12, 9, 4)}
 SMALL |= {"resblock_kernel_sizes": (3,), "resblock_dilation_sizes": ((1,),)}

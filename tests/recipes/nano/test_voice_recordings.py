@@ -10,7 +10,7 @@ import soundfile
 from kimi_audio.core.words import normalise
 from recipes.nano.closed.splits import is_reserved
 from recipes.nano.closed.voices import RESERVED, Delivery
-from recipes.voice_recordings import record_voice
+from recipes.nano.voice_recordings import record_voice
 
 
 def speak(requests: Sequence[tuple[str, Delivery]]) -> list[tuple[np.ndarray, int]]:

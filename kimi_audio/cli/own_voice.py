@@ -1,4 +1,4 @@
-"""Teach a model your own voice: ``python -m recipes.own_voice --data recordings.jsonl --out my-voice``.
+"""Teach a model your own voice: ``python -m kimi_audio.cli.own_voice --data recordings.jsonl --out my-voice``.
 
 The recordings are a JSONL file with one ``{"audio": "001.wav", "text": "what is said"}`` per line, or a folder of
 sound files each beside a text file of the same name: ten minutes of one speaker, sentences of 0.5 to 30 s, 16 kHz or

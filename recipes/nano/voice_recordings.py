@@ -1,4 +1,4 @@
-"""Recordings of a voice that nano has never heard: ``python -m recipes.voice_recordings --out recordings``.
+"""Recordings of a voice that nano has never heard: ``python -m recipes.nano.voice_recordings --out recordings``.
 
 A speech engine stands in for the speaker. The folder receives ``recordings.jsonl``, ten minutes of sentences of the
 training side, and ``held-back.jsonl``, sentences of the reserved tenth, which judge the result; see docs/own-voice.md.

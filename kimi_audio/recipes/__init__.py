@@ -1,0 +1,1 @@
+"""Training recipes: functions that return full configurations of what ``kimi-audio train`` runs."""
