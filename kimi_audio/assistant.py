@@ -139,7 +139,8 @@ class KimiAudio:
         dit, flow_config = checkpoint.load_flow(self.folder, self.device, self.dtype)
         # The vocoder stays in float32: in bfloat16 its 8-bit significand is heard as noise.
         vocoder, vocoder_config = checkpoint.load_vocoder(self.folder, self.device)
-        plan = ChunkPlan(ode_steps=self.settings.ode_steps, guidance_scale=self.settings.guidance_scale)
+        settings = self.settings
+        plan = ChunkPlan(ode_steps=settings.ode_steps, solver=settings.solver, guidance_scale=settings.guidance_scale)
         return Detokenizer(dit, vocoder, flow_config, vocoder_config, plan)
 
     @property

@@ -10,11 +10,12 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from math import prod
 from types import NoneType, UnionType
-from typing import Any, ClassVar, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from kimi_audio.core.numbers import finite_number, whole_number
 from kimi_audio.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME, exact_div
 
+Solver = Literal["euler", "adams-bashforth"]  # of the flow: of first order, and of second
 MAX_LAYERS = 1000  # building a network of more takes minutes
 MAX_VOCODER_LIST = 16  # stages, kernels or dilations, whose numbers multiply
 
@@ -102,6 +103,10 @@ def _checked(name: str, value: Any, hint: Any, low: float | None, high: float | 
         return whole_number(name, value, 1 if low is None else int(low), 10_000_000 if high is None else int(high))
     if hint is float:
         return finite_number(name, value, 0 if low is None else low, 1e12 if high is None else high)
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"{name} must be one of {', '.join(map(repr, get_args(hint)))}, not {value!r:.60}")
+        return value
     if not isinstance(value, hint):
         wanted = {bool: "true or false", str: "a string"}.get(hint, hint.__name__)
         raise ValueError(f"{name} must be {wanted}, not {value!r:.60}")
@@ -399,6 +404,7 @@ class Settings(Config):
 
     segment_s: float = key("kimi_audio_segment_s", low=1, high=600, default=30.0)  # longer recordings go in pieces
     ode_steps: int = key("kimi_audio_ode_steps", low=2, high=1000, default=30)  # grid points of the flow's solver
+    solver: Solver = key("kimi_audio_solver", default="euler")  # noqa: RUF009 - see ``flow.integrate``
     guidance_scale: float = key("kimi_audio_guidance_scale", high=100, default=1.0)  # of the flow, see ``ChunkPlan``
     audio_temperature: float = key("kimi_audio_temperature", high=100, default=0.8)  # of the codes, as advised
     audio_top_k: int = key("kimi_audio_top_k", low=0, default=10)

@@ -147,6 +147,7 @@ def test_normalisation_must_be_finite(reference: Path, changes: dict):
         *(("segment_s", value) for value in (0, 1e-5, -1, math.nan, math.inf, 1e9, "5")),
         *(("guidance_scale", value) for value in (math.inf, math.nan, -1.0, "3")),
         *(("ode_steps", value) for value in (0, 1, 2.0, 10**9)),
+        *(("solver", value) for value in ("heun", "", 2, None, [])),
         *(("temperature", value) for value in (math.nan, -0.5)),
         *(("voices", value) for value in ("Ben", [1], {"Ben": 1})),
     ],
@@ -196,7 +197,8 @@ def test_mel_without_normalisation(reference: Path):
 
 
 def test_settings():
-    release = Settings(segment_s=30.0, ode_steps=30, guidance_scale=1.0, audio_temperature=0.8, audio_top_k=10)
+    flow = {"ode_steps": 30, "solver": "euler", "guidance_scale": 1.0}
+    release = Settings(segment_s=30.0, **flow, audio_temperature=0.8, audio_top_k=10)
     assert Settings.from_dict({}) == release
-    settings = Settings(segment_s=10.0, ode_steps=8)
+    settings = Settings(segment_s=10.0, ode_steps=8, solver="adams-bashforth")
     assert Settings.from_dict(settings.to_dict()) == settings

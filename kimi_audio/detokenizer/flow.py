@@ -8,12 +8,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from kimi_audio.config import Solver
+
 TIMESTEPS = 1000
 SIGMA_MIN = 1e-4  # the noise that remains at time 1
 
 
 def time_grid(points: int) -> list[tuple[int, float]]:
-    """Return the integer time and the step size of each of the ``points - 1`` Euler steps.
+    """Return the integer time and the step size of each of the ``points - 1`` steps.
 
     Time accumulates in float32, as in the solver of the official package; exact fractions would truncate to other
     integers for some numbers of points (499 instead of 500 in the middle of 15).
@@ -29,17 +31,23 @@ def time_grid(points: int) -> list[tuple[int, float]]:
     return steps
 
 
-def integrate(velocity: Callable[[Tensor, int], Tensor], noise: Tensor, points: int) -> Tensor:
-    """Follow the velocity from the noise to the mel with Euler steps; the state stays in float32.
+def integrate(
+    velocity: Callable[[Tensor, int], Tensor], noise: Tensor, points: int, solver: Solver = "euler"
+) -> Tensor:
+    """Follow the velocity from the noise to the mel; the state stays in float32, and each step asks for one velocity.
 
     Args:
         velocity: maps the state [B, T, M] and the integer time to its change per unit of time [B, T, M].
         noise: the start [B, T, M].
         points: grid points of time, so ``points - 1`` steps.
+        solver: "euler", of first order, as in the official package; or "adams-bashforth", of second order, which
+            continues the velocity along the line through the last two. Its first step is Euler's.
     """
-    x = noise.float()
+    x, last = noise.float(), None
     for time, step in time_grid(points):
-        x = x + step * velocity(x, time)
+        now = velocity(x, time)
+        slope = now if last is None or solver == "euler" else 1.5 * now - 0.5 * last
+        x, last = x + step * slope, now
     return x
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kimi_audio.audio.join import crossfade
 from kimi_audio.audio.mel import LOG_MEL_FLOOR, vocoder_log_mel
-from kimi_audio.config import FlowConfig, VocoderConfig
+from kimi_audio.config import FlowConfig, Solver, VocoderConfig
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import integrate
 from kimi_audio.detokenizer.vocoder import BigVGAN
@@ -29,6 +29,7 @@ class ChunkPlan:
         first_chunk_tokens: tokens of the first call; fewer of them are heard sooner.
         look_ahead_tokens: tokens at the end of a call that only inform the frames before them.
         ode_steps: grid points of the flow's solver.
+        solver: see ``flow.integrate``.
         guidance_scale: 1 follows the tokens as trained; more exaggerates them, at twice the cost.
         max_kv_frames: context of one call, of which a voice prompt may take two thirds; the oldest frames go first,
             but never those of the prompt.
@@ -45,6 +46,7 @@ class ChunkPlan:
     first_chunk_tokens: int = 20
     look_ahead_tokens: int = 12
     ode_steps: int = 30
+    solver: Solver = "euler"
     guidance_scale: float = 1.0
     max_kv_frames: int = 900
     prefill_frames: int = 150
@@ -217,7 +219,7 @@ class Detokenizer:
             v = self.dit(x.expand(rows, -1, -1), tokens, times, prefix)
             return v[:1] + (scale - 1) * (v[:1] - v[1:]) if rows == 2 else v
 
-        return integrate(velocity, noise[None], self.plan.ode_steps)[0]
+        return integrate(velocity, noise[None], self.plan.ode_steps, self.plan.solver)[0]
 
     def _encode(self, mel: Tensor, ids: Tensor, context: Tensor) -> Tensor:
         """Return the context of finished frames: normalised mel [T, M], codes [N]."""
