@@ -7,31 +7,37 @@ Tokens and time enter only through adaptive layer norm, so its modulations are c
 All frames of one call attend each other and the whole context; nothing is causal inside a call. The context that
 a stream keeps holds keys before their rotation: frames are counted from the beginning of whatever context is given,
 which makes room for the eviction of old frames without position limits, because rotary attention sees distances only.
+
+Training calls the network with all that it needs. A solver asks for the velocity of the same chunk many times; what
+stays the same at all times is computed once (``DiT.open_chunk``), for several streams side by side.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kimi_audio.config import DiTConfig
-from kimi_audio.units import exact_div
+from kimi_audio.units import MEL_FRAMES_PER_TOKEN, exact_div
 
 TIME_CHANNELS = 256
 CLEAN_TIME = 999  # the integer time at which finished frames are encoded as context
 
 
-def rotation_angles(start: int, frames: int, channels: int, base: float, device: torch.device) -> Tensor:
-    """Return the rotary angles [T, D / 2] of the frames from ``start`` on, in float32."""
+def rotary_tables(start: int, frames: int, channels: int, base: float, device: torch.device) -> Tensor:
+    """Return the cosines and sines [2, T, D / 2] of the frames from ``start`` on, in float32."""
     frequencies = base ** (-torch.arange(0, channels, 2, dtype=torch.float32, device=device) / channels)
-    return torch.arange(start, start + frames, dtype=torch.float32, device=device)[:, None] * frequencies
+    angles = torch.arange(start, start + frames, dtype=torch.float32, device=device)[:, None] * frequencies
+    return torch.stack([angles.cos(), angles.sin()])
 
 
-def rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotate the interleaved channel pairs of x [..., T, D] by angles [T, D / 2]; computed in float32."""
+def rotate(x: Tensor, tables: Tensor) -> Tensor:
+    """Rotate the interleaved channel pairs of x [..., T, D] by tables [2, T, D / 2]; computed in float32."""
     even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    cos, sin = angles.cos(), angles.sin()
+    cos, sin = tables
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
 
 
@@ -71,24 +77,29 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
         self.proj = nn.Linear(config.hidden_size, config.hidden_size)
 
-    def forward(self, x: Tensor, angles: Tensor, prefix: Tensor | None, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, tables: Tensor, prefix: Tensor | None, mask: Tensor | None, room: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Attend.
 
         Args:
             x: [B, T, H].
-            angles: rotary angles of the frames [T, D / 2].
+            tables: rotary tables of the frames [2, T, D / 2].
             prefix: rotated keys and values [2, B, A, P, D].
             mask: True where attention is allowed, broadcastable to [B, A, T, P + T].
+            room: instead of a prefix, memory that begins with one and is overwritten behind it [2, B, A, P + T, D].
 
         Returns:
             The output [B, T, H] and the frames' own keys, not rotated, and values [2, B, A, T, D].
         """
         qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = qkv
-        q, rotated, values = rotate(q, angles), rotate(k, angles), v
-        if prefix is not None:
-            rotated, values = torch.cat([prefix[0], rotated], dim=2), torch.cat([prefix[1], v], dim=2)
-        y = F.scaled_dot_product_attention(q, rotated, values, attn_mask=mask)
+        (q, k), v = rotate(qkv[:2], tables), qkv[2]
+        if room is not None:
+            room[0, :, :, -k.shape[2] :], room[1, :, :, -k.shape[2] :] = k, v
+            k, v = room
+        elif prefix is not None:
+            k, v = torch.cat([prefix[0], k], dim=2), torch.cat([prefix[1], v], dim=2)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj(y.transpose(1, 2).flatten(2)), qkv[1:]
 
 
@@ -115,11 +126,17 @@ class Block(nn.Module):
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(config.hidden_size, 6 * config.hidden_size))
 
     def forward(
-        self, x: Tensor, condition: Tensor, angles: Tensor, prefix: Tensor | None, mask: Tensor | None
+        self,
+        x: Tensor,
+        condition: Tensor,
+        tables: Tensor,
+        prefix: Tensor | None,
+        mask: Tensor | None,
+        room: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Map x [B, T, H] with condition [B, N, H] to the next x; the rest as in ``Attention``."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition).chunk(6, dim=-1)
-        y, keys_values = self.attn(modulate(x, shift1, scale1), angles, prefix, mask)
+        y, keys_values = self.attn(modulate(x, shift1, scale1), tables, prefix, mask, room)
         x = x + gated(gate1, y)
         return x + gated(gate2, self.mlp(modulate(x, shift2, scale2))), keys_values
 
@@ -136,6 +153,16 @@ class FinalLayer(nn.Module):
         """Map x [B, T, H] with condition [B, N, H] to [B, T, M]."""
         shift, scale = self.adaLN_modulation(condition).chunk(2, dim=-1)
         return self.linear(modulate(x, shift, scale))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The side of a chunk's frames that no time changes. One solver at a time may use it: its memory is overwritten."""
+
+    tokens: Tensor  # embedded codes [B, N, H]
+    tables: Tensor  # rotary tables of the frames [2, T, D / 2]
+    room: Tensor  # keys and values of the context, and behind them memory for the frames [layers, 2, B, A, P + T, D]
+    mask: Tensor | None  # [B, 1, 1, P + T], False where a row has nothing; None if all rows are full
 
 
 class DiT(nn.Module):
@@ -187,6 +214,42 @@ class DiT(nn.Module):
         hidden, condition, _ = self._run(x, tokens, time, prefix, mask, start)
         return self.final_layer(hidden, condition).float()
 
+    @torch.no_grad()
+    def open_chunk(self, codes: Sequence[Sequence[int]], contexts: Sequence[Tensor]) -> Chunk:
+        """Prepare to ask for the velocity of several streams' chunks, each as if it were alone.
+
+        Args:
+            codes: of each row, for 4 successive frames each; any numbers of them. A shorter row is filled up.
+            contexts: of each row, not rotated [layers, 2, 1, A, P, D]; any lengths. They end at the same position,
+                where the frames begin, and what a shorter one lacks before it is not seen.
+        """
+        device = self.input_linear.weight.device
+        most, past = max(map(len, codes)), max(context.shape[-2] for context in contexts)
+        frames = most * MEL_FRAMES_PER_TOKEN
+        filled = [[*row, *[self.null_token] * (most - len(row))] for row in codes]
+        room = self.empty_context().new_zeros(
+            len(self.blocks), 2, len(codes), self.config.num_heads, past + frames, self.head_size
+        )
+        mask = torch.ones(len(codes), past + frames, dtype=torch.bool, device=device)
+        for row, (own, context) in enumerate(zip(codes, contexts, strict=True)):
+            begin = past - context.shape[-2]
+            room[:, :, row, :, begin:past] = context[:, :, 0]
+            mask[row, :begin] = False
+            mask[row, past + len(own) * MEL_FRAMES_PER_TOKEN :] = False
+        room[:, 0, :, :, :past] = rotate(room[:, 0, :, :, :past], self._tables(0, past))
+        tokens = self.semantic_token_embedding(torch.tensor(filled, device=device))
+        full = len(set(map(len, codes))) == 1 == len({context.shape[-2] for context in contexts})
+        return Chunk(tokens, self._tables(past, frames), room, None if full else mask[:, None, None])
+
+    @torch.no_grad()  # what it would need is overwritten
+    def velocity(self, x: Tensor, time: Tensor, chunk: Chunk) -> Tensor:
+        """Return the velocity [B, T, M] in float32 of x [B, T, M], each row at its own integer time [B]."""
+        condition = self.t_embedder(time)[:, None] + chunk.tokens
+        hidden = self.input_linear(x.to(self.input_linear.weight.dtype))
+        for block, room in zip(self.blocks, chunk.room, strict=True):
+            hidden, _ = block(hidden, condition, chunk.tables, None, chunk.mask, room)
+        return self.final_layer(hidden, condition).float()
+
     def encode(self, mel: Tensor, tokens: Tensor, prefix: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
         """Return finished frames as context [layers, 2, B, A, T, D].
 
@@ -207,7 +270,7 @@ class DiT(nn.Module):
 
     def rotate_context(self, context: Tensor) -> Tensor:
         """Turn a context, whose frames count from position 0, into a prefix for ``forward`` and ``encode``."""
-        return torch.stack([rotate(context[:, 0], self._angles(0, context.shape[-2])), context[:, 1]], dim=1)
+        return torch.stack([rotate(context[:, 0], self._tables(0, context.shape[-2])), context[:, 1]], dim=1)
 
     def _run(
         self,
@@ -221,13 +284,13 @@ class DiT(nn.Module):
         time = time[:, None] if time.dim() == 1 else time
         condition = self.t_embedder(time) + self.semantic_token_embedding(tokens)  # [B, N, H]
         hidden = self.input_linear(x.to(self.input_linear.weight.dtype))
-        angles = self._angles(start, x.shape[1])
+        tables = self._tables(start, x.shape[1])
         context = []
         for layer, block in enumerate(self.blocks):
             layer_prefix = None if prefix is None else prefix[layer]
-            hidden, keys_values = block(hidden, condition, angles, layer_prefix, mask)
+            hidden, keys_values = block(hidden, condition, tables, layer_prefix, mask)
             context.append(keys_values)
         return hidden, condition, context
 
-    def _angles(self, start: int, frames: int) -> Tensor:
-        return rotation_angles(start, frames, self.head_size, self.config.rope_base, self.input_linear.weight.device)
+    def _tables(self, start: int, frames: int) -> Tensor:
+        return rotary_tables(start, frames, self.head_size, self.config.rope_base, self.input_linear.weight.device)

@@ -5,11 +5,11 @@ again, and renders the finished frames with the vocoder. The finished frames, en
 the next call. Shapes: N tokens (12.5 Hz), T mel frames (50 Hz), M mel bins, L samples (24 kHz), P frames of context.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kimi_audio.audio.join import crossfade
 from kimi_audio.audio.mel import LOG_MEL_FLOOR, vocoder_log_mel
@@ -75,6 +75,27 @@ class StreamState:
     position: int = 0  # frames since the context began; only the official behaviour looks at it
 
 
+@dataclass(frozen=True)
+class Call:
+    """The next tokens of one stream.
+
+    Args:
+        tokens: codes [N], any number, also none. As long as no more than the look-ahead is known, nothing can be
+            rendered, and the waveform is empty.
+        state: of this stream.
+        is_final: nothing follows; what was held back comes out.
+        generator: of the noise, on the CPU, so that all devices draw the same.
+        noise: instead of a generator, the start of all frames of this call, look-ahead of the last call included
+            [T, M].
+    """
+
+    tokens: list[int]
+    state: StreamState
+    is_final: bool
+    generator: torch.Generator | None = None
+    noise: Tensor | None = None
+
+
 class Detokenizer:
     """Flow matching and vocoder as one streaming renderer. Many streams can share it, each with its own state."""
 
@@ -133,7 +154,6 @@ class Detokenizer:
             prompt = torch.cat([prompt, new], dim=-2)[..., -self.plan.max_kv_frames :, :]
         return replace(state, prompt=prompt, position=len(ids))
 
-    @torch.inference_mode()
     def decode_chunk(
         self,
         tokens: list[int],
@@ -143,50 +163,76 @@ class Detokenizer:
         *,
         noise: Tensor | None = None,
     ) -> tuple[Tensor, StreamState]:
-        """Render the next tokens of a stream.
-
-        Args:
-            tokens: codes [N], any number, also none. As long as no more than the look-ahead is known, nothing
-                can be rendered, and the waveform is empty.
-            state: of this stream.
-            is_final: nothing follows; what was held back comes out.
-            generator: of the noise, on the CPU, so that all devices draw the same.
-            noise: instead of a generator, the start of all frames of this call, look-ahead of the last
-                call included [T, M].
+        """Render the next tokens of a stream; arguments as for ``Call``.
 
         Returns:
             Waveform [L] in float32, and the state of the stream: after the final call, one for another utterance
             in the same voice.
         """
-        ids = [*state.tokens, *tokens]
+        (made,) = self.decode_chunks([Call(tokens, state, is_final, generator, noise)])
+        return made
+
+    @torch.inference_mode()
+    def decode_chunks(self, calls: Sequence[Call]) -> list[tuple[Tensor, StreamState]]:
+        """Render the next tokens of several streams side by side, of each what it gives alone up to rounding."""
+        calls = [self._with_look_ahead(call) for call in calls]
+        waiting = {row for row, call in enumerate(calls) if self._kept(call) == 0 and not call.is_final}
+        mels = iter(self._denoise([call for row, call in enumerate(calls) if row not in waiting]))
+        return [
+            (call.state.wav.new_zeros(0), replace(call.state, tokens=tuple(call.tokens), noise=call.noise))
+            if row in waiting
+            else self._finish(call, next(mels))
+            for row, call in enumerate(calls)
+        ]
+
+    def _with_look_ahead(self, call: Call) -> Call:
+        """Return the call with all tokens that are not finished yet, and the noise of their frames."""
+        noise = call.noise
         if noise is None:
-            noise = torch.cat([state.noise, self._draw(len(tokens), generator)])
-        noise = noise.to(self.device)
-        kept = len(ids) if is_final else max(0, len(ids) - self.plan.look_ahead_tokens)
-        if kept == 0 and not is_final:
-            return state.wav.new_zeros(0), replace(state, tokens=tuple(ids), noise=noise)
-        mel = self._denoise(ids, noise, state)
+            noise = torch.cat([call.state.noise, self._draw(len(call.tokens), call.generator)])
+        return replace(call, tokens=[*call.state.tokens, *call.tokens], noise=noise.to(self.device))
+
+    def _kept(self, call: Call) -> int:
+        """Return how many tokens of a call with its look-ahead are finished by it."""
+        return len(call.tokens) if call.is_final else max(0, len(call.tokens) - self.plan.look_ahead_tokens)
+
+    def _finish(self, call: Call, mel: Tensor) -> tuple[Tensor, StreamState]:
+        """Render the finished frames of a normalised mel [4 N, M] and remember them."""
+        kept, state = self._kept(call), call.state
         frames = kept * MEL_FRAMES_PER_TOKEN
         log_mel = mel * self.flow_config.mel_std + self.flow_config.mel_mean
         if self.plan.official:
-            wav, state = self._join_official(log_mel[:frames], state, is_final)
+            wav, state = self._join_official(log_mel[:frames], state, call.is_final)
         else:
-            wav, state = self._join(log_mel[:frames], log_mel[frames:], state, is_final)
-        if is_final:
+            wav, state = self._join(log_mel[:frames], log_mel[frames:], state, call.is_final)
+        if call.is_final:
             return wav, replace(self.init_state(), prompt=state.prompt, position=state.prompt.shape[-2])
-        state = self._remember(mel[:frames], ids[:kept], state)
-        return wav, replace(state, tokens=tuple(ids[kept:]), noise=noise[frames:])
+        assert call.noise is not None
+        state = self._remember(mel[:frames], call.tokens[:kept], state)
+        return wav, replace(state, tokens=tuple(call.tokens[kept:]), noise=call.noise[frames:])
 
     def decode(
         self, tokens: list[int], state: StreamState | None = None, generator: torch.Generator | None = None
     ) -> Tensor:
         """Render a whole utterance [N] to [1920 N] samples, in the chunks of the plan."""
-        state = state or self.init_state()
-        wavs = [state.wav.new_zeros(0)]
-        for chunk, is_final in self.plan.chunks(tokens):
-            wav, state = self.decode_chunk(chunk, state, is_final, generator)
-            wavs.append(wav)
-        return torch.cat(wavs)
+        (wav,) = self.decode_all([tokens], [generator], state)
+        return wav
+
+    def decode_all(
+        self,
+        utterances: Sequence[list[int]],
+        generators: Sequence[torch.Generator | None],
+        state: StreamState | None = None,
+    ) -> list[Tensor]:
+        """Render whole utterances side by side, each with its own generator, all in the voice of ``state``."""
+        plans = [self.plan.chunks(tokens) for tokens in utterances]
+        states = [state or self.init_state()] * len(plans)
+        wavs = [[one.wav.new_zeros(0)] for one in states]
+        while chunks := {row: chunk for row, plan in enumerate(plans) if (chunk := next(plan, None))}:
+            calls = [Call(tokens, states[row], final, generators[row]) for row, (tokens, final) in chunks.items()]
+            for row, (wav, states[row]) in zip(chunks, self.decode_chunks(calls), strict=True):
+                wavs[row].append(wav)
+        return [torch.cat(parts) for parts in wavs]
 
     def _draw(self, num_tokens: int, generator: torch.Generator | None) -> Tensor:
         if generator is None:
@@ -205,21 +251,28 @@ class Detokenizer:
         room -= state.prompt.shape[-2]
         return torch.cat([state.prompt, state.window[..., -room:, :]], dim=-2)
 
-    def _denoise(self, ids: list[int], noise: Tensor, state: StreamState) -> Tensor:
-        """Return the normalised mel [4 N, M] of codes [N], given the noise [4 N, M] and the stream's past."""
-        if not ids:
+    def _denoise(self, calls: Sequence[Call]) -> list[Tensor]:
+        """Return the normalised mel [4 N, M] of each call, which holds its look-ahead and its noise."""
+        noise = [call.noise for call in calls if call.noise is not None]
+        rows = [row for row, call in enumerate(calls) if call.tokens]  # there may be nothing left to finish
+        if not rows:
             return noise
+        codes, contexts = [calls[row].tokens for row in rows], [self._context(calls[row].state) for row in rows]
         scale = self.plan.guidance_scale
-        rows = 1 if scale == 1 else 2  # with and without tokens
-        tokens = torch.tensor([ids, [self.dit.null_token] * len(ids)][:rows], device=self.device)
-        prefix = self.dit.rotate_context(self._context(state)).expand(-1, -1, rows, -1, -1, -1)
+        if scale != 1:  # the same rows without tokens
+            codes, contexts = codes + [[self.dit.null_token] * len(own) for own in codes], 2 * contexts
+        chunk = self.dit.open_chunk(codes, contexts)
 
         def velocity(x: Tensor, time: int) -> Tensor:
-            times = torch.full((rows,), time, device=self.device)
-            v = self.dit(x.expand(rows, -1, -1), tokens, times, prefix)
-            return v[:1] + (scale - 1) * (v[:1] - v[1:]) if rows == 2 else v
+            times = torch.full((len(codes),), time, device=self.device)
+            v = self.dit.velocity(x.repeat(len(codes) // len(rows), 1, 1), times, chunk)
+            return v if scale == 1 else torch.lerp(v[len(rows) :], v[: len(rows)], scale)
 
-        return integrate(velocity, noise[None], self.plan.ode_steps, self.plan.solver)[0]
+        start = nn.utils.rnn.pad_sequence([noise[row] for row in rows], batch_first=True)
+        mels = integrate(velocity, start, self.plan.ode_steps, self.plan.solver)
+        for row, mel in zip(rows, mels, strict=True):
+            noise[row] = mel[: len(noise[row])]
+        return noise
 
     def _encode(self, mel: Tensor, ids: Tensor, context: Tensor) -> Tensor:
         """Return the context of finished frames: normalised mel [T, M], codes [N]."""

@@ -66,3 +66,52 @@ def test_every_frame_sees_the_whole_context():
     whole = model(x, tokens, time, model.rotate_context(context))
     shorter = model(x, tokens, time, model.rotate_context(context[..., 1:, :]))
     assert ((whole - shorter).abs().amax(-1) > 1e-6).all()
+
+
+def rows_of(model: DiT) -> tuple[list[list[int]], list[Tensor], Tensor, Tensor]:
+    """Three rows of unequal length and context, each at its own time: codes, contexts, noisy frames, times."""
+    codes, draw = [[1, 2, 3], [4], [5, 6]], torch.Generator().manual_seed(3)
+    contexts = [
+        model.encode(torch.randn(1, 4 * past, 5, generator=draw), torch.zeros(1, past, dtype=torch.long))
+        if past
+        else model.empty_context()
+        for past in (2, 5, 0)
+    ]
+    return codes, contexts, torch.randn(3, 12, 5, generator=draw), torch.tensor([0, 400, 900])
+
+
+def test_rows_side_by_side_equal_each_alone():
+    model = random_dit()
+    codes, contexts, x, times = rows_of(model)
+    chunk = model.open_chunk(codes, contexts)
+    for _ in range(2):  # the memory is written anew by every call
+        together = model.velocity(x, times, chunk)
+    for row, own in enumerate(codes):
+        frames = 4 * len(own)
+        alone = model(
+            x[row : row + 1, :frames],
+            torch.tensor([own]),
+            times[row : row + 1],
+            model.rotate_context(contexts[row]),
+        )
+        torch.testing.assert_close(together[row : row + 1, :frames], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_a_wrong_time_changes_its_row_alone():
+    model = random_dit()
+    codes, contexts, x, times = rows_of(model)
+    right = model.velocity(x, times, model.open_chunk(codes, contexts))
+    wrong = model.velocity(x, torch.tensor([0, 401, 900]), model.open_chunk(codes, contexts))
+    assert (right - wrong)[1, :4].abs().max() > 1e-3
+    torch.testing.assert_close(right[[0, 2]], wrong[[0, 2]], atol=0, rtol=0)
+
+
+def test_another_rows_tokens_and_padding_are_not_heard():
+    model = random_dit()
+    codes, contexts, x, times = rows_of(model)
+    noisy = x.clone()
+    noisy[1, 4:] = 50  # behind the end of the second row
+    first = model.velocity(x, times, model.open_chunk(codes, contexts))
+    second = model.velocity(noisy, times, model.open_chunk([codes[0], codes[1], [0, 0]], contexts))
+    torch.testing.assert_close(first[0], second[0], atol=0, rtol=0)
+    torch.testing.assert_close(first[1, :4], second[1, :4], atol=1e-6, rtol=0)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kimi_audio.config import FlowConfig, VocoderConfig
 from kimi_audio.detokenizer.dit import DiT
-from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
+from kimi_audio.detokenizer.stream import Call, ChunkPlan, Detokenizer, StreamState
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.units import OUTPUT_SAMPLES_PER_MEL_FRAME, OUTPUT_SAMPLES_PER_TOKEN
 
@@ -133,6 +133,33 @@ def test_streams_are_independent_and_states_can_be_restored(detokenizer: Detoken
         torch.testing.assert_close(torch.cat(wavs[stream]), alone[stream])
 
 
+def test_streams_side_by_side_give_what_each_gives_alone(detokenizer: Detokenizer):
+    """Rows of unequal length, context and voice, one without enough tokens, one that ends without any."""
+    d = with_plan(detokenizer, replace(FAST, guidance_scale=2.0))
+    mel = -4 + 2 * torch.randn(40, d.vocoder_config.num_mels, generator=generator())
+    starts = [d.prefill(codes(10), mel=mel), d.init_state(), d.init_state(), d.init_state()]
+    _, starts[1] = d.decode_chunk(codes(9, 7), starts[1], False, generator(7))
+    _, starts[3] = d.decode_chunk(codes(2, 8), starts[3], False, generator(8))
+    rows = [(codes(6, 1), False), (codes(11, 2), True), (codes(2, 3), False), ([], True)]
+
+    calls = [Call(tokens, starts[n], final, generator(n)) for n, (tokens, final) in enumerate(rows)]
+    together = d.decode_chunks(calls)
+    for n, ((tokens, final), (wav, state)) in enumerate(zip(rows, together, strict=True)):
+        alone, after = d.decode_chunk(tokens, starts[n], final, generator(n))
+        assert len(wav) > 0 or n == 2
+        torch.testing.assert_close(wav, alone, atol=1e-5, rtol=0)
+        torch.testing.assert_close(state.window, after.window, atol=1e-4, rtol=1e-4)
+        assert (state.tokens, state.noise.shape) == (after.tokens, after.noise.shape)
+
+
+def test_utterances_side_by_side(detokenizer: Detokenizer):
+    utterances = [codes(13, 1), [], codes(30, 2), codes(4, 3)]
+    wavs = detokenizer.decode_all(utterances, [generator(n) for n in range(4)])
+    for n, (tokens, wav) in enumerate(zip(utterances, wavs, strict=True)):
+        assert len(wav) == len(tokens) * OUTPUT_SAMPLES_PER_TOKEN
+        torch.testing.assert_close(wav, detokenizer.decode(tokens, generator=generator(n)), atol=1e-5, rtol=0)
+
+
 def test_joined_sound_equals_one_rendering(detokenizer: Detokenizer):
     """With enough frames on both sides the vocoder cannot tell where the chunks were cut."""
     d = with_plan(detokenizer, replace(FAST, vocoder_context_frames=48))
@@ -189,7 +216,7 @@ def test_guidance_leads_from_the_unguided_mel_past_the_guided_one(detokenizer: D
         d = with_plan(detokenizer, replace(FAST, guidance_scale=scale, ode_steps=2))
         noise = torch.randn(24, d.flow_config.dit.num_mel_bins, generator=generator())
         with torch.inference_mode():
-            return d._denoise(tokens, noise, d.init_state())
+            return d._denoise([Call(tokens, d.init_state(), True, noise=noise)])[0]
 
     guided, unguided = mel(1.0, codes(6)), mel(1.0, [detokenizer.dit.null_token] * 6)
     assert (guided - unguided).abs().max() > 0.1

@@ -8,7 +8,7 @@ import torch
 from kimi_audio.config import DiTConfig, FlowConfig
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import interpolate
-from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer
+from kimi_audio.detokenizer.stream import Call, ChunkPlan, Detokenizer
 from kimi_audio.train.flow import (
     CHUNKED,
     FULL_CONTEXT,
@@ -178,7 +178,7 @@ def test_training_predicts_what_a_stream_computes_from_the_same_clean_past():
         here = drawn.chunks[0] == chunk
         frames = here.repeat_interleave(4)
         noise, ids = drawn.noise[0, frames], drawn.codes[0, here].tolist()
-        mel = detokenizer._denoise(ids, noise, state)  # pyright: ignore[reportPrivateUsage]
+        (mel,) = detokenizer._denoise([Call(ids, state, False, noise=noise)])  # pyright: ignore[reportPrivateUsage]
         torch.testing.assert_close(mel, noise + captured[0][0, frames], atol=1e-4, rtol=1e-4)
         state = detokenizer._remember(drawn.mel[0, frames], ids, state)  # pyright: ignore[reportPrivateUsage]
 
