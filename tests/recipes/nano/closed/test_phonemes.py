@@ -5,8 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from kimi_audio.data import phonemes
 from kimi_audio.data.split import Utterance
+from recipes.nano.closed import phonemes
 from recipes.nano.closed.phonemes import HEARD, MERGED, NO_SOUNDS, PHONEMES, STRESS, labels_of, pronounce
 
 

@@ -20,10 +20,10 @@ from kimi_audio.evals.models.kimi_audio import EACH_TURN, InProcess, hash_of, lo
 from kimi_audio.evals.registry import all_suites
 from kimi_audio.evals.runner import InferOptions
 from kimi_audio.evals.selection import Selection
-from kimi_audio.evals.tasks import nano
 from kimi_audio.evals.types import Options, Prediction, Sample, Task
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
+from recipes.nano import evals as nano
 from recipes.nano.closed.qa import find_item
 from recipes.nano.closed.speakers import SPEAKERS
 from recipes.nano.evals import data as nano_data
