@@ -63,7 +63,8 @@ class _AntiAliasedSnake(torch.autograd.Function):
     """Twofold upsampling, u + b sin²(a u), twofold downsampling, with the input replicated beyond its edges.
 
     The doubled signal never exists: its samples before and at each input sample form two phases, which are
-    computed, activated and filtered down one after the other. The backward pass recomputes them.
+    computed, activated and filtered down one after the other. As b sin²(a u) = b / 2 - b / 2 cos(2 a u), and the
+    filter leaves constants as they are, the phases need the cosine only. The backward pass recomputes them.
     """
 
     @staticmethod
@@ -73,14 +74,14 @@ class _AntiAliasedSnake(torch.autograd.Function):
         extended = F.pad(x.to(dtype), (EDGE, EDGE), mode="replicate")
         ctx.save_for_backward(extended, a, b)
         ctx.dtype = x.dtype
-        y = None
+        y, twice, half = None, 2 * a, b / 2
         for up, down in _phases():
             u = _filter(extended, up)
-            u.add_((u * a).sin_().square_().mul_(b))
+            u.addcmul_((u * twice).cos_(), half, value=-1)
             phase = _filter(u, down)
             y = phase if y is None else y.add_(phase)
         assert y is not None
-        return y.to(x.dtype)
+        return y.add_(half).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -188,7 +189,7 @@ class BigVGAN(nn.Module):
             x = up[0](x)  # pyright: ignore[reportIndexIssue]
             first = stage * self.blocks_per_stage
             blocks = self.resblocks[first : first + self.blocks_per_stage]
-            x = torch.stack([block(x) for block in blocks]).sum(0) / self.blocks_per_stage
+            x = sum((block(x) for block in blocks[1:]), start=blocks[0](x)) / self.blocks_per_stage
         x = self.conv_post(self.activation_post(x))
         return x.clamp(-1, 1)[:, 0]
 

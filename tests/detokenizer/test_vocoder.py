@@ -93,6 +93,19 @@ def test_input_edges_equal_the_plain_form_of_an_extended_input(length: int):
         torch.testing.assert_close(fast(x)[..., 4:-4], plain(x)[..., 4:-4])
 
 
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+def test_fast_activation_is_exact_up_to_float_rounding(scale: float):
+    """Against the plain form in double precision, at least as near as the plain form in float32 within a factor."""
+    x = scale * torch.randn(2, 4, 200, generator=torch.Generator().manual_seed(0))
+    fast, plain = AntiAliasedSnake(4, "input"), AntiAliasedSnake(4, "activated")
+    fast.act.alpha.data = torch.tensor([-2.0, 0.0, 1.0, 2.0])
+    fast.act.beta.data = torch.tensor([-2.0, 0.0, 1.0, 2.0])
+    plain.load_state_dict(fast.state_dict())
+    found, rounded = (module(x)[..., 8:-8].double() for module in (fast, plain))
+    exact = plain.double()(x.double())[..., 8:-8]
+    assert (found - exact).abs().max() < 2 * (rounded - exact).abs().max() + 1e-6
+
+
 def test_gradient_of_the_fast_activation():
     activation = AntiAliasedSnake(2, "input").double()
     activation.act.alpha.data.normal_()
