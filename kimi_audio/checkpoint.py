@@ -48,6 +48,7 @@ SEMANTIC = "glm-4-voice-tokenizer"
 FLOW = "audio_detokenizer"
 VOCODER = "vocoder"
 SEMANTIC_HUB_ID = "THUDM/glm-4-voice-tokenizer"
+SEMANTIC_REVISION = "a5f2404e63c84e92f5238908e1706316324ebafa"  # other weights would give other codes
 ENCODER_FRAMES_PER_WINDOW = ENCODER_FRAMES_PER_TOKEN * TOKENS_PER_WINDOW
 SPEECH_MODEL = "speech_model."  # prefix of the flow-matching network in the release
 
@@ -116,7 +117,7 @@ def find_semantic_tokenizer(folder: Path) -> Path:
     for candidate in (folder / SEMANTIC, folder.resolve().parent / SEMANTIC):
         if (candidate / "config.json").exists():
             return candidate
-    return _download(SEMANTIC_HUB_ID, ["config.json", WEIGHTS])
+    return _download(SEMANTIC_HUB_ID, ["config.json", WEIGHTS], SEMANTIC_REVISION)
 
 
 def is_base_model(name: str | os.PathLike[str]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -208,7 +209,7 @@ def test_hub_failures(monkeypatch: pytest.MonkeyPatch, failure: Exception, error
     assert "\n" not in str(caught.value)
 
 
-def test_only_needed_files_are_downloaded(reference: Path, monkeypatch: pytest.MonkeyPatch):
+def test_only_needed_files_are_downloaded(reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked, revisions = {}, []
 
     def snapshot_download(hub_id: str, allow_patterns: list[str], revision: str | None) -> str:
@@ -220,7 +221,11 @@ def test_only_needed_files_are_downloaded(reference: Path, monkeypatch: pytest.M
     assert checkpoint.find_model("owner/whole") == reference / "checkpoint"
     checkpoint.find_model("owner/text", with_detokenizer=False)
     checkpoint.find_model("owner/sizes", with_weights=False, revision="v1")
-    assert revisions == [None, None, "v1"]
+    lonely = tmp_path / "model"
+    lonely.mkdir()
+    checkpoint.find_semantic_tokenizer(lonely)
+    assert revisions == [None, None, "v1", checkpoint.SEMANTIC_REVISION]
+    assert re.fullmatch(r"[0-9a-f]{40}", checkpoint.SEMANTIC_REVISION), "a branch would move"
     for local in ("nano", reference / "checkpoint"):
         with pytest.raises(ValueError, match="is on this machine"):
             checkpoint.find_model(local, revision="v1")
