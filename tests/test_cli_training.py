@@ -156,6 +156,15 @@ def test_a_run_is_json_on_stdout_and_lines_on_stderr(base, tmp_path):
     assert "run: step 2 of 2, 0:00:00 left: loss " in done.stderr
 
 
+def test_a_run_that_ends_early_tells_the_steps_that_it_made(base, tmp_path):
+    still = ["loop.peak_lr=0.0", "loop.final_lr=0.0", "loop.best_score=dev_loss", "loop.patience=1", "loop.steps=50"]
+    still += ["held_out=0.3", "evaluate_every_steps=1"]
+    command = short(base, write_conversations(tmp_path / "data"), tmp_path / "run", *still)
+    done = result_of(run(*command, "--json"))
+    assert done["steps"] == 2  # the best score, and one that is no better
+    assert result_of(run(*command, "--resume", "--json"))["steps"] == 2
+
+
 def test_sigterm_ends_a_run_that_goes_on_with_the_command_it_names(base, tmp_path):
     command = short(base, write_conversations(tmp_path / "data"), tmp_path / "run", "loop.steps=1000")
     arguments = [sys.executable, "-m", "kimi_audio.cli", *map(str, command)]

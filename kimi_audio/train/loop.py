@@ -61,7 +61,7 @@ def train(
     evaluate_every_steps: int = 0,
     counts_of: CountsOf[Batch] | None = None,
     watch: Watch | None = None,
-) -> None:
+) -> int:
     """Train ``module`` in place, resuming from ``folder`` where an earlier run stopped.
 
     A step is one update of the weights from ``config.micro_batches`` batches, whose losses are averaged. Where a loss
@@ -90,6 +90,9 @@ def train(
             names is minimised instead of "loss". A mean over no items has to be finite, such as 0.
         watch: told after every step; by default, what is logged is a line of the log of Python, too.
 
+    Returns:
+        The number of steps that were made, those of earlier runs in the folder included.
+
     Raises:
         FloatingPointError: a loss or gradient is not finite; the checkpoint on disk is from before.
         KeyboardInterrupt: after Ctrl-C.
@@ -102,7 +105,7 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(locked(folder))
         run = _Run(module, config, folder)
-        start = run.resume()
+        start = done = run.resume()
         if config.bf16 and not computes_bf16(run.device.type) and rank() == 0:
             logger.info("this %s has no bf16 instructions, so training computes in float32", run.device.type.upper())
         freeze = stack.enter_context(staged_freezing(module, config))
@@ -140,6 +143,7 @@ def train(
                     logger.warning("stopped at step %d of %d; resume the run to go on from here", done, config.steps)
                 obey(asked)
     run.finish()
+    return done
 
 
 def check_shares(config: LoopConfig, processes: int) -> None:

@@ -144,7 +144,7 @@ def pretrain(
         if scores is not None:
             check_best_score(config.loop, scores.names)
         first_process(lambda: note_run(folder, facts, reports))
-        train_rows(
+        steps = train_rows(
             module,
             module.loss,
             mixture,
@@ -155,7 +155,7 @@ def pretrain(
             device=place,
             watch=watch,
         )
-        return Outcome(config.loop.steps, left_out.broken)
+        return Outcome(steps, left_out.broken)
 
 
 def _facts(config: PretrainConfig, base: Path, data: Sequence[Path]) -> dict[str, Any]:

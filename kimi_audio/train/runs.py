@@ -53,7 +53,7 @@ _SAMPLES_OF_WEIGHTS = 100  # per file
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: its steps, and the samples that could not be read, with the reasons."""
+    """What became of a run: the steps that were made, and the samples that could not be read, with the reasons."""
 
     steps: int
     left_out: Mapping[str, str]
@@ -269,8 +269,8 @@ def train_rows(
     evaluate_every_steps: int,
     device: torch.device,
     watch: Watch | None = None,
-) -> None:
-    """Train on the packed rows of a mixture; arguments and errors as for ``loop.train``."""
+) -> int:
+    """Train on the packed rows of a mixture; arguments, result and errors as for ``loop.train``."""
 
     def batch_of(number: int) -> LabelledBatch:
         return LabelledBatch(**vars(mixture(number)), ids=mixture.names(number)).to(device)
@@ -282,7 +282,7 @@ def train_rows(
     if scores is None:
         loop = replace(loop, best_score=None, patience=None)
     with Prefetch(batch_of, every=world_size(), end=loop.steps * loop.micro_batches) as coming:
-        train(module, losses_of, coming, loop, folder, scores, evaluate_every_steps, learned_ids, watch)
+        return train(module, losses_of, coming, loop, folder, scores, evaluate_every_steps, learned_ids, watch)
 
 
 def random_lm(base: Path, seed: int, device: torch.device) -> AudioLM:

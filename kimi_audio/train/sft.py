@@ -152,7 +152,7 @@ def finetune(
         if scores is not None:
             check_best_score(config.loop, scores.names)
         first_process(lambda: note_run(folder, facts, reports))
-        train_rows(
+        steps = train_rows(
             lm,
             lambda batch: lm_loss(lm, batch),
             mixture,
@@ -163,7 +163,7 @@ def finetune(
             device=place,
             watch=watch,
         )
-        return Outcome(config.loop.steps, left_out.broken)
+        return Outcome(steps, left_out.broken)
 
 
 def check_processes(config: FinetuneConfig, processes: int) -> None:

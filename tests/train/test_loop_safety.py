@@ -260,10 +260,13 @@ def test_gradients_may_be_left_unclipped():
 def test_a_run_ends_early_when_scores_get_no_better(tmp_path: Path):
     scores = iter([3.0, 1.0, 5.0, 2.0])
     config = replace(CONFIG, best_score="score", patience=2, steps=100)
-    run(tmp_path, config, evaluate=lambda: {"score": next(scores)}, evaluate_every_steps=2)
-    assert saved_step(tmp_path) == 8
-    run(tmp_path, config, evaluate=lambda: {"score": 0.0}, evaluate_every_steps=2)  # it has ended
-    assert saved_step(tmp_path) == 8
+
+    def trained(score_of: Callable[[], float]) -> int:
+        module = Regression()
+        return train(module, module.loss, batch_of, config, tmp_path, lambda: {"score": score_of()}, 2)
+
+    assert trained(lambda: next(scores)) == saved_step(tmp_path) == 8
+    assert trained(lambda: 0.0) == saved_step(tmp_path) == 8  # it has ended
 
 
 def test_position_tables_do_not_decay():
