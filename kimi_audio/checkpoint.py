@@ -15,7 +15,6 @@ and on the hub.
 
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -26,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from kimi_audio.config import Config, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
-from kimi_audio.core.files import read_json, read_yaml, write_json, write_yaml
+from kimi_audio.core.files import copy_whole, read_json, read_yaml, write_json, write_yaml
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN, from_released, to_released
 from kimi_audio.lm.model import AudioLM
@@ -444,10 +443,9 @@ def save_with_detokenizer(folder: Path, base: Path, *, dit: DiT, flow_config: Fl
     copied |= {semantic / name: folder / SEMANTIC / name for name in ("config.json", WEIGHTS)}
     for source, target in copied.items():
         if target != config:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            copy_whole(source, target)
     _save_detokenizer(folder, dit, flow_config, vocoder, int8=holds_int8(base / FLOW / WEIGHTS))
-    shutil.copyfile(base / "config.json", config)
+    copy_whole(base / "config.json", config)
 
 
 def _save_detokenizer(folder: Path, dit: DiT, flow_config: FlowConfig, vocoder: BigVGAN, *, int8: bool) -> None:

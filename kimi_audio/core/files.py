@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,12 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def copy_whole(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Copy a file, whole or not at all; see ``write_whole``."""
+    with write_whole(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def _to_disk(path: Path) -> None:

@@ -3,12 +3,11 @@
 import hashlib
 import json
 import logging
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
 from kimi_audio.audio.io import load_audio
+from kimi_audio.core.files import copy_whole, write_whole
 from kimi_audio.evals.types import Clip, Options, Sample
 
 logger = logging.getLogger(__name__)
@@ -67,9 +66,8 @@ class Cache:
     def put(self, key: str, value: dict[str, Any]) -> None:
         """Store a value."""
         content = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        partial = self._partial(key, ".json")
-        partial.write_text(content, encoding="utf-8")
-        partial.replace(self._path(key, ".json"))
+        with write_whole(self._path(key, ".json")) as partial:
+            partial.write_text(content, encoding="utf-8")
 
     def get_file(self, key: str, target: Path) -> bool:
         """Copy a stored file to ``target``, whose suffix names it; False if there is none."""
@@ -81,22 +79,7 @@ class Cache:
 
     def put_file(self, key: str, source: Path) -> None:
         """Store a copy of a file."""
-        partial = self._partial(key, source.suffix)
-        shutil.copyfile(source, partial)
-        partial.replace(self._path(key, source.suffix))
+        copy_whole(source, self._path(key, source.suffix))
 
     def _path(self, key: str, suffix: str) -> Path:
         return self.folder / key[:2] / (key + suffix)
-
-    def _partial(self, key: str, suffix: str) -> Path:
-        path = self._path(key, suffix)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.with_name(f"{path.name}.{os.getpid()}.partial")
-
-
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file, whole or not at all."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    shutil.copyfile(source, partial)
-    partial.replace(target)

@@ -20,8 +20,9 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from rich.progress import Progress
 
+from kimi_audio.core.files import write_whole
 from kimi_audio.core.lines import read_lines, read_objects
-from kimi_audio.evals.store import to_json, write_whole
+from kimi_audio.evals.store import save_text, to_json
 from kimi_audio.evals.types import Dataset, Sample
 
 logger = logging.getLogger(__name__)
@@ -119,7 +120,7 @@ def check_index(folder: Path, layout: Layout) -> None:
         )
     if set(found) - set(known):
         try:
-            write_whole(path, to_json(known | found))
+            save_text(path, to_json(known | found))
         except OSError as error:  # a shared folder may be read-only
             logger.warning("the checksums of %s cannot be noted: %s", folder, error)
 
@@ -160,11 +161,9 @@ def fetch(download: Download, folder: Path) -> None:
     if done.exists():
         return
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
-        _fetch_to(partial, download)
-        _check_download(partial, download)
-        partial.replace(target)
+        with write_whole(target) as partial:
+            _fetch_to(partial, download)
+            _check_download(partial, download)
     else:
         _check_download(target, download)
     if target.name.endswith(ARCHIVES):
@@ -217,7 +216,7 @@ def _fetch_by_https(path: Path, download: Download) -> None:
         if total > download.limit_bytes:
             raise OSError(f"it has {total} bytes, more than the {download.limit_bytes} that were expected")
         with Progress(transient=True) as progress:
-            bar = progress.add_task(path.name.removesuffix(".partial"), total=total or None)
+            bar = progress.add_task(Path(download.file).name, total=total or None)
             while block := response.read(BLOCK_BYTES):
                 file.write(block)
                 progress.advance(bar, len(block))

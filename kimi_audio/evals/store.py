@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from kimi_audio.audio.io import decode_audio, load_audio, save_audio
+from kimi_audio.core.files import write_whole
 from kimi_audio.evals.recipes import recipe_from
 from kimi_audio.evals.types import Clip, Counts, Prediction, Recipe, Result, Sample, SampleScore, Score
 
@@ -109,8 +110,8 @@ class TaskFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self.result.unlink(missing_ok=True)
         rows = [self._asked_row(number, item) for number, item in enumerate(asked)]
-        write_whole(self.path / "samples.jsonl", "".join(to_line(row) for row in rows))
-        write_whole(self.path / "run.json", to_json(asdict(run)))
+        save_text(self.path / "samples.jsonl", "".join(to_line(row) for row in rows))
+        save_text(self.path / "run.json", to_json(asdict(run)))
 
     def read_run(self) -> Run:
         """Read what the answers depend on; ValueError if nothing was asked yet."""
@@ -152,7 +153,7 @@ class TaskFolder:
     def write_outcomes(self, outcomes: Iterable[Outcome]) -> None:
         """Write what became of all samples."""
         rows = ({"id": outcome.sample.id, **without(vars(outcome), "sample")} for outcome in outcomes)
-        write_whole(self.path / "outcomes.jsonl", "".join(to_line(row) for row in rows))
+        save_text(self.path / "outcomes.jsonl", "".join(to_line(row) for row in rows))
 
     def read_outcomes(self) -> list[Outcome]:
         """Read what became of all samples; none if nothing was scored yet."""
@@ -167,7 +168,7 @@ class TaskFolder:
     def write_result(self, result: Result) -> None:
         """Write the result."""
         self.path.mkdir(parents=True, exist_ok=True)
-        write_whole(self.result, to_json(asdict(result)))
+        save_text(self.result, to_json(asdict(result)))
 
     def _asked_row(self, number: int, item: Asked) -> dict[str, Any]:
         sample = item.sample
@@ -268,14 +269,10 @@ def without(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
 
-def write_whole(path: Path, content: str) -> None:
+def save_text(path: Path, content: str) -> None:
     """Write a file, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with write_whole(path) as partial:
         partial.write_text(content, encoding="utf-8", errors=SURROGATES)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_result(path: Path) -> Result:

@@ -1,6 +1,5 @@
 """From a training run of the audio LLM to a model folder in the released layout, or to an adapter of peft."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from kimi_audio.checkpoint import (
     load_acoustic,
     load_lm,
 )
-from kimi_audio.core.files import read_json, write_whole
+from kimi_audio.core.files import copy_whole, read_json
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.train.hearing import HearingLM
 from kimi_audio.train.loop import load_module_state
@@ -62,7 +61,7 @@ def export_model(run: Path, folder: Path, *, best: bool = False, int8: bool = Fa
         lm = lm if wrapped is None else merged(wrapped)
         _copy(base, folder)
     _save_like(base, folder / WEIGHTS, lm.state_dict(), int8=int8)
-    _copy_file(base / "config.json", folder / "config.json")
+    copy_whole(base / "config.json", folder / "config.json")
 
 
 def _save_like(source: Path, target: Path, state: Mapping[str, Tensor], *, int8: bool) -> None:
@@ -119,9 +118,4 @@ def _copy(base: Path, folder: Path) -> None:
     copied |= {path: folder / SEMANTIC / path.name for path in semantic.glob("*")}
     for source, target in copied.items():
         if source.is_file() and target.name != INDEX and target != folder / "config.json":
-            _copy_file(source, target)
-
-
-def _copy_file(source: Path, target: Path) -> None:
-    with write_whole(target) as partial:
-        shutil.copyfile(source, partial)
+            copy_whole(source, target)

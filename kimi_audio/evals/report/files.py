@@ -5,7 +5,7 @@ from pathlib import Path
 from kimi_audio.evals.report.alignments import to_sclite
 from kimi_audio.evals.report.page import results_page
 from kimi_audio.evals.report.tables import collect, to_csv, to_json, to_markdown
-from kimi_audio.evals.store import write_whole
+from kimi_audio.evals.store import save_text
 
 
 def write_report(folder: Path) -> list[Path]:
@@ -21,11 +21,11 @@ def write_report(folder: Path) -> list[Path]:
     results = [entry.result for entry in entries]
     for entry in entries:
         if text := to_sclite(entry.folder.read_outcomes()):
-            write_whole(entry.folder.alignments, text)
+            save_text(entry.folder.alignments, text)
     paths = []
     for name, make in (("report.md", to_markdown), ("report.json", to_json), ("report.csv", to_csv)):
-        write_whole(folder / name, make(results))
+        save_text(folder / name, make(results))
         paths.append(folder / name)
     page = folder / "report.html"
-    write_whole(page, results_page(entries, page))
+    save_text(page, results_page(entries, page))
     return [*paths, page]

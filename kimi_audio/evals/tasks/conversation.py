@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from kimi_audio.core.files import copy_whole
 from kimi_audio.evals.cache import digest_of
 from kimi_audio.evals.datasets import Layout, make_dataset
 from kimi_audio.evals.instruments import Instruments
@@ -112,10 +113,9 @@ def read(folder: Path) -> Iterator[Sample]:
 
 def place_requests(folder: Path) -> None:
     """Write our requests, unless there are others."""
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / "requests.yaml"
     if not target.exists():
-        target.write_text(OWN_REQUESTS.read_text("utf-8"), encoding="utf-8")
+        copy_whole(OWN_REQUESTS, target)
 
 
 LAYOUT = Layout(

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from kimi_audio.evals.store import TaskFolder, write_whole
+from kimi_audio.evals.store import TaskFolder, save_text
 from kimi_audio.evals.tasks.conversation import item_of
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>Rating of spoken replies</title>
@@ -58,7 +58,7 @@ def write_form(folders: Iterable[Path], page: Path, seed: int = 0) -> int:
         raise ValueError("there are no spoken replies to rate")
     order = sorted(items)
     random.Random(seed).shuffle(order)  # noqa: S311 - no secret
-    write_whole(page, PAGE.format(items="".join(_item(n, name, *items[name]) for n, name in enumerate(order, 1))))
+    save_text(page, PAGE.format(items="".join(_item(n, name, *items[name]) for n, name in enumerate(order, 1))))
     return len(order)
 
 

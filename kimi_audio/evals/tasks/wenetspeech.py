@@ -11,8 +11,9 @@ from typing import Any
 import soundfile
 from rich.progress import track
 
+from kimi_audio.core.files import write_whole
 from kimi_audio.evals.datasets import Layout, make_dataset, read_json
-from kimi_audio.evals.store import read_rows, to_line, write_whole
+from kimi_audio.evals.store import read_rows, save_text, to_line
 from kimi_audio.evals.tasks.asking import recognition_recipes
 from kimi_audio.evals.tasks.scorers import Transcripts
 from kimi_audio.evals.types import Sample, Task
@@ -29,7 +30,7 @@ def cut_segments(folder: Path) -> None:
     rows: list[dict[str, Any]] = []
     for audio in track(list(_test_audios(read_json(source)["audios"])), "cutting segments"):
         rows += _cut_one(folder, audio)
-    write_whole(folder / INDEX, "".join(to_line(row) for row in rows))
+    save_text(folder / INDEX, "".join(to_line(row) for row in rows))
 
 
 def _test_audios(audios: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -53,10 +54,8 @@ def _write_part(sound: soundfile.SoundFile, begin_s: float, end_s: float, path: 
     start = round(begin_s * sound.samplerate)
     sound.seek(start)
     samples = sound.read(round(end_s * sound.samplerate) - start, dtype="float32")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    soundfile.write(partial, samples, sound.samplerate, subtype="PCM_16", format="WAV")
-    partial.replace(path)
+    with write_whole(path) as partial:
+        soundfile.write(partial, samples, sound.samplerate, subtype="PCM_16", format="WAV")
 
 
 LAYOUT = Layout(

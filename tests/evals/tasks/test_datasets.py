@@ -96,7 +96,7 @@ def test_read_only_folders_can_be_used(tmp_path, monkeypatch, caplog):
     def refuse(path: Path, content: str) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(datasets, "write_whole", refuse)
+    monkeypatch.setattr(datasets, "save_text", refuse)
     with caplog.at_level(logging.WARNING):
         dataset = make_dataset("words", "", Layout(("words.txt",), ""), lambda folder: [Sample("a")])
         assert list(dataset.load(tmp_path)) == [Sample("a")]
