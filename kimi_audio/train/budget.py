@@ -122,18 +122,19 @@ def training_budget(
         gradients_bytes=gradients // processes,
         optimizer_bytes=moments // processes,
         average_bytes=0 if config.ema_decay is None else gradients // processes,
-        gathered_bytes=0 if processes == 1 else _gathered(module, config),
+        gathered_bytes=0 if processes == 1 else _gathered(module, config, processes),
         loading_bytes=loading_bytes,
         activations_bytes=_activations(module, config, tokens_per_micro_batch, heads) + _masks(config, masked),
     )
 
 
-def _gathered(module: nn.Module, config: LoopConfig) -> int:
+def _gathered(module: nn.Module, config: LoopConfig, processes: int) -> int:
     layers = [m for name, m in layers_of(module) if name.rpartition(".")[0] in config.sharded_layers]
     # What is outside stays whole during a step. Gradients are copied once more to be shared out.
     weights, gradients = (size(module) - sum(map(size, layers)) for size in (_weights, _gradients))
+    kept = sum(map(_gradients, layers)) if config.reduce_once and config.micro_batches > processes else 0
     # The next layer's weights come while one is at work, through a buffer.
-    return weights + 2 * gradients + max((3 * _weights(m) + 2 * _gradients(m) for m in layers), default=0)
+    return weights + 2 * gradients + kept + max((3 * _weights(m) + 2 * _gradients(m) for m in layers), default=0)
 
 
 def _masks(config: LoopConfig, masked: Masked) -> int:

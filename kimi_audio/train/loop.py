@@ -207,7 +207,8 @@ class _Run(Generic[Batch]):
         self.module.train()
         with _kept_on_errors(self.module):
             named, shares = [], self._shares(batches, counts_of)
-            for (number, batch), share in zip(batches, shares, strict=True):
+            for left, ((number, batch), share) in enumerate(zip(batches, shares, strict=True), 1 - len(batches)):
+                self.whole.share_gradients(not self.config.reduce_once or left == 0)
                 with _seeded(self.config.seed, number, self.device):
                     named.append(self._backward(partial(loss_of, batch, step), share))
             losses = self._shared(_numbers(named), shares)

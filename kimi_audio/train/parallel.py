@@ -131,6 +131,11 @@ class Whole(nn.Module):
         used = [p for name, p in named if p.requires_grad and not name.startswith(layers)]
         return torch.stack([p.sum() * 0.0 for p in used]).sum() if used else 0.0
 
+    def share_gradients(self, wanted: bool) -> None:
+        """Choose whether the next backward pass shares its gradients, or adds them to what its process keeps whole."""
+        if world_size() > 1:
+            self.set_requires_gradient_sync(wanted)  # pyright: ignore[reportCallIssue]
+
     def release(self) -> None:
         """Keep only the shards again, after a function without a backward pass."""
         if world_size() > 1:

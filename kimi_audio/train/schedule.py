@@ -40,6 +40,7 @@ class LoopConfig:
     checkpoint_layers: bool = False  # recompute what is inside layers instead of remembering it
     compile_backend: str | None = None  # "inductor" compiles every layer
     sharded_layers: tuple[str, ...] = ()  # module lists that several processes gather layer by layer, see ``parallel``
+    reduce_once: bool = False  # processes share their gradients once per step, and keep them whole until then
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.

@@ -182,6 +182,21 @@ def killed(folder: Path) -> None:
 # Parallel
 
 
+def counted(folder: Path, config: LoopConfig) -> None:
+    """Train, and note how often gradients were shared."""
+    import torch.distributed as dist
+
+    calls = []
+
+    def spied(usual: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arguments, **options: calls.append(1) or usual(*arguments, **options)
+
+    for name in {"reduce_scatter_tensor", "reduce_scatter_single"} & set(dir(dist)):  # older and newer torch
+        setattr(dist, name, spied(getattr(dist, name)))
+    run(folder, config)
+    (folder / f"shared.{rank()}").write_text(str(len(calls)))
+
+
 def parallel(folder: Path) -> None:
     """Train in two processes what one process trains, too."""
     import torch.distributed.fsdp  # once, before the forks
@@ -208,10 +223,14 @@ def parallel(folder: Path) -> None:
         if step == 4 and batch.features is not None:
             batch.features.fill_(torch.nan)
 
-    for name, config in {"plain": CONFIG, "muon": muon}.items():
+    four = replace(CONFIG, micro_batches=4)
+    for name, config in {"plain": CONFIG, "muon": muon, "four": four}.items():
         os.waitpid(forked(lambda name=name, config=config: run(folder / f"one-{name}", config)), 0)
     for name, config in {"plain": CONFIG, "layered": layered, "economical": economical, "muon": muon}.items():
         together(lambda name=name, config=config: run(folder / f"two-{name}", config), folder / f"two-{name}.said")
+    for name, once in {"four": False, "once": True}.items():
+        config = replace(four, sharded_layers=("layers",), reduce_once=once)
+        together(lambda name=name, config=config: counted(folder / f"two-{name}", config), folder / f"two-{name}.said")
     os.waitpid(forked(lambda: run(folder / "one-two", break_at=kill)), 0)
     together(lambda: run(folder / "one-two", layered), folder / "one-two.said")
     together(lambda: run(folder / "two-one", layered, kill), folder / "two-one.said")

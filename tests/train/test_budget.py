@@ -67,6 +67,10 @@ def test_processes_share_all_but_what_is_gathered():
     assert shared.optimizer_bytes == alone.optimizer_bytes // 2
     assert shared.gathered_bytes == 4 * (50 + 2 * 50) + 4 * (3 * 110 + 2 * 110)  # the head, and layers one by one
     assert shared.total_bytes < alone.total_bytes
+    once = training_budget(on_meta(Stack), replace(config, reduce_once=True), 1000, processes=2)
+    assert once.gathered_bytes == shared.gathered_bytes + 4 * 550  # of five layers; the sixth has no gradients
+    one_each = replace(config, reduce_once=True, micro_batches=2)
+    assert training_budget(on_meta(Stack), one_each, 1000, processes=2).gathered_bytes == shared.gathered_bytes
     whole = training_budget(on_meta(Stack), CONFIG, 1000, processes=2)
     assert whole.gathered_bytes == 4 * (710 + 2 * 600)
 

@@ -91,6 +91,14 @@ def test_two_processes_have_the_loss_curve_of_one(parallel: Path, name: str):
             assert two[step][key] == pytest.approx(row[key], rel=2e-2 if name == "muon" else 1e-4), (step, key)
 
 
+def test_gradients_that_are_shared_once_per_step_are_the_same(parallel: Path):
+    assert said(parallel, "two-four") == said(parallel, "two-once") == ["done", "done"]
+    for name in ("two-four", "two-once"):
+        assert_near(checkpoint(parallel / name), checkpoint(parallel / "one-four"))
+    often, once = (int((parallel / name / "shared.0").read_text()) for name in ("two-four", "two-once"))
+    assert often == 2 * once > 0  # two micro-batches in each process
+
+
 def test_only_the_first_process_logs(parallel: Path):
     assert len((parallel / "two-plain" / "log.jsonl").read_text().splitlines()) == 8
 
