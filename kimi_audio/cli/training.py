@@ -76,6 +76,7 @@ def tokens(
     out: Annotated[Path | None, typer.Option("--out", help="By default FILE with the ending .tokens.")] = None,
     model: ModelOption = "nano",
     device: DeviceOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that encode, on a CPU, each on one core.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Encode every recording of a file once, for training; what is there already is not encoded again."""
@@ -88,7 +89,7 @@ def tokens(
     folder = out or tokens_folder(file)
     encoder = load_encoder(find_base(model), find_device(device))
     with _progress(f"encoding {file.name}") as advance:
-        done = encode_file(file, encoder, folder, progress=advance)
+        done = encode_file(file, encoder, folder, workers=workers, progress=advance)
     _show_problems(report, done.problems)
     report.line(f"{folder}: {done.num_encoded} recordings encoded ({done.encoded_s:.1f} s), {done.num_found} known")
     problems = [{"line": problem.line, "reason": problem.reason} for problem in done.problems]

@@ -5,12 +5,16 @@ N tokens, D acoustic feature size.
 """
 
 import hashlib
+import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -128,6 +132,12 @@ class Recording:
     line: int = 0  # where it is mentioned, for problems
 
 
+# What became of a recording: codes and features, without torch's own way through pipes, or what went wrong.
+Outcome = tuple[np.ndarray, np.ndarray | None] | Exception
+_AHEAD = 4  # recordings that every worker is given at once
+_encoder_of_worker: AudioEncoder | None = None
+
+
 @dataclass(frozen=True)
 class EncodeReport:
     """What was encoded, what had been already, and what could not be."""
@@ -139,33 +149,86 @@ class EncodeReport:
 
 
 def encode_recordings(
-    recordings: Iterable[Recording], encoder: AudioEncoder, out: str | Path, *, shard_tokens: int = SHARD_TOKENS
+    recordings: Iterable[Recording],
+    encoder: AudioEncoder,
+    out: str | Path,
+    *,
+    shard_tokens: int = SHARD_TOKENS,
+    workers: int = 1,
 ) -> EncodeReport:
     """Encode recordings into a store; those that it has are not even loaded.
 
     A recording that cannot be loaded is a problem of the report. An interruption loses nothing, and the next call goes
-    on.
+    on. The store has the same order for any number of workers, each of which holds the tokenizers and uses one core.
 
     Raises:
-        ValueError: ``out`` belongs to other tokenizers.
+        ValueError: ``out`` belongs to other tokenizers, or several workers would share a device that is no CPU.
     """
+    if workers > 1 and encoder.semantic.codebook.weight.device.type != "cpu":
+        raise ValueError("several workers share the cores of a CPU; encode on another device with one")
     num_encoded = num_found = num_tokens = 0
     problems: list[Problem] = []
-    with ShardWriter(Path(out), encoder.fingerprint(), shard_tokens) as writer:
-        for recording in recordings:
-            if writer.has(recording.key, features=recording.features):
-                num_found += 1
-                continue
-            try:
-                tokens = in_half(encoder.encode_wav(recording.load(), features=recording.features))
-            except (ValueError, OSError) as error:
-                problems.append(Problem(recording.line, str(error)))
-                writer.note_problem(recording.key, str(error))
-                continue
-            writer.add(recording.key, tokens)
-            num_encoded += 1
-            num_tokens += len(tokens.codes)
+    with ShardWriter(Path(out), encoder.fingerprint(), shard_tokens) as writer, _workers(encoder, workers) as encode:
+        for window in _windows(recordings, 1 if workers == 1 else _AHEAD * workers):
+            new = [r for r in window if not writer.has(r.key, features=r.features)]
+            num_found += len(window) - len(new)
+            for recording, outcome in zip(new, encode(new), strict=True):
+                if isinstance(outcome, Exception):
+                    problems.append(Problem(recording.line, str(outcome)))
+                    writer.note_problem(recording.key, str(outcome))
+                    continue
+                codes, features = outcome
+                tokens = AudioTokens(torch.from_numpy(codes), None if features is None else torch.from_numpy(features))
+                writer.add(recording.key, tokens)
+                num_encoded += 1
+                num_tokens += len(codes)
     return EncodeReport(num_encoded, num_found, num_tokens * SAMPLES_PER_TOKEN / INPUT_RATE_HZ, tuple(problems))
+
+
+def _windows(recordings: Iterable[Recording], size: int) -> Iterator[list[Recording]]:
+    """Yield a few recordings at a time, all different: what one gives may answer for the next of the same key."""
+    window: dict[bytes, Recording] = {}
+    for recording in recordings:
+        if recording.key in window:
+            yield list(window.values())
+            window = {}
+        window[recording.key] = recording
+        if len(window) == size:
+            yield list(window.values())
+            window = {}
+    if window:
+        yield list(window.values())
+
+
+@contextmanager
+def _workers(encoder: AudioEncoder, count: int) -> Iterator[Callable[[Iterable[Recording]], Iterable[Outcome]]]:
+    """Yield what encodes recordings, in their order, in so many processes."""
+    if count == 1:
+        yield partial(map, partial(_outcome, encoder))
+        return
+    # Forked processes would wait for locks of torch's threads for ever.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, _begin_worker, (encoder,)) as pool:
+        yield partial(pool.map, _outcome_in_worker)
+
+
+def _outcome(encoder: AudioEncoder, recording: Recording) -> Outcome:
+    try:
+        tokens = in_half(encoder.encode_wav(recording.load(), features=recording.features))
+    except (ValueError, OSError) as error:
+        return error
+    return tokens.codes.numpy(), None if tokens.features is None else tokens.features.numpy()
+
+
+def _begin_worker(encoder: AudioEncoder) -> None:
+    global _encoder_of_worker  # a process has no other place that lasts from one task to the next
+    torch.set_num_threads(1)
+    _encoder_of_worker = encoder
+
+
+def _outcome_in_worker(recording: Recording) -> Outcome:
+    assert _encoder_of_worker is not None
+    return _outcome(_encoder_of_worker, recording)
 
 
 def tokens_folder(file: Path) -> Path:
@@ -179,6 +242,7 @@ def encode_file(
     out: str | Path,
     *,
     shard_tokens: int = SHARD_TOKENS,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> EncodeReport:
     """Encode every recording of a JSONL file of conversations or documents into a store.
@@ -191,17 +255,18 @@ def encode_file(
         encoder: the tokenizers.
         out: folder of the store; what it holds is not encoded again.
         shard_tokens: size of a shard.
+        workers: processes that encode, each on one core.
         progress: told after every line.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is empty, or ``out`` belongs to other tokenizers.
+        ValueError: it is empty, ``out`` belongs to other tokenizers, or there are several workers for one device.
     """
     is_documents = holds_documents(Path(path))
     file = DocumentFile(path) if is_documents else ConversationFile(path)
     problems: list[Problem] = []
     recordings = _recordings(file, problems, progress)
-    report = encode_recordings(recordings, encoder, out, shard_tokens=shard_tokens)
+    report = encode_recordings(recordings, encoder, out, shard_tokens=shard_tokens, workers=workers)
     problems += report.problems
     return replace(report, problems=tuple(sorted(problems, key=lambda problem: problem.line)))
 

@@ -197,6 +197,32 @@ def test_tokens_of_other_tokenizers_are_refused(
         StoredEncoder(TokenStore(tmp_path / "tokens"), other)
 
 
+def test_several_workers_make_the_store_that_one_makes(encoder: AudioEncoder, recordings: list[Path], tmp_path: Path):
+    recordings[2].write_bytes(b"broken")
+    names = [str(recordings[number]) for number in (0, 1, 2, 1, 3, 2, 4)]  # two of them twice
+    path = write(tmp_path, *([user(name), REPLY] for name in names), [user("none"), spoken(str(recordings[5]))])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in a worker
+    reports = [
+        encode_file(path, encoder, tmp_path / folder, shard_tokens=8, workers=workers)
+        for folder, workers in (("one", 1), ("two", 2))
+    ]
+    torch.set_num_threads(threads)
+    assert reports[0] == reports[1]
+    assert (reports[1].num_encoded, reports[1].num_found, len(reports[1].problems)) == (4, 1, 3)
+    files = [sorted(file.name for file in (tmp_path / folder).iterdir()) for folder in ("one", "two")]
+    assert files[0] == files[1]
+    assert len(files[0]) > 3
+    for name in files[0]:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_several_workers_share_no_device_but_cores(encoder: AudioEncoder, tmp_path: Path):
+    elsewhere = AudioEncoder(SemanticTokenizer(SemanticConfig.tiny()).to("meta"), encoder.acoustic)
+    with pytest.raises(ValueError, match="several workers share the cores of a CPU"):
+        encode_recordings([], elsewhere, tmp_path / "tokens", workers=2)
+
+
 def test_damaged_and_missing_stores_are_named(encoder: AudioEncoder, recordings: list[Path], tmp_path: Path):
     with pytest.raises(ValueError, match="holds no prepared tokens"):
         TokenStore(tmp_path)
