@@ -507,7 +507,8 @@ class _SpeechStream:
         self._state = state or detokenizer.init_state()
         self._noise = noise
         self._codes: list[int] = []
-        self._wanted = detokenizer.plan.first_chunk_tokens
+        self._sizes = detokenizer.plan.policy.sizes()
+        self._wanted = next(self._sizes)
 
     def push(self, code: int | None, is_final: bool) -> Tensor:
         """Return the sound [L], mostly none, that this code completes.
@@ -518,7 +519,7 @@ class _SpeechStream:
         sound = torch.zeros(0)
         if len(self._codes) > self._wanted:
             sound = self._render(self._codes[: self._wanted], is_final=False)
-            self._codes, self._wanted = self._codes[self._wanted :], self._detokenizer.plan.chunk_tokens
+            self._codes, self._wanted = self._codes[self._wanted :], next(self._sizes)
         return torch.cat([sound, self._render(self._codes, is_final=True)]) if is_final else sound
 
     def _render(self, codes: list[int], *, is_final: bool) -> Tensor:

@@ -6,7 +6,7 @@ the next call. Shapes: N tokens (12.5 Hz), T mel frames (50 Hz), M mel bins, L s
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,9 @@ from kimi_audio.audio.mel import LOG_MEL_FLOOR, vocoder_log_mel
 from kimi_audio.config import FlowConfig, Solver, VocoderConfig
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import integrate
+from kimi_audio.detokenizer.policy import ChunkPolicy, Costs
 from kimi_audio.detokenizer.vocoder import BigVGAN
-from kimi_audio.units import MEL_FRAMES_PER_TOKEN, OUTPUT_SAMPLES_PER_MEL_FRAME
+from kimi_audio.units import MEL_FRAMES_PER_TOKEN, OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +26,9 @@ class ChunkPlan:
     """How a stream is cut and how carefully each piece is made.
 
     Args:
-        chunk_tokens: tokens of a call.
+        chunk_tokens: most tokens of a call; as many come when playback is far enough behind, see ``policy``.
         first_chunk_tokens: tokens of the first call; fewer of them are heard sooner.
+        costs: what the machine is thought to take; from it follow the calls in between.
         look_ahead_tokens: tokens at the end of a call that only inform the frames before them.
         ode_steps: grid points of the flow's solver.
         solver: see ``flow.integrate``.
@@ -43,7 +45,8 @@ class ChunkPlan:
     """
 
     chunk_tokens: int = 30
-    first_chunk_tokens: int = 20
+    first_chunk_tokens: int = 18
+    costs: Costs = field(default_factory=Costs)
     look_ahead_tokens: int = 12
     ode_steps: int = 30
     solver: Solver = "euler"
@@ -54,12 +57,24 @@ class ChunkPlan:
     crossfade_frames: int = 4
     official: bool = False
 
+    @property
+    def policy(self) -> ChunkPolicy:
+        """Return what decides when a chunk is made."""
+        return ChunkPolicy(
+            first_tokens=self.first_chunk_tokens,
+            longest_tokens=self.chunk_tokens,
+            look_ahead_tokens=self.look_ahead_tokens,
+            held_s=self.crossfade_frames * OUTPUT_SAMPLES_PER_MEL_FRAME / OUTPUT_RATE_HZ,
+            costs=self.costs,
+        )
+
     def chunks(self, tokens: list[int]) -> Iterator[tuple[list[int], bool]]:
         """Cut a whole utterance into (tokens, is_final) pairs."""
-        start, size = 0, self.first_chunk_tokens
+        start, sizes = 0, self.policy.sizes()
         while start < len(tokens):
-            yield tokens[start : start + size], start + size >= len(tokens)
-            start, size = start + size, self.chunk_tokens
+            end = start + next(sizes)
+            yield tokens[start:end], end >= len(tokens)
+            start = end
 
 
 @dataclass(frozen=True)
