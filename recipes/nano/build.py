@@ -198,7 +198,8 @@ TASK_SHARES = {
 # Guidance makes the speech clearer at twice the cost, and quiet speech was no part of the training (docs/LOG.md).
 SETTINGS = Settings(
     segment_s=5.0,
-    ode_steps=12,
+    ode_steps=10,
+    solver="adams-bashforth",
     guidance_scale=3.0,
     audio_temperature=0.0,
     audio_top_k=0,
