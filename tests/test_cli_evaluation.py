@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import Result
@@ -216,3 +217,18 @@ def test_list():
 )
 def test_errors_are_one_line(arguments, message):
     assert_error(run(*arguments), message)
+
+
+def test_a_dataset_that_is_not_ready_does_not_keep_the_others_from_being_prepared(monkeypatch, tmp_path):
+    def refuse(folder: Path) -> None:
+        raise ValueError(f"place something in {folder.name}")
+
+    prepared: list[str] = []
+    datasets = [
+        SimpleNamespace(name="first", prepare=refuse),
+        SimpleNamespace(name="second", prepare=lambda folder: prepared.append(folder.name)),
+    ]
+    monkeypatch.setattr("kimi_audio.evals.registry.find_datasets", lambda names: datasets)
+    done = run("prepare", "first", "second", "--data", tmp_path)
+    assert (done.exit_code, prepared) == (1, ["second"])
+    assert done.stderr == "error: place something in first\n"

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from kimi_audio.cli.command import app, command
 from kimi_audio.cli.options import JsonOption, check_files
-from kimi_audio.cli.report import Report, err, status, warn
+from kimi_audio.cli.report import Report, err, print_error, status, warn
 
 if TYPE_CHECKING:
     from kimi_audio.evals.engines import Engine
@@ -260,14 +260,21 @@ def prepare(
     names: Annotated[list[str], typer.Argument(metavar="DATASET...", help="Datasets or tasks.")],
     data: DataOption = DATA,
 ) -> None:
-    """Download a dataset and check it, or explain what to place where."""
+    """Download datasets and check them, or explain what to place where; exit code 1 if one is not ready."""
     from kimi_audio.evals.registry import find_datasets
 
-    report = Report(as_json=False)
+    report, all_ready = Report(as_json=False), True
     for dataset in find_datasets(names):
         folder = data / dataset.name
-        dataset.prepare(folder)
-        report.text(f"{dataset.name}: {folder}")
+        try:
+            dataset.prepare(folder)
+        except (OSError, ValueError) as error:
+            print_error(error)
+            all_ready = False
+        else:
+            report.text(f"{dataset.name}: {folder}")
+    if not all_ready:
+        raise typer.Exit(1)
 
 
 def _list(as_json: JsonOption = False) -> None:
