@@ -6,6 +6,7 @@ N tokens, D acoustic feature size.
 
 import hashlib
 import multiprocessing
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -222,6 +223,7 @@ def _outcome(encoder: AudioEncoder, recording: Recording) -> Outcome:
 
 def _begin_worker(encoder: AudioEncoder) -> None:
     global _encoder_of_worker  # a process has no other place that lasts from one task to the next
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that writes
     torch.set_num_threads(1)
     _encoder_of_worker = encoder
 

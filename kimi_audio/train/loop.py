@@ -207,8 +207,8 @@ class _Run(Generic[Batch]):
         self.module.train()
         with _kept_on_errors(self.module):
             named, shares = [], self._shares(batches, counts_of)
-            for left, ((number, batch), share) in enumerate(zip(batches, shares, strict=True), 1 - len(batches)):
-                self.whole.share_gradients(not self.config.reduce_once or left == 0)
+            for turn, ((number, batch), share) in enumerate(zip(batches, shares, strict=True), 1):
+                self.whole.share_gradients(not self.config.reduce_once or turn == len(batches))
                 with _seeded(self.config.seed, number, self.device):
                     named.append(self._backward(partial(loss_of, batch, step), share))
             losses = self._shared(_numbers(named), shares)
