@@ -232,7 +232,7 @@ def compare(
     from kimi_audio.evals.report import comparison
     from kimi_audio.evals.report.page import comparison_page
     from kimi_audio.evals.report.tables import collect
-    from kimi_audio.evals.store import write_whole
+    from kimi_audio.evals.store import save_text
 
     check_files(a, b)
     report = Report(as_json)
@@ -251,7 +251,7 @@ def compare(
     if left_out := comparison.not_compared(pairs):
         report.text(f"not compared, as their task is not installed: {', '.join(left_out)}")
     with _extra():
-        write_whole(page, comparison_page(pairs, differences, only_one, (str(a), str(b)), page))
+        save_text(page, comparison_page(pairs, differences, only_one, (str(a), str(b)), page))
     report.text(f"page: {page}")
 
 

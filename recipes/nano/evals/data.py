@@ -18,7 +18,7 @@ import torch
 from kimi_audio.audio.augment import add_noise, make_noise
 from kimi_audio.data.split import Split, Utterance
 from kimi_audio.evals.datasets import Layout, make_dataset, missing_patterns
-from kimi_audio.evals.store import read_rows, to_line, write_whole
+from kimi_audio.evals.store import read_rows, save_text, to_line
 from kimi_audio.evals.types import Dataset, Sample
 from kimi_audio.units import INPUT_RATE_HZ
 from recipes.nano.closed import voices
@@ -108,7 +108,7 @@ def _export(
     for place, utterance in enumerate(split.utterances):
         audio = _write(folder / name / f"{utterance.id}.wav", add(sounds, place) if add else sounds[place])
         rows.append({"id": f"{name}-{place:05d}", "audio": [audio], **row(utterance)})
-    write_whole(folder / f"{name}.jsonl", "".join(to_line(row) for row in rows))
+    save_text(folder / f"{name}.jsonl", "".join(to_line(row) for row in rows))
 
 
 def _noise(sounds: Sequence[np.ndarray], place: int) -> np.ndarray:
@@ -137,7 +137,7 @@ def _export_examples(folder: Path, name: str) -> None:
         heard = [part.sound for part in example.parts if part.role == "user" and part.sound]
         audio = [_write(folder / name / f"{id_}.wav", split.samples(utterances[id_])) for id_ in heard]
         rows.append({"id": f"{name}-{place:05d}", "audio": audio, **_example_row(example)})
-    write_whole(folder / f"{name}.jsonl", "".join(to_line(row) for row in rows))
+    save_text(folder / f"{name}.jsonl", "".join(to_line(row) for row in rows))
 
 
 def _example_row(example: StoredExample) -> dict[str, Any]:
