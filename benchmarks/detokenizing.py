@@ -27,7 +27,11 @@ CONTEXT_TOKENS, CHUNK_TOKENS = 60, 42
 WAYS: tuple[tuple[Solver, int], ...] = (
     ("euler", 30),
     ("euler", 12),
-    *(("adams-bashforth", points) for points in (16, 12, 10, 8, 6)),
+    ("adams-bashforth", 16),
+    ("adams-bashforth", 12),
+    ("adams-bashforth", 10),
+    ("adams-bashforth", 8),
+    ("adams-bashforth", 6),
 )
 
 
