@@ -17,6 +17,7 @@ from rich.progress import track
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.files import write_whole
+from kimi_audio.core.random import generator_of
 from kimi_audio.core.words import normalise
 from kimi_audio.units import INPUT_RATE_HZ
 from recipes.nano.channels import vary
@@ -60,7 +61,7 @@ def _variants(
     wav = load_audio(item.audio, INPUT_RATE_HZ) if missing else None
     for copy in range(copies):
         name = f"{number:06d}-{copy}"
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + number) * 101 + copy)
+        generator = generator_of(seed, number * copies + copy)
         if wav is not None and copy in missing:
             near = [items[int(i)] for i in torch.randint(len(items), (NEIGHBOURS,), generator=generator)]
             others = [load_audio(other.audio, INPUT_RATE_HZ) for other in near]

@@ -5,12 +5,13 @@ has transcripts; those of the second are written by Whisper base, and kept where
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kimi_audio.core.files import read_json, write_json
+from kimi_audio.core.lines import read_objects
 from kimi_audio.core.words import normalise
 from recipes.nano.closed.splits import is_reserved
 
@@ -65,7 +66,8 @@ def transcribe_orders(folder: Path, whisper: Path, out: Path) -> None:
     write_json(out, texts)
 
 
-def _lines(folder: Path) -> Iterator[dict]:
-    for line in (folder / "manifest.jsonl").read_text("utf-8").split("\n"):
-        if line:
-            yield json.loads(line)
+def _lines(folder: Path) -> Iterator[dict[str, Any]]:
+    rows, problems = read_objects(folder / "manifest.jsonl")
+    if problems:
+        raise ValueError(f"{folder / 'manifest.jsonl'}, line {problems[0].line}: {problems[0].reason}")
+    yield from rows.values()

@@ -24,6 +24,7 @@ from kimi_audio.audio.io import load_audio
 from kimi_audio.audio.mel import whisper_log_mel
 from kimi_audio.config import SemanticConfig
 from kimi_audio.core.files import write_whole
+from kimi_audio.core.random import generator_of
 from kimi_audio.core.words import word_errors
 from kimi_audio.tokenizer.encoder import EncoderLayer, key_mask
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
@@ -131,7 +132,7 @@ class SpeechBatches:
         """Return the batch of a number."""
         epoch, place = divmod(number, len(self.groups))
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.groups))
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + number)
+        generator = generator_of(self.seed, number)
         return self.batch([self.utterances[index] for index in self.groups[order[place]]], generator)
 
     def batch(self, utterances: Sequence[Utterance], generator: torch.Generator) -> SpeechBatch:
@@ -273,7 +274,7 @@ def train_codes(whisper: Path, utterances: Sequence[Utterance], folder: Path, lo
     def loss_of(batch: SpeechBatch, step: int) -> dict[str, Tensor]:
         if step < QUANTISE_FROM_STEP:
             return module.losses(batch, None, quantised=False)
-        generator = torch.Generator().manual_seed(loop.seed * 1_000_003 + step)
+        generator = generator_of(loop.seed, step)
         if step == QUANTISE_FROM_STEP:
             start_codebook(module, [batches(step + ahead) for ahead in range(30)], generator)
         return module.losses(batch, generator, quantised=True)
