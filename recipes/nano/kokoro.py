@@ -75,8 +75,9 @@ class Kokoro:
     """The synthesiser with one thread, so that several can run side by side."""
 
     def __init__(self, folder: Path) -> None:
-        import onnxruntime
-        from kokoro_onnx import Kokoro
+        # Needed for this alone, so they are no dependency of anything.
+        import onnxruntime  # pyright: ignore[reportMissingImports]
+        from kokoro_onnx import Kokoro  # pyright: ignore[reportMissingImports]
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -55,7 +55,7 @@ def orders(folder: Path, transcripts: Path) -> list[Heard]:
 
 def transcribe_orders(folder: Path, whisper: Path, out: Path) -> None:
     """Write what a Whisper (a CTranslate2 folder, for faster-whisper) hears in the commands to be trained on."""
-    from faster_whisper import WhisperModel
+    from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]
 
     model = WhisperModel(str(whisper), device="cpu", cpu_threads=1, compute_type="int8")
     texts = {}
