@@ -13,7 +13,7 @@ from typing import Any
 from kimi_audio.core.files import read_json, write_json
 from kimi_audio.core.lines import read_objects
 from kimi_audio.core.words import normalise
-from recipes.nano.closed.splits import is_reserved
+from recipes.nano.stock import learned
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ def readers(folder: Path) -> list[Heard]:
     found = [
         Heard(folder / line["audio"], normalise(line["text"])) for line in _lines(folder) if line["split"] == "train"
     ]
-    return [item for item in found if item.text and not is_reserved(item.text)]
+    allowed = set(learned(item.text for item in found))
+    return [item for item in found if item.text and item.text in allowed]
 
 
 def is_held_out(audio: str) -> bool:

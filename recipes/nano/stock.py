@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kimi_audio.core.words import normalise
 from recipes.nano.closed.splits import is_reserved
+from recipes.nano.world.sentences import without_everyday
 
 WORDNET = Path("/usr/share/wordnet")
 PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
@@ -62,8 +63,8 @@ def bible_verses() -> list[str]:
 
 
 def learned(texts: Iterable[str]) -> list[str]:
-    """Return the texts that may be trained on."""
-    return [text for text in texts if not is_reserved(normalise(text))]
+    """Return the texts that may be trained on: neither reserved nor a sentence of the scores."""
+    return [text for text in without_everyday(texts) if not is_reserved(normalise(text))]
 
 
 def _readable(texts: Iterable[str]) -> list[str]:

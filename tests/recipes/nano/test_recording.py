@@ -18,6 +18,7 @@ from recipes.nano.closed.splits import is_reserved
 from recipes.nano.closed.voices import RESERVED
 from recipes.nano.corpora import ASR_REQUESTS, speech_heard, write_heard
 from recipes.nano.recording import MANIFEST, Line, record, recordings
+from recipes.nano.world.sentences import evaluation_sentences
 
 TEXTS = [f"number {word} of the list" for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")]
 STOCKS = ("wordnet_examples", "wordnet_definitions", "bible_verses")
@@ -28,6 +29,7 @@ RATE_HZ = 8_000
 def stocks(monkeypatch) -> list[str]:
     """Stand-ins for the texts of Debian's packages."""
     texts = [f"the {word} of sentence {index} is here" for index in range(300) for word in ("end", "middle")]
+    texts += evaluation_sentences()
     for name in STOCKS:
         monkeypatch.setattr(kokoro, name, lambda: list(texts))
     return texts
@@ -49,6 +51,7 @@ def test_neither_reserved_voices_nor_reserved_texts_are_recorded(stocks, kind):
     assert not reserved & {voice for line in made for voice in line.voices}
     assert any(is_reserved(normalise(text)) for text in stocks)
     assert not any(is_reserved(normalise(line.text)) for line in made)
+    assert not {*evaluation_sentences()} & {line.text for line in made}
     assert made[:50] == list(islice(kind(), 50))
 
 
@@ -118,6 +121,7 @@ def test_only_speakers_for_training_are_heard(tmp_path):
         for split in ("train", "dev")
         for n in range(40)
     ]
+    rows += [{"audio": "train/e.opus", "text": text, "split": "train"} for text in evaluation_sentences()[:20]]
     found = people.readers(manifest(tmp_path / "readers", rows))
     assert 25 < len(found) < 40
     assert {item.audio.parent.name for item in found} == {"train"}
