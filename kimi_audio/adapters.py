@@ -17,8 +17,8 @@ import torch
 
 from kimi_audio.core.files import read_json
 from kimi_audio.core.numbers import finite_number, whole_number
+from kimi_audio.core.weights import fitting, read_safetensors
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.weights import fitting, read_safetensors
 
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"

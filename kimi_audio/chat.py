@@ -15,9 +15,9 @@ from typing import Any, Literal, Protocol, Self
 import torch
 from torch import Tensor
 
-from kimi_audio.config import LMConfig
-from kimi_audio.sequence import AudioTokens, Sequence, SequenceBuilder
-from kimi_audio.tokens import SpecialIds
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import AudioTokens, Sequence, SequenceBuilder
+from kimi_audio.core.tokens import SpecialIds
 
 OutputType = Literal["text", "both"]
 LossChoice = Literal["all", "last"]

@@ -24,8 +24,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from kimi_audio.config import Config, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
+from kimi_audio.core.config import Config, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
 from kimi_audio.core.files import copy_whole, read_json, read_yaml, write_json, write_yaml
+from kimi_audio.core.units import ENCODER_FRAMES_PER_TOKEN, TOKENS_PER_WINDOW
+from kimi_audio.core.weights import INDEX, PICKLE, WEIGHTS, fitting, holds_int8, read_shards, read_weights, save_weights
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN, from_released, to_released
 from kimi_audio.lm.model import AudioLM
@@ -33,8 +35,6 @@ from kimi_audio.nn.empty import build_empty
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.units import ENCODER_FRAMES_PER_TOKEN, TOKENS_PER_WINDOW
-from kimi_audio.weights import INDEX, PICKLE, WEIGHTS, fitting, holds_int8, read_shards, read_weights, save_weights
 
 Module = TypeVar("Module", bound=nn.Module)
 AnyConfig = TypeVar("AnyConfig", bound=Config)

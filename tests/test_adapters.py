@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from kimi_audio.adapters import load_adapter
 from kimi_audio.checkpoint import load_lm
+from kimi_audio.core.sequence import Inputs
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import Inputs
 
 peft = pytest.importorskip("peft")
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from kimi_audio.chat import ChatTemplate, Message, parse_messages
+from kimi_audio.core.sequence import AudioTokens, Inputs, Sequence
+from kimi_audio.core.tokens import SPECIAL_NAMES, SpecialIds, special_token_names
 from kimi_audio.lm.cache import Segments
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import LMOutput
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.sequence import AudioTokens, Inputs, Sequence
-from kimi_audio.tokens import SPECIAL_NAMES, SpecialIds, special_token_names
 
 RELEASED = SpecialIds.lookup({name: 151643 + i for i, name in enumerate(special_token_names(421))})
 B = 151666

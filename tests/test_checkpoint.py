@@ -15,8 +15,9 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from kimi_audio import checkpoint, weights
-from kimi_audio.config import Settings
+from kimi_audio import checkpoint
+from kimi_audio.core import weights
+from kimi_audio.core.config import Settings
 from kimi_audio.tokenizer.text import TextTokenizer
 
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from kimi_audio import sequence
+from kimi_audio.core import sequence
+from kimi_audio.core.sequence import Batch, pack
 from kimi_audio.data.packing import Piece, Pool, TooLong, cut, pieces
-from kimi_audio.sequence import Batch, pack
 
 POOL_DOCUMENTS = 256  # wait to be packed; enough to leave about one position in a hundred empty
 _SNAPSHOT_STEPS = 256  # a question about an earlier step repeats the plan of at most so many

@@ -6,7 +6,7 @@ The rules are those of the training branch of GLM-4-Voice's tokenizer. Shapes: M
 import torch
 from torch import Tensor, nn
 
-from kimi_audio.config import SemanticConfig
+from kimi_audio.core.config import SemanticConfig
 
 
 class EMACodebook(nn.Module):

@@ -20,14 +20,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from kimi_audio.audio.mel import LOG_MEL_FLOOR, vocoder_log_mel
-from kimi_audio.config import FlowConfig, VocoderConfig
+from kimi_audio.core.config import FlowConfig, VocoderConfig
 from kimi_audio.core.files import write_whole
 from kimi_audio.core.random import generator_of
+from kimi_audio.core.units import MEL_FRAMES_PER_TOKEN
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import TIMESTEPS, interpolate
 from kimi_audio.train.epochs import EpochPlan
 from kimi_audio.train.loop import LoopConfig, train
-from kimi_audio.units import MEL_FRAMES_PER_TOKEN
 
 
 @dataclass(frozen=True)

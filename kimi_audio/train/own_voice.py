@@ -24,8 +24,9 @@ from kimi_audio import checkpoint
 from kimi_audio.assistant import KimiAudio
 from kimi_audio.audio.mel import vocoder_log_mel
 from kimi_audio.audio.prosody import measure
-from kimi_audio.config import VocoderConfig
+from kimi_audio.core.config import VocoderConfig
 from kimi_audio.core.files import write_json
+from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.core.words import word_errors
 from kimi_audio.data.recordings import Recording, read_recordings, store_speech, words_of
 from kimi_audio.data.split import Split
@@ -34,7 +35,6 @@ from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.flow import ONE_SPEAKER, FlowExample, FlowStage, flow_example, held_out_loss, train_flow
 from kimi_audio.train.loop import LoopConfig
 from kimi_audio.train.vocoder import VocoderStage, held_out_mel, train_vocoder
-from kimi_audio.units import OUTPUT_RATE_HZ
 
 WORK = "own_voice_run"  # what a run keeps beside the model, so that it can go on; may be deleted after
 REPORT = "own_voice.json"

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kimi_audio import sequence
 from kimi_audio.checkpoint import NANO, load_acoustic, load_lm, load_lm_config
+from kimi_audio.core import sequence
+from kimi_audio.core.sequence import Batch
 from kimi_audio.data.documents import DocumentFile, SoundPart
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
 from kimi_audio.data.mixture import Mixture
@@ -28,7 +29,6 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.nn.empty import build_empty
 from kimi_audio.nn.precision import autocast
-from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.budget import Budget, Masked, training_budget

@@ -23,6 +23,7 @@ from kimi_audio.checkpoint import (
     load_semantic,
 )
 from kimi_audio.core.files import read_json, write_json
+from kimi_audio.core.sequence import Batch
 from kimi_audio.data.checked import check_file, content_digest, from_values, to_values
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder, tokens_folder
 from kimi_audio.data.mixture import Mixture
@@ -31,7 +32,6 @@ from kimi_audio.data.shards import FOREIGN_STORE, TokenStore
 from kimi_audio.data.survey import Survey
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.empty import build_empty
-from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.changes import check_schedule
 from kimi_audio.train.checkpoints import Checkpoints

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from kimi_audio.audio.mel import mel_filters, vocoder_log_mel
-from kimi_audio.config import VocoderConfig
+from kimi_audio.core.config import VocoderConfig
+from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME
 from kimi_audio.data.split import Split, audio_name
 from kimi_audio.detokenizer.discriminators import (
     Discriminators,
@@ -28,7 +29,6 @@ from kimi_audio.detokenizer.discriminators import (
 )
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.train.loop import LoopConfig, train
-from kimi_audio.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME
 
 # Window and number of mel bands of each scale, as in BigVGAN v2.
 SCALES = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))

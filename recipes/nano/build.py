@@ -27,7 +27,17 @@ from kimi_audio.checkpoint import (
     load_vocoder,
     save_model,
 )
-from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
+from kimi_audio.core.config import (
+    DiTConfig,
+    EncoderConfig,
+    FlowConfig,
+    LMConfig,
+    SemanticConfig,
+    Settings,
+    VocoderConfig,
+)
+from kimi_audio.core.units import OUTPUT_RATE_HZ
+from kimi_audio.core.weights import read_safetensors, save_weights
 from kimi_audio.data.split import Split
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN
@@ -46,8 +56,6 @@ from kimi_audio.train.flow import (
 )
 from kimi_audio.train.loop import LoopConfig, load_module_state
 from kimi_audio.train.vocoder import VocoderStage, VocoderTrainer, train_vocoder
-from kimi_audio.units import OUTPUT_RATE_HZ
-from kimi_audio.weights import read_safetensors, save_weights
 from recipes.nano.closed.corpus import build
 from recipes.nano.closed.phonemes import MANNERS, labels_of
 from recipes.nano.closed.qa import side

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import Inputs
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import Inputs
 from kimi_audio.train.budget import training_budget
 from kimi_audio.train.layers import economical_layers
 from kimi_audio.train.loop import LoopConfig

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kimi_audio.config import SemanticConfig
+from kimi_audio.core.config import SemanticConfig
 from kimi_audio.train.codebook import EMACodebook
 
 CONFIG = SemanticConfig.tiny(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kimi_audio.config import DiTConfig, FlowConfig
+from kimi_audio.core.config import DiTConfig, FlowConfig
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import interpolate
 from kimi_audio.detokenizer.stream import Call, ChunkPlan, Detokenizer

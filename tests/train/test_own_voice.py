@@ -13,7 +13,7 @@ from torch import Tensor
 
 from kimi_audio import KimiAudio, checkpoint
 from kimi_audio.cli.own_voice import table
-from kimi_audio.config import VocoderConfig
+from kimi_audio.core.config import VocoderConfig
 from kimi_audio.data.recordings import Recording
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.train.flow import ONE_SPEAKER

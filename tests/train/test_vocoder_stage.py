@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from kimi_audio.config import VocoderConfig
+from kimi_audio.core.config import VocoderConfig
 from kimi_audio.data.split import Split, SplitWriter
 from kimi_audio.detokenizer.discriminators import Discriminators, PeriodDiscriminator, ResolutionDiscriminator
 from kimi_audio.train.loop import LoopConfig

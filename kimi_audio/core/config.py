@@ -13,7 +13,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from kimi_audio.core.numbers import finite_number, whole_number
-from kimi_audio.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME, exact_div
+from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME, exact_div
 
 Solver = Literal["euler", "adams-bashforth"]  # of the flow: of first order, and of second
 MAX_LAYERS = 1000  # building a network of more takes minutes

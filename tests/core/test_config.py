@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
+from kimi_audio.core.config import (
+    DiTConfig,
+    EncoderConfig,
+    FlowConfig,
+    LMConfig,
+    SemanticConfig,
+    Settings,
+    VocoderConfig,
+)
 
 FILES = {
     "checkpoint/config.json": LMConfig,

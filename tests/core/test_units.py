@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio import units
+from kimi_audio.core import units
 
 
 def test_grids_fit_into_each_other():

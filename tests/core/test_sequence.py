@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kimi_audio.sequence import AudioTokens, SequenceBuilder, collate, concatenate, pack
+from kimi_audio.core.sequence import AudioTokens, SequenceBuilder, collate, concatenate, pack
 
 
 def heard(size: int, value: float = 1.0):

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kimi_audio import KimiAudio, checkpoint
-from kimi_audio.weights import SCALE_SUFFIX, fitting, quantise, read_safetensors, read_shards, read_weights
+from kimi_audio.core.weights import SCALE_SUFFIX, fitting, quantise, read_safetensors, read_shards, read_weights
 
 
 @pytest.fixture
