@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kimi_audio.adapters import merged
 from kimi_audio.checkpoint import (
     ENCODER,
     FLOW,
@@ -21,6 +20,7 @@ from kimi_audio.checkpoint import (
 )
 from kimi_audio.core.files import copy_whole, read_json
 from kimi_audio.core.weights import INDEX, WEIGHTS, read_shards, save_weights
+from kimi_audio.lm.adapters import merged
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.train.hearing import HearingLM
 from kimi_audio.train.loop import load_module_state

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kimi_audio.adapters import import_peft
+from kimi_audio.lm.adapters import import_peft
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.train.schedule import check_range
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from kimi_audio import KimiAudio
-from kimi_audio.adapters import load_adapter, merged
 from kimi_audio.checkpoint import load_lm
 from kimi_audio.core.sequence import Inputs
+from kimi_audio.lm.adapters import load_adapter, merged
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.train.export import export_adapter, export_model
 from kimi_audio.train.loop import LoopConfig

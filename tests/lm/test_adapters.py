@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from kimi_audio.adapters import load_adapter
 from kimi_audio.checkpoint import load_lm
 from kimi_audio.core.sequence import Inputs
+from kimi_audio.lm.adapters import load_adapter
 from kimi_audio.lm.model import AudioLM
 
 peft = pytest.importorskip("peft")
@@ -143,7 +143,7 @@ def test_tensors_must_be_those_that_the_config_promises(lm, reference, tmp_path,
 def test_configs_are_understood_or_refused(lm, reference, tmp_path, monkeypatch, changes, message):
     write_adapter(lm, tmp_path)
     edit_config(tmp_path, **changes)
-    monkeypatch.setattr("kimi_audio.adapters._PATTERN_S", 0.5)
+    monkeypatch.setattr("kimi_audio.lm.adapters._PATTERN_S", 0.5)
     with pytest.raises(ValueError, match=message) as caught:
         load_adapter(load_lm(reference / "checkpoint"), tmp_path)
     assert "\n" not in str(caught.value)
