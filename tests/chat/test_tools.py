@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio.tools import (
+from kimi_audio.chat.tools import (
     Call,
     Tool,
     is_call,
