@@ -209,7 +209,7 @@ def test_pickles_are_looked_into_before_memory_is_spent(tmp_path: Path, content:
 def test_parts_that_do_not_fit_together_are_told_before_weights_are_read(
     copy: Path, monkeypatch: pytest.MonkeyPatch, file: str, changes: dict, message: str
 ):
-    monkeypatch.setattr(checkpoint, "read_shards", None)
+    monkeypatch.setattr("kimi_audio.checkpoint.load.read_shards", None)
     edit(copy / file, lambda values: values.update(changes))
     with pytest.raises(ValueError, match=message):
         KimiAudio(copy)

@@ -193,7 +193,7 @@ def test_an_unknown_score_is_refused_before_the_first_step(config, tmp_path):
 
 @pytest.mark.parametrize("base", RELEASED)
 def test_the_released_models_are_planned_without_a_network(base, monkeypatch):
-    monkeypatch.setattr("kimi_audio.checkpoint._download", None)
+    monkeypatch.setattr("kimi_audio.checkpoint.find._download", None)
     loop = replace(LOOP, micro_batches=8)
     plain = FinetuneConfig(loop=loop, base=base)
     adapters = replace(plain, lora=LoraOptions())

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from kimi_audio import checkpoint
+from kimi_audio.checkpoint import layout
 from kimi_audio.core import weights
 from kimi_audio.core.config import Settings
 from kimi_audio.tokenizer.text import TextTokenizer
@@ -138,7 +139,7 @@ def test_interrupted_writing_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
 
 def test_unfinished_model_is_not_taken_for_one(components: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     checkpoint.save_model(tmp_path, **components)
-    monkeypatch.setattr(checkpoint, "to_released", lambda _: {"broken": torch.tensor(torch.nan)})
+    monkeypatch.setattr("kimi_audio.checkpoint.save.to_released", lambda _: {"broken": torch.tensor(torch.nan)})
     with pytest.raises(ValueError, match="was not written"):
         checkpoint.save_model(tmp_path, **components)
     with pytest.raises(ValueError, match="not a model folder"):
@@ -180,7 +181,7 @@ def test_wrong_names(name: str | Path, message: str):
 
 
 def test_installations_without_nano(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(checkpoint, "NANO_FOLDER", tmp_path)
+    monkeypatch.setattr("kimi_audio.checkpoint.find.NANO_FOLDER", tmp_path)
     with pytest.raises(ValueError, match="nano model is not part of this installation"):
         checkpoint.find_model("nano")
 
@@ -225,8 +226,8 @@ def test_only_needed_files_are_downloaded(reference: Path, tmp_path: Path, monke
     lonely = tmp_path / "model"
     lonely.mkdir()
     checkpoint.find_semantic_tokenizer(lonely)
-    assert revisions == [None, None, "v1", checkpoint.SEMANTIC_REVISION]
-    assert re.fullmatch(r"[0-9a-f]{40}", checkpoint.SEMANTIC_REVISION), "a branch would move"
+    assert revisions == [None, None, "v1", layout.SEMANTIC_REVISION]
+    assert re.fullmatch(r"[0-9a-f]{40}", layout.SEMANTIC_REVISION), "a branch would move"
     for local in ("nano", reference / "checkpoint"):
         with pytest.raises(ValueError, match="is on this machine"):
             checkpoint.find_model(local, revision="v1")
@@ -353,7 +354,7 @@ def test_wrong_contents_are_named(copy: Path):
 
 
 def test_too_little_memory(reference: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(checkpoint, "_free_bytes", lambda device: 1000)
+    monkeypatch.setattr("kimi_audio.checkpoint.load._free_bytes", lambda device: 1000)
     with pytest.raises(MemoryError, match=r"checkpoint needs \S+ GB .* free on cpu; use a smaller dtype"):
         checkpoint.load_lm(reference / "checkpoint")
 
