@@ -33,7 +33,7 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop.loop import LoopConfig, train
 from kimi_audio.train.losses import lm_loss
 
 WORDS = (

@@ -283,7 +283,7 @@ IN_MEMORY = {
 LINE_BY_LINE = {  # whoever reads them knows half a line
     "kimi_audio/data/split.py: SplitWriter.__init__",
     "kimi_audio/evals/store.py: RowLog.__enter__",
-    "kimi_audio/train/journal.py: Journal.__init__",
+    "kimi_audio/train/loop/journal.py: Journal.__init__",
     "recipes/nano/recording.py: record",
 }
 NOT_WHOLE = {  # or by a way of their own

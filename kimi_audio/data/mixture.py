@@ -70,7 +70,7 @@ class Mixture:
 
     All ranks make the same plan, whatever their number, and each builds its own rows: ``rows`` of them make up the
     batch of a step on any number of processes. A loop that deals out whole numbered batches to its processes, as
-    ``train.loop`` does, needs no ranks here.
+    ``train.loop.loop`` does, needs no ranks here.
 
     Args:
         sources: at least one.

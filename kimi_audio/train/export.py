@@ -23,7 +23,7 @@ from kimi_audio.core.weights import INDEX, WEIGHTS, read_shards, save_weights
 from kimi_audio.lm.adapters import merged
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.train.hearing import HearingLM
-from kimi_audio.train.loop import load_module_state
+from kimi_audio.train.loop.loop import load_module_state
 from kimi_audio.train.lora import LoraOptions, add_lora, only_trained
 from kimi_audio.train.pretrain import STAGE
 from kimi_audio.train.runs import RUN

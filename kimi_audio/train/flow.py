@@ -26,8 +26,8 @@ from kimi_audio.core.random import generator_of
 from kimi_audio.core.units import MEL_FRAMES_PER_TOKEN
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import TIMESTEPS, interpolate
-from kimi_audio.train.epochs import EpochPlan
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop.epochs import EpochPlan
+from kimi_audio.train.loop.loop import LoopConfig, train
 
 
 @dataclass(frozen=True)

@@ -31,14 +31,15 @@ from kimi_audio.nn.empty import build_empty
 from kimi_audio.nn.precision import autocast
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.budget import Budget, Masked, training_budget
 from kimi_audio.train.hearing import HearingLM
-from kimi_audio.train.journal import Watch
 from kimi_audio.train.left_out import LeftOut
-from kimi_audio.train.lock import locked
-from kimi_audio.train.loop import LoopConfig, check_shares
+from kimi_audio.train.loop.budget import Budget, Masked, training_budget
+from kimi_audio.train.loop.journal import Watch
+from kimi_audio.train.loop.lock import locked
+from kimi_audio.train.loop.loop import LoopConfig, check_shares
+from kimi_audio.train.loop.parallel import first_process, joined, world_size
+from kimi_audio.train.loop.schedule import check_range
 from kimi_audio.train.losses import LMLoss
-from kimi_audio.train.parallel import first_process, joined, world_size
 from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
     Outcome,
@@ -54,7 +55,6 @@ from kimi_audio.train.runs import (
     run_facts,
     train_rows,
 )
-from kimi_audio.train.schedule import check_range
 from kimi_audio.train.scores import TRANSCRIBED_AT_ONCE, Broken, score_names, task_losses, word_error_rate
 
 STAGE = "pretrain"  # in run.json

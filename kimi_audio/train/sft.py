@@ -25,14 +25,15 @@ from kimi_audio.data.validation import FileReport
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.empty import build_empty
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.budget import Budget, Masked, training_budget
-from kimi_audio.train.journal import Watch
 from kimi_audio.train.left_out import LeftOut
-from kimi_audio.train.lock import locked
-from kimi_audio.train.loop import LoopConfig, check_shares
+from kimi_audio.train.loop.budget import Budget, Masked, training_budget
+from kimi_audio.train.loop.journal import Watch
+from kimi_audio.train.loop.lock import locked
+from kimi_audio.train.loop.loop import LoopConfig, check_shares
+from kimi_audio.train.loop.parallel import first_process, joined, world_size
+from kimi_audio.train.loop.schedule import check_range
 from kimi_audio.train.lora import FOUR_BIT_BYTES, LoraOptions, add_lora, only_trained
 from kimi_audio.train.losses import lm_loss
-from kimi_audio.train.parallel import first_process, joined, world_size
 from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
     Outcome,
@@ -48,7 +49,6 @@ from kimi_audio.train.runs import (
     run_facts,
     train_rows,
 )
-from kimi_audio.train.schedule import check_range
 from kimi_audio.train.scores import HeldOutScores
 
 logger = logging.getLogger(__name__)

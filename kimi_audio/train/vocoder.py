@@ -28,7 +28,7 @@ from kimi_audio.detokenizer.discriminators import (
     generator_loss,
 )
 from kimi_audio.detokenizer.vocoder import BigVGAN
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop.loop import LoopConfig, train
 
 # Window and number of mel bands of each scale, as in BigVGAN v2.
 SCALES = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))

@@ -54,7 +54,7 @@ from kimi_audio.train.flow import (
     save_examples,
     train_flow,
 )
-from kimi_audio.train.loop import LoopConfig, load_module_state
+from kimi_audio.train.loop.loop import LoopConfig, load_module_state
 from kimi_audio.train.vocoder import VocoderStage, VocoderTrainer, train_vocoder
 from recipes.nano.closed.corpus import build
 from recipes.nano.closed.phonemes import MANNERS, labels_of

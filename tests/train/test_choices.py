@@ -13,7 +13,7 @@ import torch
 from kimi_audio.checkpoint import SEMANTIC, load_lm_config
 from kimi_audio.data.encoding import encode_file, tokens_folder
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.lora import LoraOptions
 from kimi_audio.train.own_voice import train_own_voice
 from kimi_audio.train.pretrain import PretrainConfig, pretrain

@@ -24,7 +24,7 @@ from kimi_audio.train.flow import (
     save_examples,
     train_flow,
 )
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.loop.loop import LoopConfig
 
 CONFIG = FlowConfig.tiny(dit=DiTConfig.tiny(num_mel_bins=6, num_codes=10, hidden_size=32), mel_mean=-4.0, mel_std=2.0)
 STAGE = FlowStage(batch_frames=400, min_chunk_tokens=2, max_chunk_tokens=4, whole_share=0.0, drop_share=0.0)

@@ -17,7 +17,7 @@ from kimi_audio.core.config import VocoderConfig
 from kimi_audio.data.recordings import Recording
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.train.flow import ONE_SPEAKER
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.own_voice import OwnVoiceConfig, VoicePrint, hold_out, train_own_voice, voice_print
 from kimi_audio.train.vocoder import VocoderStage
 

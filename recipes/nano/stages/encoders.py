@@ -12,7 +12,7 @@ from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_ENCODER_FRAME
 from kimi_audio.core.words import word_errors
 from kimi_audio.data.split import Split, Utterance
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
-from kimi_audio.train.loop import LoopConfig, load_module_state, train
+from kimi_audio.train.loop.loop import LoopConfig, load_module_state, train
 from recipes.nano.closed.phonemes import labels_of
 from recipes.nano.stages.batches import Augment, SpeechBatches, speech_batch
 from recipes.nano.stages.recognition import (

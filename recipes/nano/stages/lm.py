@@ -18,7 +18,7 @@ from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.empty import build_empty
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop.loop import LoopConfig, train
 from kimi_audio.train.losses import lm_loss
 from recipes.nano.closed.instructions import wordings
 from recipes.nano.closed.task_corpus import StoredExample, StoredPart

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from kimi_audio.train.loop import LoopConfig, learning_rate, load_module_state, train
+from kimi_audio.train.loop.loop import LoopConfig, learning_rate, load_module_state, train
 
 CONFIG = LoopConfig(steps=8, peak_lr=0.05, warmup_steps=2, checkpoint_every_steps=3, log_every_steps=2)
 

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kimi_audio.train.lock import locked
-from kimi_audio.train.loop import LoopConfig, load_module_state, train
-from kimi_audio.train.optimizer import build_optimizer
-from tests.train.test_loop import CONFIG, Regression, assert_same, batch_of, rows, run, saved_step
+from kimi_audio.train.loop.lock import locked
+from kimi_audio.train.loop.loop import LoopConfig, load_module_state, train
+from kimi_audio.train.loop.optimizer import build_optimizer
+from tests.train.loop.test_loop import CONFIG, Regression, assert_same, batch_of, rows, run, saved_step
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Errors and signals

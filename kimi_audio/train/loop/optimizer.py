@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kimi_audio.train.parallel import split_like
-from kimi_audio.train.schedule import check_prefixes
+from kimi_audio.train.loop.parallel import split_like
+from kimi_audio.train.loop.schedule import check_prefixes
 
 LAYER = re.compile(r"(layers|blocks)\.\d+\.")
 _POSITIONS = re.compile(r"(^|\.)(embed_)?positions?\w*(\.weight)?$")  # names of tables with a row per position

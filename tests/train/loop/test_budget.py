@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import Inputs
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.train.budget import training_budget
-from kimi_audio.train.layers import economical_layers
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.loop.budget import training_budget
+from kimi_audio.train.loop.layers import economical_layers
+from kimi_audio.train.loop.loop import LoopConfig
 
 CONFIG = LoopConfig(steps=10, peak_lr=1e-3, bf16=False, micro_batches=4)
 LM = LMConfig.tiny(
@@ -108,7 +108,7 @@ def test_the_estimate_of_activations_is_near_what_is_remembered(bf16: bool, chec
 
 @pytest.mark.parametrize("has_bf16", [False, True])
 def test_bf16_is_counted_where_it_will_be_computed(has_bf16: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("kimi_audio.train.budget.computes_bf16", lambda _device_type: has_bf16)
+    monkeypatch.setattr("kimi_audio.train.loop.budget.computes_bf16", lambda _device_type: has_bf16)
 
     def activations(bf16: bool, *, on_gpu: bool) -> int:
         config = replace(CONFIG, bf16=bf16)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kimi_audio.core.files import read_json, write_json
-from kimi_audio.train.schedule import LoopConfig
+from kimi_audio.train.loop.schedule import LoopConfig
 
 LOOP = "loop.json"  # in the folder of a run: the schedule
 # These decide which samples come when, what is drawn, or what the numbers in the optimiser mean.

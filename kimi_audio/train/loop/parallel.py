@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from kimi_audio.train.layers import layers_of
+from kimi_audio.train.loop.layers import layers_of
 
 Value = TypeVar("Value")
 

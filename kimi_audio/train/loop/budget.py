@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor, nn
 
 from kimi_audio.nn.precision import computes_bf16
-from kimi_audio.train.layers import layers_of
-from kimi_audio.train.optimizer import build_optimizer
-from kimi_audio.train.schedule import LoopConfig
+from kimi_audio.train.loop.layers import layers_of
+from kimi_audio.train.loop.optimizer import build_optimizer
+from kimi_audio.train.loop.schedule import LoopConfig
 
 _NORM_BYTES = 8  # per channel of a norm: its float32 input, before and after scaling
 

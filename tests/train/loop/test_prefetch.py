@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from kimi_audio.train.prefetch import Prefetch
+from kimi_audio.train.loop.prefetch import Prefetch
 
 
 def test_batches_are_made_once_in_their_order_and_not_far_ahead():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from kimi_audio.train.parallel import first_process
+from kimi_audio.train.loop.parallel import first_process
 
 LOCK = "run.lock"
 

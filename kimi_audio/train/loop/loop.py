@@ -23,14 +23,14 @@ import torch
 from torch import Tensor, nn
 
 from kimi_audio.nn.precision import autocast, computes_bf16
-from kimi_audio.train.average import WeightAverage
-from kimi_audio.train.changes import check_schedule, note_schedule
-from kimi_audio.train.checkpoints import Checkpoints, check_fits, load_module_state
-from kimi_audio.train.journal import Journal, Lines, Watch
-from kimi_audio.train.layers import economical_layers
-from kimi_audio.train.lock import locked
-from kimi_audio.train.optimizer import build_optimizer
-from kimi_audio.train.parallel import (
+from kimi_audio.train.loop.average import WeightAverage
+from kimi_audio.train.loop.changes import check_schedule, note_schedule
+from kimi_audio.train.loop.checkpoints import Checkpoints, check_fits, load_module_state
+from kimi_audio.train.loop.journal import Journal, Lines, Watch
+from kimi_audio.train.loop.layers import economical_layers
+from kimi_audio.train.loop.lock import locked
+from kimi_audio.train.loop.optimizer import build_optimizer
+from kimi_audio.train.loop.parallel import (
     Whole,
     exchange,
     first_process,
@@ -40,8 +40,8 @@ from kimi_audio.train.parallel import (
     whole_tensor,
     world_size,
 )
-from kimi_audio.train.schedule import LoopConfig, learning_rate, staged_freezing
-from kimi_audio.train.stopping import held_signals, obey
+from kimi_audio.train.loop.schedule import LoopConfig, learning_rate, staged_freezing
+from kimi_audio.train.loop.stopping import held_signals, obey
 
 __all__ = ["LoopConfig", "learning_rate", "load_module_state", "train"]
 

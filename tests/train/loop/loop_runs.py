@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kimi_audio.train.loop import LoopConfig, train
-from kimi_audio.train.parallel import joined, rank
+from kimi_audio.train.loop.loop import LoopConfig, train
+from kimi_audio.train.loop.parallel import joined, rank
 
 CONFIG = LoopConfig(
     steps=8,
