@@ -264,13 +264,13 @@ WITH_PROGRESS_BARS = {
     "kimi_audio/evals/datasets.py",
     "kimi_audio/evals/tasks/meld.py",
     "kimi_audio/evals/tasks/wenetspeech.py",
-    "kimi_audio/train/own_voice.py",
+    "kimi_audio/train/speech/own_voice.py",
 }
 SEEDED = {
     "recipes/nano/stages/encoders.py: train_acoustic",
     "recipes/nano/stages/encoders.py: train_semantic",
-    "kimi_audio/train/flow.py: train_flow",
-    "kimi_audio/train/vocoder.py: train_vocoder",
+    "kimi_audio/train/speech/flow_stage.py: train_flow",
+    "kimi_audio/train/speech/vocoder_stage.py: train_vocoder",
     "recipes/nano/build.py: start",
 }
 THE_HELPER = {"kimi_audio/core/files.py: _to_disk"}

@@ -45,7 +45,8 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
-from kimi_audio.train.flow import (
+from kimi_audio.train.loop.loop import LoopConfig, load_module_state
+from kimi_audio.train.speech.flow_stage import (
     FlowExample,
     FlowStage,
     flow_example,
@@ -54,8 +55,7 @@ from kimi_audio.train.flow import (
     save_examples,
     train_flow,
 )
-from kimi_audio.train.loop.loop import LoopConfig, load_module_state
-from kimi_audio.train.vocoder import VocoderStage, VocoderTrainer, train_vocoder
+from kimi_audio.train.speech.vocoder_stage import VocoderStage, VocoderTrainer, train_vocoder
 from recipes.nano.closed.corpus import build
 from recipes.nano.closed.phonemes import MANNERS, labels_of
 from recipes.nano.closed.qa import side

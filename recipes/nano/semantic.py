@@ -30,8 +30,8 @@ from kimi_audio.core.weights import read_safetensors, save_weights
 from kimi_audio.core.words import word_errors
 from kimi_audio.tokenizer.encoder import EncoderLayer, key_mask
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
-from kimi_audio.train.codebook import EMACodebook
 from kimi_audio.train.loop.loop import LoopConfig, train
+from kimi_audio.train.speech.codebook import EMACodebook
 from recipes.nano.closed.phonemes import PHONEMES, pronounce
 from recipes.nano.recording import recordings
 

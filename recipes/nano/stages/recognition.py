@@ -19,7 +19,7 @@ from kimi_audio.core.units import ENCODER_FRAMES_PER_TOKEN, SAMPLES_PER_ENCODER_
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.encoder import EncoderLayer, key_mask
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
-from kimi_audio.train.codebook import EMACodebook
+from kimi_audio.train.speech.codebook import EMACodebook
 from recipes.nano.closed.phonemes import HEARD
 from recipes.nano.stages.attention_decoder import AttentionDecoder
 

@@ -32,9 +32,16 @@ from kimi_audio.data.recordings import Recording, read_recordings, store_speech,
 from kimi_audio.data.split import Split
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.flow import ONE_SPEAKER, FlowExample, FlowStage, flow_example, held_out_loss, train_flow
 from kimi_audio.train.loop.loop import LoopConfig
-from kimi_audio.train.vocoder import VocoderStage, held_out_mel, train_vocoder
+from kimi_audio.train.speech.flow_stage import (
+    ONE_SPEAKER,
+    FlowExample,
+    FlowStage,
+    flow_example,
+    held_out_loss,
+    train_flow,
+)
+from kimi_audio.train.speech.vocoder_stage import VocoderStage, held_out_mel, train_vocoder
 
 WORK = "own_voice_run"  # what a run keeps beside the model, so that it can go on; may be deleted after
 REPORT = "own_voice.json"

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kimi_audio.core.config import SemanticConfig
-from kimi_audio.train.codebook import EMACodebook
+from kimi_audio.train.speech.codebook import EMACodebook
 
 CONFIG = SemanticConfig.tiny(
     hidden_size=3,

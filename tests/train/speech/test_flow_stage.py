@@ -9,7 +9,8 @@ from kimi_audio.core.config import DiTConfig, FlowConfig
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import interpolate
 from kimi_audio.detokenizer.stream import Call, ChunkPlan, Detokenizer
-from kimi_audio.train.flow import (
+from kimi_audio.train.loop.loop import LoopConfig
+from kimi_audio.train.speech.flow_stage import (
     CHUNKED,
     FULL_CONTEXT,
     ONE_SPEAKER,
@@ -24,7 +25,6 @@ from kimi_audio.train.flow import (
     save_examples,
     train_flow,
 )
-from kimi_audio.train.loop.loop import LoopConfig
 
 CONFIG = FlowConfig.tiny(dit=DiTConfig.tiny(num_mel_bins=6, num_codes=10, hidden_size=32), mel_mean=-4.0, mel_std=2.0)
 STAGE = FlowStage(batch_frames=400, min_chunk_tokens=2, max_chunk_tokens=4, whole_share=0.0, drop_share=0.0)

@@ -9,7 +9,7 @@ from kimi_audio.core.config import VocoderConfig
 from kimi_audio.data.split import Split, SplitWriter
 from kimi_audio.detokenizer.discriminators import Discriminators, PeriodDiscriminator, ResolutionDiscriminator
 from kimi_audio.train.loop.loop import LoopConfig
-from kimi_audio.train.vocoder import (
+from kimi_audio.train.speech.vocoder_stage import (
     ADVERSARIAL_WEIGHT,
     MATCHING_WEIGHT,
     Segments,
