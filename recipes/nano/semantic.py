@@ -51,9 +51,9 @@ SEMANTIC = SemanticConfig(  # the sizes of Whisper tiny, cut behind its second l
     loss_scale=1.0,
 )
 LOOP = LoopConfig(
-    steps=3000, peak_lr=6e-4, final_lr=2e-5, warmup_steps=50, muon=True, log_every_steps=20, frozen={"tokenizer.": 0.02}
+    steps=900, peak_lr=6e-4, final_lr=2e-5, warmup_steps=50, muon=True, log_every_steps=20, frozen={"tokenizer.": 0.02}
 )
-QUANTISE_FROM_STEP = 200
+QUANTISE_FROM_STEP = 120
 BATCH_S = 50.0
 MEL_WEIGHT = 1.0
 UNQUANTISED_WEIGHT = 0.3  # of the same losses without the codebook: a direction that does not depend on a choice
