@@ -12,7 +12,6 @@ from kimi_audio.tools import parse_call
 from recipes.nano import corpora, kokoro, talks
 from recipes.nano.corpora import aloud, anyhow, talked, write_conversations, written
 from recipes.nano.recording import Line, record
-from recipes.nano.world.registry import take_talks
 from recipes.nano.world.tools import KINDS as TOOLS
 from recipes.nano.world.types import Talk, Turn
 
@@ -98,5 +97,4 @@ def test_nothing_reserved_is_talked_about(monkeypatch, tmp_path):
     monkeypatch.setattr(talks, "take_talks", lambda *arguments, **named: wanted.append(named) or [])
     talks.learned_talks(tmp_path / "other.json", 5)
     assert wanted == [{"reserved": False}]
-    assert not any(talk.is_reserved for talk in take_talks(60, random.Random(1), reserved=False))
     assert corpora.NAMES["af_heart"] == "Ava"
