@@ -25,15 +25,15 @@ from torch import Tensor
 
 from kimi_audio.chat import ChatTemplate, Message
 from kimi_audio.checkpoint import find_model, load_lm_config
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import AudioTokens, Batch, Sequence, collate
 from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
-from kimi_audio.sequence import AudioTokens, Batch, Sequence, collate
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop.loop import LoopConfig, train
 from kimi_audio.train.losses import lm_loss
 
 WORDS = (

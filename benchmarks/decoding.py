@@ -19,11 +19,11 @@ from rich.table import Table
 from torch import Tensor
 
 from kimi_audio.checkpoint import NANO, find_model, load_lm_config
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import Inputs
 from kimi_audio.lm.cache import KVCache, Segment, Segments
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.rope import rotary_tables, rotate
-from kimi_audio.sequence import Inputs
 
 HALF_BILLION = {
     "vocab_size": 24_576,

@@ -16,11 +16,11 @@ from rich.console import Console
 from torch import Tensor
 
 from kimi_audio.assistant import KimiAudio
-from kimi_audio.config import Solver
+from kimi_audio.core.config import Solver
+from kimi_audio.core.units import MEL_FRAMES_PER_TOKEN
 from kimi_audio.detokenizer.flow import integrate
 from kimi_audio.detokenizer.stream import Call, Detokenizer, StreamState
 from kimi_audio.detokenizer.vocoder import BigVGAN
-from kimi_audio.units import MEL_FRAMES_PER_TOKEN
 
 DECIBELS = 8.686  # per unit of a natural-log amplitude
 CONTEXT_TOKENS, CHUNK_TOKENS = 60, 42

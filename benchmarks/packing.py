@@ -28,12 +28,12 @@ from rich.table import Table
 from torch import nn
 
 import kimi_audio
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import Batch, Sequence, SequenceBuilder, collate
 from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.data.packing import bucket
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.precision import autocast, computes_bf16
-from kimi_audio.sequence import Batch, Sequence, SequenceBuilder, collate
 from kimi_audio.train.losses import lm_loss
 
 # Positions of nano's samples: the shortest, some percentiles, the longest.

@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kimi_audio.train.journal import LOG
-from kimi_audio.train.schedule import LoopConfig
+from kimi_audio.train.loop.journal import LOG
+from kimi_audio.train.loop.schedule import LoopConfig
 from recipes.nano.build import FROM_NOTHING
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.audio.speech_gate import changes_like_speech, vad_hears_speech, vad_is_installed
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 
 SECONDS = 5
 SENTENCES = (

@@ -14,24 +14,24 @@ import torch
 from torch import Tensor
 
 from kimi_audio import checkpoint
-from kimi_audio.adapters import load_adapter
 from kimi_audio.audio.io import AudioSource, Damage, audio_blocks, decode_audio, load_audio
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.audio.speech_gate import holds_speech
 from kimi_audio.chat import ChatTemplate, Message, OutputType, parse_messages
 from kimi_audio.core.numbers import whole_number
+from kimi_audio.core.sequence import AudioTokens
+from kimi_audio.core.sequence import Sequence as Prompt
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, tokens_in_audio
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
+from kimi_audio.lm.adapters import load_adapter
 from kimi_audio.lm.engine import Engine
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import Event, FinishReason, GenerationOptions, Reply
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.lm.worker import EngineThread, ReplyEvents
-from kimi_audio.sequence import AudioTokens
-from kimi_audio.sequence import Sequence as Prompt
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, tokens_in_audio
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ import kimi_audio
 from kimi_audio import Answer, GenerationOptions, KimiAudio, Message, SamplingOptions, checkpoint
 from kimi_audio.assistant import find_device, raised
 from kimi_audio.audio.io import load_audio
+from kimi_audio.core.sequence import AudioTokens
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer
 from kimi_audio.detokenizer.vocoder import BigVGAN
-from kimi_audio.sequence import AudioTokens
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN, tokens_in_audio
 
 
 @pytest.fixture(scope="module")

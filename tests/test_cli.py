@@ -18,8 +18,8 @@ from kimi_audio import Answer, GenerationOptions, KimiAudio, cli
 from kimi_audio.audio.io import load_audio, save_audio
 from kimi_audio.cli.options import ModelChoice
 from kimi_audio.cli.report import Report
+from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.lm.rules import DEFAULT_NEW_TOKENS
-from kimi_audio.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 
 COMMANDS = ("demo", "chat", "transcribe", "ask", "speak", "convert", "info")
 

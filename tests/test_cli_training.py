@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from kimi_audio import GenerationOptions, KimiAudio, Message, cli
 from kimi_audio.cli import training
 from kimi_audio.cli.recipes import find_recipe, with_changes
+from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.train.pretrain import PretrainConfig
 from kimi_audio.train.sft import FinetuneConfig
-from kimi_audio.units import OUTPUT_SAMPLES_PER_TOKEN
 from tests.train.conversations import write_conversations
 from tests.train.documents import write_documents
 

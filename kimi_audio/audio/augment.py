@@ -8,7 +8,7 @@ import soxr
 import torch
 from torch import Tensor
 
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 
 NOISES = ("white", "pink", "brown", "hum", "babble")
 _SLOPES = {"white": 0.0, "pink": 0.5, "brown": 1.0}  # amplitude falls with this power of the frequency

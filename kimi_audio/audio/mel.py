@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kimi_audio.config import VocoderConfig
-from kimi_audio.units import (
+from kimi_audio.core.config import VocoderConfig
+from kimi_audio.core.units import (
     INPUT_RATE_HZ,
     OUTPUT_RATE_HZ,
     OUTPUT_SAMPLES_PER_MEL_FRAME,

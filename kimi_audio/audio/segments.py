@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 
 FRAME_SAMPLES = INPUT_RATE_HZ // 50  # 20 ms
 PAUSE_FRAMES = 10  # the loudness of a possible cut is that of 200 ms

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 
 FRAME_SAMPLES = 512
 HOP_SAMPLES = FRAME_SAMPLES // 2

@@ -24,8 +24,8 @@ def _model_facts(model: str) -> dict[str, Any]:
     import torch
 
     from kimi_audio.checkpoint import find_model, list_components, load_lm_config
+    from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, exact_div
     from kimi_audio.tokenizer.text import TextTokenizer
-    from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, exact_div
 
     folder = find_model(model)
     lm = load_lm_config(folder)

@@ -25,7 +25,7 @@ class Reply:
     @property
     def sound_s(self) -> float:
         """Duration of the speech."""
-        from kimi_audio.units import OUTPUT_RATE_HZ
+        from kimi_audio.core.units import OUTPUT_RATE_HZ
 
         return 0.0 if self.answer.audio is None else len(self.answer.audio) / OUTPUT_RATE_HZ
 
@@ -112,7 +112,7 @@ def check_targets(targets: list[Path], sources: list[Path | None], *, overwrite:
 def save(reply: Reply, target: Path) -> Path | None:
     """Write the speech of a reply, if there is any."""
     from kimi_audio import save_audio
-    from kimi_audio.units import OUTPUT_RATE_HZ
+    from kimi_audio.core.units import OUTPUT_RATE_HZ
 
     if reply.answer.audio is None:
         return None
@@ -123,7 +123,7 @@ def save(reply: Reply, target: Path) -> Path | None:
 def save_speech(wav: "Tensor", target: Path, report: Report) -> None:
     """Write speech and tell its duration."""
     from kimi_audio import save_audio
-    from kimi_audio.units import OUTPUT_RATE_HZ
+    from kimi_audio.core.units import OUTPUT_RATE_HZ
 
     save_audio(target, wav, OUTPUT_RATE_HZ)
     sound_s = len(wav) / OUTPUT_RATE_HZ

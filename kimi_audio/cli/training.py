@@ -17,8 +17,8 @@ from kimi_audio.cli.report import Report, err, status
 
 if TYPE_CHECKING:
     from kimi_audio.core.lines import Problem
-    from kimi_audio.train.budget import Budget
-    from kimi_audio.train.journal import Watch
+    from kimi_audio.train.loop.budget import Budget
+    from kimi_audio.train.loop.journal import Watch
     from kimi_audio.train.runs import Outcome
 
 SHOWN_PROBLEMS = 20  # --json has all
@@ -154,7 +154,7 @@ def train(
     _check_local(*data, tokens, out=out)
     config = with_changes(find_recipe(recipe)(), changes or [])
     from kimi_audio.assistant import find_device
-    from kimi_audio.train.parallel import is_first
+    from kimi_audio.train.loop.parallel import is_first
     from kimi_audio.train.released import is_released
 
     budget, run = _stage(config)
@@ -248,7 +248,7 @@ def _log_to_stderr(level: int) -> None:
 @contextmanager
 def _told_how_to_go_on(run: Path) -> Iterator[None]:
     """Say, when a run is stopped, how it goes on."""
-    from kimi_audio.train.parallel import is_first
+    from kimi_audio.train.loop.parallel import is_first
     from kimi_audio.train.runs import RUN
 
     try:
@@ -262,7 +262,7 @@ def _told_how_to_go_on(run: Path) -> Iterator[None]:
 @contextmanager
 def _bar(name: str) -> "Iterator[Watch]":
     """Show a progress bar with the time left on stderr; yield what moves it."""
-    from kimi_audio.train.journal import scores
+    from kimi_audio.train.loop.journal import scores
 
     shown = TextColumn(
         "{task.fields[scores]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)

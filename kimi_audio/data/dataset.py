@@ -8,11 +8,11 @@ from typing import Any, Self
 import numpy as np
 
 from kimi_audio.chat import ChatTemplate, LossChoice
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import AudioTokens, Sequence
 from kimi_audio.data.conversations import ConversationFile
 from kimi_audio.data.reports import Progress
 from kimi_audio.data.validation import FileReport, check_length, validate_file
-from kimi_audio.sequence import AudioTokens, Sequence
 from kimi_audio.tokenizer.text import TextTokenizer
 
 

@@ -21,10 +21,10 @@ from torch import Tensor
 
 from kimi_audio.audio.io import inspect_part, load_audio, read_part, resampled_samples
 from kimi_audio.core.lines import BadSampleError, JsonLines, parse_object
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.data.foreign import refuse_foreign
 from kimi_audio.data.places import find_recording
 from kimi_audio.data.shards import KEY_BYTES, content_key
-from kimi_audio.units import INPUT_RATE_HZ
 
 _FIELDS = ("segments", "text", "id", "metadata")
 _SEGMENT_FIELDS = ("audio", "start_s", "duration_s", "text")

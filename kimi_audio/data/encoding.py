@@ -21,15 +21,15 @@ from torch import Tensor, nn
 
 from kimi_audio.audio.io import AudioSource, load_audio
 from kimi_audio.core.lines import BadSampleError, Problem
+from kimi_audio.core.sequence import AudioTokens
+from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 from kimi_audio.data.conversations import Conversation, ConversationFile
 from kimi_audio.data.documents import Document, DocumentFile, holds_documents
 from kimi_audio.data.reports import Progress
 from kimi_audio.data.shards import FOREIGN_STORE, KEY_BYTES, SHARD_TOKENS, ShardWriter, TokenStore, content_key, in_half
 from kimi_audio.nn.precision import autocast, computes_bf16
-from kimi_audio.sequence import AudioTokens
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
-from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 
 
 @dataclass(frozen=True)

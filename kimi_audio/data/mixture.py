@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from kimi_audio import sequence
+from kimi_audio.core import sequence
+from kimi_audio.core.sequence import Batch, pack
 from kimi_audio.data.packing import Piece, Pool, TooLong, cut, pieces
-from kimi_audio.sequence import Batch, pack
 
 POOL_DOCUMENTS = 256  # wait to be packed; enough to leave about one position in a hundred empty
 _SNAPSHOT_STEPS = 256  # a question about an earlier step repeats the plan of at most so many
@@ -70,7 +70,7 @@ class Mixture:
 
     All ranks make the same plan, whatever their number, and each builds its own rows: ``rows`` of them make up the
     batch of a step on any number of processes. A loop that deals out whole numbered batches to its processes, as
-    ``train.loop`` does, needs no ranks here.
+    ``train.loop.loop`` does, needs no ranks here.
 
     Args:
         sources: at least one.

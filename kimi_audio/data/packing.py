@@ -10,7 +10,7 @@ from typing import Generic, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
-from kimi_audio import sequence
+from kimi_audio.core import sequence
 
 TooLong = Literal["refuse", "cut"]
 Document = TypeVar("Document")

@@ -17,13 +17,13 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
+from kimi_audio.core.sequence import AudioTokens, Sequence
+from kimi_audio.core.units import SAMPLES_PER_TOKEN
 from kimi_audio.data.documents import DocumentFile, SoundPart, SourceSegment
 from kimi_audio.data.mixture import Source
 from kimi_audio.data.survey import Size, Survey
 from kimi_audio.data.tasks import TASKS, Item, Layout, Segment, Task
-from kimi_audio.sequence import AudioTokens, Sequence
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.units import SAMPLES_PER_TOKEN
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from rich.progress import track
 from kimi_audio.audio.formats import SUFFIXES
 from kimi_audio.audio.io import decode_audio, load_audio
 from kimi_audio.core.lines import read_objects
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.data.split import Split, SplitWriter
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 
 MIN_RATE_HZ = INPUT_RATE_HZ  # below, consonants are lost that a voice is known by
 MIN_S, MAX_S = 0.5, 30.0  # of one recording

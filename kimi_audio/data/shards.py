@@ -21,8 +21,8 @@ from safetensors import SafetensorError, safe_open
 
 from kimi_audio.audio.io import AudioSource, Samples
 from kimi_audio.core.files import read_json, write_json
-from kimi_audio.sequence import AudioTokens
-from kimi_audio.weights import save_weights
+from kimi_audio.core.sequence import AudioTokens
+from kimi_audio.core.weights import save_weights
 
 KEY_BYTES = 16
 SHARD_TOKENS = 16_384  # 22 minutes; 168 MB of features at the released size

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kimi_audio.units import INPUT_RATE_HZ, exact_div
+from kimi_audio.core.units import INPUT_RATE_HZ, exact_div
 
 MANIFEST = "manifest.jsonl"
 COMPLETED = ".completed"

@@ -7,10 +7,10 @@ from typing import Any, Self
 import numpy as np
 
 from kimi_audio.core.lines import BadSampleError, Problem
+from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.data.documents import Document, DocumentFile, SoundPart
 from kimi_audio.data.reports import LineReport, Progress
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 
 Size = tuple[int, int]  # codes and text ids of a segment; 0 of what it lacks
 

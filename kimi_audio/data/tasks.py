@@ -16,9 +16,9 @@ from typing import Self
 
 from torch import Tensor
 
-from kimi_audio.config import LMConfig
-from kimi_audio.sequence import AudioTokens, Sequence, SequenceBuilder
-from kimi_audio.tokens import SpecialIds
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import AudioTokens, Sequence, SequenceBuilder
+from kimi_audio.core.tokens import SpecialIds
 
 
 @dataclass(frozen=True)

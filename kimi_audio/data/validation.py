@@ -10,13 +10,13 @@ import torch
 
 from kimi_audio.audio.io import AudioSource, inspect_audio, measure_audio, resampled_samples
 from kimi_audio.chat import ChatTemplate, LossChoice, Message
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
 from kimi_audio.core.lines import BadSampleError, Problem
+from kimi_audio.core.sequence import AudioTokens, Sequence
+from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.data.conversations import Conversation, ConversationFile
 from kimi_audio.data.reports import LineReport, Progress
-from kimi_audio.sequence import AudioTokens, Sequence
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 
 _TOTALS = ("heard_s", "spoken_s", "text_tokens", "audio_tokens", "learned_text_tokens", "learned_audio_tokens")
 

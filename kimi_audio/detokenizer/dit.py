@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kimi_audio.config import DiTConfig
-from kimi_audio.units import MEL_FRAMES_PER_TOKEN, exact_div
+from kimi_audio.core.config import DiTConfig
+from kimi_audio.core.units import MEL_FRAMES_PER_TOKEN, exact_div
 
 TIME_CHANNELS = 256
 CLEAN_TIME = 999  # the integer time at which finished frames are encoded as context

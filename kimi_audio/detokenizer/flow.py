@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from kimi_audio.config import Solver
+from kimi_audio.core.config import Solver
 
 TIMESTEPS = 1000
 SIGMA_MIN = 1e-4  # the noise that remains at time 1

@@ -8,7 +8,7 @@ codes are cut alike every time: the same seed gives the same sound, streamed or 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kimi_audio.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
+from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 
 TOKEN_S = OUTPUT_SAMPLES_PER_TOKEN / OUTPUT_RATE_HZ  # of sound
 

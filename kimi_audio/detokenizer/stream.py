@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from kimi_audio.audio.join import crossfade
 from kimi_audio.audio.mel import LOG_MEL_FLOOR, vocoder_log_mel
-from kimi_audio.config import FlowConfig, Solver, VocoderConfig
+from kimi_audio.core.config import FlowConfig, Solver, VocoderConfig
+from kimi_audio.core.units import MEL_FRAMES_PER_TOKEN, OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import integrate
 from kimi_audio.detokenizer.policy import ChunkPolicy, Costs
 from kimi_audio.detokenizer.vocoder import BigVGAN
-from kimi_audio.units import MEL_FRAMES_PER_TOKEN, OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME
 
 
 @dataclass(frozen=True, kw_only=True)

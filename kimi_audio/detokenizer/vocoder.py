@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kimi_audio.config import VocoderConfig
+from kimi_audio.core.config import VocoderConfig
 
 TAPS = 12  # of the anti-aliasing filter, for the upsampling as well as for the downsampling
 EDGE = 5  # samples by which each edge must be extended so that no output depends on missing input

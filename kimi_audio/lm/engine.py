@@ -15,14 +15,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import Inputs, Sequence
+from kimi_audio.core.tokens import SpecialIds
 from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Segment, Segments, num_blocks
 from kimi_audio.lm.model import LMOutput
 from kimi_audio.lm.prefix import Prefix, PrefixStore, fingerprints
 from kimi_audio.lm.rules import DEFAULT_NEW_TOKENS, Event, GenerationOptions, Reply, ReplyState
 from kimi_audio.lm.sampling import Sampler, SamplingOptions
-from kimi_audio.sequence import Inputs, Sequence
-from kimi_audio.tokens import SpecialIds
 
 
 class LanguageModel(Protocol):

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from kimi_audio.core.sequence import Sequence
+from kimi_audio.core.tokens import SpecialIds
 from kimi_audio.lm.engine import Engine, LanguageModel, Request
 from kimi_audio.lm.rules import Event, GenerationOptions, Reply
-from kimi_audio.sequence import Sequence
-from kimi_audio.tokens import SpecialIds
 
 
 def generate(

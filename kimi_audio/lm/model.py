@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import Inputs
 from kimi_audio.lm.cache import Part, Segments
 from kimi_audio.nn.attention import Attention, Context
 from kimi_audio.nn.norm import RMSNorm
 from kimi_audio.nn.rope import rotary_tables
-from kimi_audio.sequence import Inputs
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kimi_audio.core.sequence import Sequence
 from kimi_audio.lm.cache import KVCache
-from kimi_audio.sequence import Sequence
 
 
 def fingerprints(sequence: Sequence) -> Tensor:

@@ -6,10 +6,10 @@ At every step the text row gets its next id and the audio row gets its own, a fe
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
 from kimi_audio.core.numbers import whole_number
+from kimi_audio.core.tokens import SpecialIds
 from kimi_audio.lm.sampling import BROKEN, SamplingOptions
-from kimi_audio.tokens import SpecialIds
 
 FinishReason = Literal["stop", "length", "loop", "cancelled"]
 

@@ -9,9 +9,9 @@ from typing import Self
 
 import torch
 
+from kimi_audio.core.sequence import Sequence
 from kimi_audio.lm.engine import Engine, Request
 from kimi_audio.lm.rules import Event, GenerationOptions, Reply
-from kimi_audio.sequence import Sequence
 
 
 class EngineThread:

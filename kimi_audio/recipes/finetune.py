@@ -7,7 +7,7 @@ official fine-tuning takes 1e-5, and adapters are usually given ten times the ra
 
 from dataclasses import replace
 
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.lora import LoraOptions
 from kimi_audio.train.sft import FinetuneConfig
 

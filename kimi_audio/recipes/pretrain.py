@@ -6,7 +6,7 @@ returns a full configuration, and the command line changes its fields, as in ``-
 
 from dataclasses import replace
 
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.pretrain import PretrainConfig
 
 RELEASED_BASE = "moonshotai/Kimi-Audio-7B"  # before it was tuned for instructions

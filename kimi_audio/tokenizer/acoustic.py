@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from kimi_audio.audio.mel import whisper_log_mel
-from kimi_audio.config import EncoderConfig
-from kimi_audio.tokenizer.encoder import WhisperEncoder, key_mask
-from kimi_audio.tokenizer.windows import cut_windows, stack_padded, whole_tokens
-from kimi_audio.units import (
+from kimi_audio.core.config import EncoderConfig
+from kimi_audio.core.units import (
     ENCODER_FRAMES_PER_TOKEN,
     SAMPLES_PER_WINDOW,
     tokens_in_window,
 )
+from kimi_audio.tokenizer.encoder import WhisperEncoder, key_mask
+from kimi_audio.tokenizer.windows import cut_windows, stack_padded, whole_tokens
 
 
 class AcousticEncoder(WhisperEncoder):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kimi_audio.config import EncoderConfig
+from kimi_audio.core.config import EncoderConfig
 
 
 class SelfAttention(nn.Module):

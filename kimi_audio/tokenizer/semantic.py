@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kimi_audio.audio.mel import whisper_log_mel
-from kimi_audio.config import SemanticConfig
+from kimi_audio.core.config import SemanticConfig
+from kimi_audio.core.units import ENCODER_FRAMES_PER_TOKEN, SAMPLES_PER_ENCODER_FRAME, tokens_in_window
 from kimi_audio.tokenizer.encoder import WhisperEncoder, key_mask
 from kimi_audio.tokenizer.windows import cut_windows, stack_padded, whole_tokens
-from kimi_audio.units import ENCODER_FRAMES_PER_TOKEN, SAMPLES_PER_ENCODER_FRAME, tokens_in_window
 
 WINDOWS_PER_BATCH = 16  # 8 minutes of sound; bounds the memory of long recordings
 

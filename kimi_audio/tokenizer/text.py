@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio.core.files import read_json, write_json, write_whole
-from kimi_audio.tokens import SpecialIds, special_token_names
+from kimi_audio.core.tokens import SpecialIds, special_token_names
 
 # Qwen2's split into words: contractions, letters, single digits, punctuation, line breaks, spaces.
 QWEN2_PATTERN = (

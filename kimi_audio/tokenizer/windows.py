@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kimi_audio.units import SAMPLES_PER_TOKEN, SAMPLES_PER_WINDOW
+from kimi_audio.core.units import SAMPLES_PER_TOKEN, SAMPLES_PER_WINDOW
 
 
 def cut_windows(wav: Tensor) -> list[Tensor]:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kimi_audio.adapters import merged
 from kimi_audio.checkpoint import (
     ENCODER,
     FLOW,
@@ -20,13 +19,14 @@ from kimi_audio.checkpoint import (
     load_lm,
 )
 from kimi_audio.core.files import copy_whole, read_json
+from kimi_audio.core.weights import INDEX, WEIGHTS, read_shards, save_weights
+from kimi_audio.lm.adapters import merged
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.train.hearing import HearingLM
-from kimi_audio.train.loop import load_module_state
+from kimi_audio.train.loop.loop import load_module_state
 from kimi_audio.train.lora import LoraOptions, add_lora, only_trained
 from kimi_audio.train.pretrain import STAGE
 from kimi_audio.train.runs import RUN
-from kimi_audio.weights import INDEX, WEIGHTS, read_shards, save_weights
 
 _SETTINGS = ("*.json", "*.py", "tiktoken.model")  # beside the weights of the LLM; model cards tell about the base
 _NETWORKS = (WHISPER, FLOW, VOCODER, SEMANTIC)

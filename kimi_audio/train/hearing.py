@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from kimi_audio.core.sequence import Batch
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.windows import cut_windows
 from kimi_audio.train.losses import LMLoss, lm_loss

@@ -8,9 +8,9 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from kimi_audio.config import LMConfig
-from kimi_audio.sequence import Batch
-from kimi_audio.train.schedule import check_range
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import Batch
+from kimi_audio.train.loop.schedule import check_range
 
 MOST_SPANS = 2  # of one recording
 

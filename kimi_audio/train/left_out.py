@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kimi_audio.core.files import read_json, write_json
 from kimi_audio.data.reports import LineReport
-from kimi_audio.train.parallel import rank
+from kimi_audio.train.loop.parallel import rank
 
 LEFT_OUT = "left_out.json"  # in the folder of a run: the samples that broke, and why
 ALWAYS_ALLOWED = 3  # lines, however small the files are

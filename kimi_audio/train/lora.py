@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from kimi_audio.adapters import import_peft
+from kimi_audio.lm.adapters import import_peft
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.train.schedule import check_range
+from kimi_audio.train.loop.schedule import check_range
 
 _LAYERS = r"model\.(layers|mimo_layers)\.\d+\.(self_attn|mlp)\.[a-z]+_proj"
 _ADAPTOR = r"model\.vq_adaptor\.layers\.[03]"

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from kimi_audio.core.sequence import Batch
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import Batch
 
 _EPS = 1e-4  # of the official denominator: a row without loss gives 0, not a division by zero
 _CHUNK_POSITIONS = 2048  # scores of so many positions are in memory at once: 1.4 GB at the released vocabulary

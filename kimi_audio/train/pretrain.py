@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kimi_audio import sequence
 from kimi_audio.checkpoint import NANO, load_acoustic, load_lm, load_lm_config
+from kimi_audio.core import sequence
+from kimi_audio.core.sequence import Batch
 from kimi_audio.data.documents import DocumentFile, SoundPart
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
 from kimi_audio.data.mixture import Mixture
@@ -28,17 +29,17 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.nn.empty import build_empty
 from kimi_audio.nn.precision import autocast
-from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.budget import Budget, Masked, training_budget
 from kimi_audio.train.hearing import HearingLM
-from kimi_audio.train.journal import Watch
 from kimi_audio.train.left_out import LeftOut
-from kimi_audio.train.lock import locked
-from kimi_audio.train.loop import LoopConfig, check_shares
+from kimi_audio.train.loop.budget import Budget, Masked, training_budget
+from kimi_audio.train.loop.journal import Watch
+from kimi_audio.train.loop.lock import locked
+from kimi_audio.train.loop.loop import LoopConfig, check_shares
+from kimi_audio.train.loop.parallel import first_process, joined, world_size
+from kimi_audio.train.loop.schedule import check_range
 from kimi_audio.train.losses import LMLoss
-from kimi_audio.train.parallel import first_process, joined, world_size
 from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
     Outcome,
@@ -54,7 +55,6 @@ from kimi_audio.train.runs import (
     run_facts,
     train_rows,
 )
-from kimi_audio.train.schedule import check_range
 from kimi_audio.train.scores import TRANSCRIBED_AT_ONCE, Broken, score_names, task_losses, word_error_rate
 
 STAGE = "pretrain"  # in run.json

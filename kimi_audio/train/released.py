@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from kimi_audio.checkpoint import find_model, load_acoustic_config, load_lm_config
-from kimi_audio.config import EncoderConfig, LMConfig
+from kimi_audio.core.config import EncoderConfig, LMConfig
 
 RELEASED = ("moonshotai/Kimi-Audio-7B", "moonshotai/Kimi-Audio-7B-Instruct")
 LM = LMConfig(

@@ -23,6 +23,7 @@ from kimi_audio.checkpoint import (
     load_semantic,
 )
 from kimi_audio.core.files import read_json, write_json
+from kimi_audio.core.sequence import Batch
 from kimi_audio.data.checked import check_file, content_digest, from_values, to_values
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder, tokens_folder
 from kimi_audio.data.mixture import Mixture
@@ -31,15 +32,14 @@ from kimi_audio.data.shards import FOREIGN_STORE, TokenStore
 from kimi_audio.data.survey import Survey
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.empty import build_empty
-from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.changes import check_schedule
-from kimi_audio.train.checkpoints import Checkpoints
-from kimi_audio.train.journal import Watch
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop.changes import check_schedule
+from kimi_audio.train.loop.checkpoints import Checkpoints
+from kimi_audio.train.loop.journal import Watch
+from kimi_audio.train.loop.loop import LoopConfig, train
+from kimi_audio.train.loop.parallel import first_process, world_size
+from kimi_audio.train.loop.prefetch import Prefetch
 from kimi_audio.train.losses import LMLoss
-from kimi_audio.train.parallel import first_process, world_size
-from kimi_audio.train.prefetch import Prefetch
 
 logger = logging.getLogger(__name__)
 Report = TypeVar("Report", bound=LineReport)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from kimi_audio.chat import Message
+from kimi_audio.core.sequence import Batch, Sequence, pack
 from kimi_audio.core.words import normalise, word_errors
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.packing import pack_rows
@@ -17,7 +18,6 @@ from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.nn.precision import autocast
-from kimi_audio.sequence import Batch, Sequence, pack
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.losses import LMLoss, lm_loss
 

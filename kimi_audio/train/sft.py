@@ -17,8 +17,9 @@ import torch
 
 from kimi_audio.chat import ChatTemplate, LossChoice
 from kimi_audio.checkpoint import NANO, load_lm, load_lm_config
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
 from kimi_audio.core.random import generator_of
+from kimi_audio.core.sequence import Batch
 from kimi_audio.data.conversations import ConversationFile
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
@@ -26,17 +27,17 @@ from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.data.validation import FileReport
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.empty import build_empty
-from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.budget import Budget, Masked, training_budget
 from kimi_audio.train.hiding import Hiding, hidden
-from kimi_audio.train.journal import Watch
 from kimi_audio.train.left_out import LeftOut
-from kimi_audio.train.lock import locked
-from kimi_audio.train.loop import LoopConfig, check_shares
+from kimi_audio.train.loop.budget import Budget, Masked, training_budget
+from kimi_audio.train.loop.journal import Watch
+from kimi_audio.train.loop.lock import locked
+from kimi_audio.train.loop.loop import LoopConfig, check_shares
+from kimi_audio.train.loop.parallel import first_process, joined, world_size
+from kimi_audio.train.loop.schedule import check_range
 from kimi_audio.train.lora import FOUR_BIT_BYTES, LoraOptions, add_lora, only_trained
 from kimi_audio.train.losses import lm_loss
-from kimi_audio.train.parallel import first_process, joined, world_size
 from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
     Outcome,
@@ -52,7 +53,6 @@ from kimi_audio.train.runs import (
     run_facts,
     train_rows,
 )
-from kimi_audio.train.schedule import check_range
 from kimi_audio.train.scores import HeldOutScores
 
 logger = logging.getLogger(__name__)

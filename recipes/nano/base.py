@@ -13,15 +13,15 @@ from pathlib import Path
 import torch
 
 from kimi_audio.checkpoint import load_flow, load_vocoder, save_model
-from kimi_audio.config import EncoderConfig, FlowConfig, LMConfig, Settings
+from kimi_audio.core.config import EncoderConfig, FlowConfig, LMConfig, Settings
 from kimi_audio.core.random import generator_of
+from kimi_audio.core.weights import read_safetensors
 from kimi_audio.core.words import normalise
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
-from kimi_audio.weights import read_safetensors
 from recipes.nano.corpora import NAMES, written
 from recipes.nano.semantic import SEMANTIC
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples

@@ -27,7 +27,17 @@ from kimi_audio.checkpoint import (
     load_vocoder,
     save_model,
 )
-from kimi_audio.config import DiTConfig, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
+from kimi_audio.core.config import (
+    DiTConfig,
+    EncoderConfig,
+    FlowConfig,
+    LMConfig,
+    SemanticConfig,
+    Settings,
+    VocoderConfig,
+)
+from kimi_audio.core.units import OUTPUT_RATE_HZ
+from kimi_audio.core.weights import read_safetensors, save_weights
 from kimi_audio.data.split import Split
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN
@@ -35,7 +45,8 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
-from kimi_audio.train.flow import (
+from kimi_audio.train.loop.loop import LoopConfig, load_module_state
+from kimi_audio.train.speech.flow_stage import (
     FlowExample,
     FlowStage,
     flow_example,
@@ -44,10 +55,7 @@ from kimi_audio.train.flow import (
     save_examples,
     train_flow,
 )
-from kimi_audio.train.loop import LoopConfig, load_module_state
-from kimi_audio.train.vocoder import VocoderStage, VocoderTrainer, train_vocoder
-from kimi_audio.units import OUTPUT_RATE_HZ
-from kimi_audio.weights import read_safetensors, save_weights
+from kimi_audio.train.speech.vocoder_stage import VocoderStage, VocoderTrainer, train_vocoder
 from recipes.nano.closed.corpus import build
 from recipes.nano.closed.phonemes import MANNERS, labels_of
 from recipes.nano.closed.qa import side

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio.audio.augment import Augmentation, augment
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 
 PLAIN_SHARE = 0.3  # of the copies that stay as they are, but for their level
 TELEPHONE_HZ = 8_000

@@ -23,8 +23,8 @@ from rich.progress import track
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.files import write_whole
 from kimi_audio.core.random import generator_of
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.core.words import normalise
-from kimi_audio.units import INPUT_RATE_HZ
 from recipes.nano.channels import vary
 from recipes.nano.kokoro import SPEAKERS
 from recipes.nano.people import Heard, orders, readers

@@ -22,16 +22,16 @@ from torch import Tensor, nn
 from kimi_audio.audio.augment import Augmentation, augment
 from kimi_audio.audio.io import load_audio
 from kimi_audio.audio.mel import whisper_log_mel
-from kimi_audio.config import SemanticConfig
+from kimi_audio.core.config import SemanticConfig
 from kimi_audio.core.files import write_whole
 from kimi_audio.core.random import generator_of
+from kimi_audio.core.units import ENCODER_FRAMES_PER_TOKEN, INPUT_RATE_HZ, SAMPLES_PER_ENCODER_FRAME, SAMPLES_PER_TOKEN
+from kimi_audio.core.weights import read_safetensors, save_weights
 from kimi_audio.core.words import word_errors
 from kimi_audio.tokenizer.encoder import EncoderLayer, key_mask
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
-from kimi_audio.train.codebook import EMACodebook
-from kimi_audio.train.loop import LoopConfig, train
-from kimi_audio.units import ENCODER_FRAMES_PER_TOKEN, INPUT_RATE_HZ, SAMPLES_PER_ENCODER_FRAME, SAMPLES_PER_TOKEN
-from kimi_audio.weights import read_safetensors, save_weights
+from kimi_audio.train.loop.loop import LoopConfig, train
+from kimi_audio.train.speech.codebook import EMACodebook
 from recipes.nano.closed.phonemes import PHONEMES, pronounce
 from recipes.nano.recording import recordings
 

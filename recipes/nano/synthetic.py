@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 from recipes.nano.closed.synthesis import resample, synthesise
 from recipes.nano.closed.voices import SEEN, draw_delivery
 from recipes.nano.kokoro import texts

@@ -17,7 +17,7 @@ from kimi_audio.audio.augment import (
     make_noise,
     reverberate,
 )
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 
 NOTHING = Augmentation(speed_probability=0.0, reverb_probability=0.0, noise_probability=0.0, gain_db=(0.0, 0.0))
 

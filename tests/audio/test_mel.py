@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from kimi_audio.audio.mel import LOG_MEL_FLOOR, mel_filters, vocoder_log_mel, whisper_log_mel
-from kimi_audio.config import VocoderConfig
+from kimi_audio.core.config import VocoderConfig
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kimi_audio.audio.segments import FRAME_SAMPLES, cut_at_pauses
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 
 
 def noise(samples: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ from benchmarks.speech_gate import clicks, hum, in_16_bits, noise, with_noise
 from kimi_audio.audio.io import load_audio
 from kimi_audio.audio.speech_gate import changes_like_speech, holds_speech, vad_hears_speech, vad_is_installed
 from kimi_audio.checkpoint import NANO_FOLDER
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 
 QUESTIONS = sorted((NANO_FOLDER / "questions").glob("*.wav"))[:3]
 GATES = [changes_like_speech, holds_speech]

@@ -15,15 +15,15 @@ import soundfile
 import torch
 
 from kimi_audio.audio.io import load_audio
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import AudioTokens, collate, pack
+from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.data.conversations import BadSampleError, Conversation, ConversationFile
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.validation import FileReport, validate_file
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import AudioTokens, collate, pack
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
 from kimi_audio.train.losses import lm_loss
-from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 
 NUM_CODES, FEATURES, CONTEXT = 20, 8, 128
 TOKENIZER: TextTokenizer = train_bpe(["Good morning."], 256)

@@ -10,13 +10,13 @@ import soundfile
 import torch
 
 from kimi_audio.core.lines import BadSampleError
+from kimi_audio.core.units import SAMPLES_PER_TOKEN
 from kimi_audio.data.documents import DocumentFile, SoundPart, holds_documents
 from kimi_audio.data.mixture import Mixture
 from kimi_audio.data.pretraining import WEIGHTS, Documents, Span, samples_of_tokens, sources, spans_of
 from kimi_audio.data.survey import Survey, survey_file
 from kimi_audio.data.tasks import TASKS, Layout
 from kimi_audio.tokenizer.text import train_bpe
-from kimi_audio.units import SAMPLES_PER_TOKEN
 
 TOKENIZER = train_bpe(["one two three four"], 260)
 LAYOUT = Layout(TOKENIZER.special.blank, TOKENIZER.vocab_size, 6)

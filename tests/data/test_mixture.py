@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kimi_audio.core.sequence import AudioTokens, Sequence, SequenceBuilder
 from kimi_audio.data.mixture import POOL_DOCUMENTS, Draw, Mixture, Source
 from kimi_audio.data.tasks import TASKS, Layout, Segment
-from kimi_audio.sequence import AudioTokens, Sequence, SequenceBuilder
 
 LIMIT = 40
 BLANK, PAD = 9, 0

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kimi_audio.core.sequence import Sequence, SequenceBuilder, concatenate
 from kimi_audio.data.packing import Piece, Pool, bucket, cut, pack_rows, pieces
-from kimi_audio.sequence import Sequence, SequenceBuilder, concatenate
 
 LIMIT = 40
 lengths_that_fit = st.lists(st.integers(1, LIMIT), min_size=1, max_size=60)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.data.recordings import Recording, load_speech, read_recordings, store_speech, words_of
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 
 
 def write_tone(path: Path, seconds: float = 1.0, rate_hz: int = 22_050, level: float = 0.3) -> Path:

@@ -11,13 +11,13 @@ import torch
 
 from kimi_audio.audio.io import Samples
 from kimi_audio.audio.mel import whisper_log_mel
-from kimi_audio.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.sequence import AudioTokens
+from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 from kimi_audio.data.encoding import AudioEncoder, Recording, StoredEncoder, encode_file, encode_recordings
 from kimi_audio.data.shards import ShardWriter, TokenStore, content_key
-from kimi_audio.sequence import AudioTokens
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
-from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 
 REPLY = {"role": "assistant", "message_type": "text", "content": "Good."}
 
@@ -142,7 +142,7 @@ def test_an_interruption_loses_nothing(encoder: AudioEncoder, recordings: list[P
 def test_a_full_disk_keeps_earlier_shards(
     encoder: AudioEncoder, recordings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from kimi_audio import weights
+    from kimi_audio.core import weights
 
     path = write(tmp_path, *([user(str(p)), REPLY] for p in recordings))
     save, written = weights.save_file, []

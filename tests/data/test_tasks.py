@@ -7,9 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import AudioTokens, Sequence
 from kimi_audio.data.tasks import TASKS, Item, Layout, Segment, Task
-from kimi_audio.sequence import AudioTokens, Sequence
 from kimi_audio.tokenizer.text import train_bpe
 
 BLANK, OFFSET, DELAY = 9, 100, 2

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kimi_audio.config import FlowConfig, VocoderConfig
+from kimi_audio.core.config import FlowConfig, VocoderConfig
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN, from_released
 

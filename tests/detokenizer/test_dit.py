@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kimi_audio.config import DiTConfig
+from kimi_audio.core.config import DiTConfig
 from kimi_audio.detokenizer.dit import DiT
 
 TINY = DiTConfig.tiny(num_mel_bins=5, num_codes=7)

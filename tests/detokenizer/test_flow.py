@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kimi_audio.config import Solver
+from kimi_audio.core.config import Solver
 from kimi_audio.detokenizer.flow import TIMESTEPS, integrate, interpolate, time_grid
 
 

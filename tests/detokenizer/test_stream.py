@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from kimi_audio.config import FlowConfig, VocoderConfig
+from kimi_audio.core.config import FlowConfig, VocoderConfig
+from kimi_audio.core.units import OUTPUT_SAMPLES_PER_MEL_FRAME, OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.stream import Call, ChunkPlan, Detokenizer, StreamState
 from kimi_audio.detokenizer.vocoder import BigVGAN
-from kimi_audio.units import OUTPUT_SAMPLES_PER_MEL_FRAME, OUTPUT_SAMPLES_PER_TOKEN
 
 FAST = ChunkPlan(chunk_tokens=8, first_chunk_tokens=5, look_ahead_tokens=3, ode_steps=3, vocoder_context_frames=8)
 

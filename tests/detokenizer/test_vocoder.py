@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kimi_audio.config import VocoderConfig
+from kimi_audio.core.config import VocoderConfig
+from kimi_audio.core.units import OUTPUT_SAMPLES_PER_MEL_FRAME
 from kimi_audio.detokenizer.vocoder import (
     AntiAliasedSnake,
     BigVGAN,
@@ -14,7 +15,6 @@ from kimi_audio.detokenizer.vocoder import (
     lowpass_filter,
     to_released,
 )
-from kimi_audio.units import OUTPUT_SAMPLES_PER_MEL_FRAME
 
 RELEASED = VocoderConfig(
     num_mels=80,

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from kimi_audio.chat import ChatTemplate
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import AudioTokens
 from kimi_audio.tokenizer.text import TextTokenizer
 
 

@@ -7,14 +7,14 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from kimi_audio.core.sequence import Sequence, SequenceBuilder, concatenate
+from kimi_audio.core.tokens import SpecialIds, special_token_names
 from kimi_audio.lm.cache import BLOCK_TOKENS
 from kimi_audio.lm.engine import Engine, Request
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.prefix import fingerprints
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
-from kimi_audio.sequence import Sequence, SequenceBuilder, concatenate
-from kimi_audio.tokens import SpecialIds, special_token_names
 
 SPECIAL = SpecialIds.lookup({name: 45 + i for i, name in enumerate(special_token_names())})  # ids 45..79
 BLOCK_BYTES = BLOCK_TOKENS * 2 * 2 * 8 * 4  # of one layer of the tiny model

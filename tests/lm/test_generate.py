@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kimi_audio.core.sequence import Inputs, SequenceBuilder
+from kimi_audio.core.tokens import SpecialIds, special_token_names
 from kimi_audio.lm.cache import KVCache
 from kimi_audio.lm.generate import generate, stream
 from kimi_audio.lm.model import LMOutput
 from kimi_audio.lm.rules import GenerationOptions, LoopGuard
 from kimi_audio.lm.sampling import SamplingOptions
-from kimi_audio.sequence import Inputs, SequenceBuilder
-from kimi_audio.tokens import SpecialIds, special_token_names
 
 SPECIAL = SpecialIds.lookup({name: 45 + i for i, name in enumerate(special_token_names())})  # ids 45..79
 BLANK, END, TEXT_END = SPECIAL.blank, SPECIAL.message_end, SPECIAL.text_end

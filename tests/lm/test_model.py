@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 import torch
 
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import Inputs, SequenceBuilder, collate, pack
 from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Segment, Segments
 from kimi_audio.lm.model import AudioLM, LMOutput
 from kimi_audio.nn.attention import attend_to_past, plain_attention
-from kimi_audio.sequence import Inputs, SequenceBuilder, collate, pack
 from kimi_audio.train.losses import lm_loss
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from kimi_audio.core.sequence import collate
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
-from kimi_audio.sequence import collate
 from kimi_audio.train.losses import lm_loss
 
 pytestmark = pytest.mark.reference

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from kimi_audio.nn import precision
 from kimi_audio.nn.precision import autocast, computes_bf16
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop.loop import LoopConfig, train
 
 CONFIG = LoopConfig(steps=2, peak_lr=0.1, log_every_steps=1)
 FLOAT32 = "this CPU has no bf16 instructions, so training computes in float32"
@@ -18,7 +18,7 @@ FLOAT32 = "this CPU has no bf16 instructions, so training computes in float32"
 @pytest.fixture(params=[False, True], ids=["without", "with"])
 def has_bf16(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     """Be a CPU without and with bf16 instructions."""
-    for place in ("kimi_audio.nn.precision", "kimi_audio.train.loop"):
+    for place in ("kimi_audio.nn.precision", "kimi_audio.train.loop.loop"):
         monkeypatch.setattr(f"{place}.computes_bf16", lambda _device_type: request.param)
     return request.param
 

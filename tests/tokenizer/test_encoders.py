@@ -10,12 +10,12 @@ from torch import Tensor
 
 from kimi_audio import checkpoint
 from kimi_audio.audio.io import load_audio
-from kimi_audio.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, SAMPLES_PER_WINDOW, tokens_in_audio
 from kimi_audio.tokenizer import semantic as semantic_module
 from kimi_audio.tokenizer.acoustic import AcousticEncoder, stack_frames
 from kimi_audio.tokenizer.encoder import sinusoids
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
-from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, SAMPLES_PER_WINDOW, tokens_in_audio
 
 RELEASED = {"num_mel_bins": 128, "hidden_size": 1280, "num_layers": 32, "num_heads": 20, "ffn_size": 5120}
 

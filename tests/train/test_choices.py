@@ -13,13 +13,13 @@ import torch
 from kimi_audio.checkpoint import SEMANTIC, load_lm_config
 from kimi_audio.data.encoding import encode_file, tokens_folder
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.lora import LoraOptions
-from kimi_audio.train.own_voice import train_own_voice
 from kimi_audio.train.pretrain import PretrainConfig, pretrain
 from kimi_audio.train.released import LM, RELEASED
 from kimi_audio.train.runs import load_encoder, random_lm
 from kimi_audio.train.sft import FinetuneConfig, budget, finetune
+from kimi_audio.train.speech.own_voice import train_own_voice
 from tests.train.conversations import user, write_conversations
 
 LOOP = LoopConfig(steps=3, peak_lr=1e-3, warmup_steps=100, bf16=False, log_every_steps=1)
@@ -193,7 +193,7 @@ def test_an_unknown_score_is_refused_before_the_first_step(config, tmp_path):
 
 @pytest.mark.parametrize("base", RELEASED)
 def test_the_released_models_are_planned_without_a_network(base, monkeypatch):
-    monkeypatch.setattr("kimi_audio.checkpoint._download", None)
+    monkeypatch.setattr("kimi_audio.checkpoint.find._download", None)
     loop = replace(LOOP, micro_batches=8)
     plain = FinetuneConfig(loop=loop, base=base)
     adapters = replace(plain, lora=LoraOptions())

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kimi_audio.checkpoint import load_acoustic, load_lm
+from kimi_audio.core.sequence import Sequence, SequenceBuilder, pack
 from kimi_audio.data.pretraining import samples_of_tokens
-from kimi_audio.sequence import Sequence, SequenceBuilder, pack
 from kimi_audio.train.hearing import HearingLM, heard_lengths
 
 LENGTHS = (1280 * 3, 1280 * 2 + 7, 900, 1280 * 4)  # samples: 3, 3, 1 and 4 tokens

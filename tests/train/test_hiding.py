@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from kimi_audio.config import LMConfig
-from kimi_audio.sequence import Sequence, SequenceBuilder, pack
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import Sequence, SequenceBuilder, pack
 from kimi_audio.train.hiding import Hiding, hidden, recordings_of
 
 CONFIG = LMConfig.tiny()

@@ -12,7 +12,7 @@ import torch
 
 from kimi_audio.checkpoint import SEMANTIC, find_semantic_tokenizer
 from kimi_audio.data.checked import check_file
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.losses import lm_loss
 from kimi_audio.train.pretrain import PretrainConfig, pretrain
 from kimi_audio.train.sft import FinetuneConfig, finetune

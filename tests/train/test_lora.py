@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from kimi_audio import KimiAudio
-from kimi_audio.adapters import load_adapter, merged
 from kimi_audio.checkpoint import load_lm
+from kimi_audio.core.sequence import Inputs
+from kimi_audio.lm.adapters import load_adapter, merged
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import Inputs
 from kimi_audio.train.export import export_adapter, export_model
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.lora import LoraOptions, add_lora, only_trained
 from kimi_audio.train.sft import FinetuneConfig, budget, finetune
 from tests.train.conversations import write_conversations

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import AudioTokens, Batch, Sequence, collate, pack
 from kimi_audio.data.packing import pack_rows
 from kimi_audio.data.tasks import TASKS, Layout, Segment
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import AudioTokens, Batch, Sequence, collate, pack
 from kimi_audio.train.losses import lm_loss
 
 TEXT_IDS, FEATURES = 20, 4

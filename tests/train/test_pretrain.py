@@ -15,7 +15,7 @@ from kimi_audio import KimiAudio
 from kimi_audio.checkpoint import load_acoustic, load_lm
 from kimi_audio.train.export import export_adapter, export_model
 from kimi_audio.train.hearing import HearingLM
-from kimi_audio.train.loop import LoopConfig, load_module_state
+from kimi_audio.train.loop.loop import LoopConfig, load_module_state
 from kimi_audio.train.pretrain import HeldSegment, PretrainConfig, budget, pretrain
 from tests.train.documents import write_documents, write_lines
 

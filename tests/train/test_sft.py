@@ -14,7 +14,7 @@ from kimi_audio.data.conversations import ConversationFile
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.train.export import export_adapter, export_model
 from kimi_audio.train.hiding import Hiding
-from kimi_audio.train.loop import LoopConfig
+from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.losses import lm_loss
 from kimi_audio.train.sft import FinetuneConfig, finetune
 from tests.train.conversations import write_conversations

@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 from rich.progress import Progress
 
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.data.split import COMPLETED, SplitWriter
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from recipes.nano.closed.phonemes import pronounce
 from recipes.nano.closed.qa import side, take_questions
 from recipes.nano.closed.sentences import take_sentences

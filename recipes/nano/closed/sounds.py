@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 
 Generator = np.random.Generator
 Render = Callable[[Generator], np.ndarray]

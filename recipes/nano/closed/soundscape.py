@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.units import INPUT_RATE_HZ
 from recipes.nano.closed.sounds import EVENTS, Generator, band, glide, place, seconds, slow_noise
 
 LEVEL_DB = -20.0  # root mean square of the loudest 100 ms of every event

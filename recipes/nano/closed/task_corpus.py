@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 from rich.progress import Progress
 
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.data.split import COMPLETED, Split, SplitWriter
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from recipes.nano.closed.corpus import Speak, in_order
 from recipes.nano.closed.dialogues import dialogue_examples
 from recipes.nano.closed.examples import NEUTRAL, Example, Speech

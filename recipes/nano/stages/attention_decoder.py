@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kimi_audio.config import EncoderConfig
+from kimi_audio.core.config import EncoderConfig
 from kimi_audio.tokenizer.encoder import sinusoids
 
 MARK = 0  # begins and ends a pronunciation; the phonemes follow, as behind the blank of CTC

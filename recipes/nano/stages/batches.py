@@ -9,7 +9,7 @@ from torch import Tensor
 from kimi_audio.core.random import generator_of
 from kimi_audio.data.split import Split, Utterance
 from kimi_audio.tokenizer.windows import stack_padded, whole_tokens
-from kimi_audio.train.epochs import EpochPlan
+from kimi_audio.train.loop.epochs import EpochPlan
 from recipes.nano.closed.phonemes import labels_of
 from recipes.nano.stages.recognition import SpeechBatch, phoneme_numbers
 

@@ -13,9 +13,9 @@ import torch
 from rich.progress import track
 
 from kimi_audio.core.random import generator_of
+from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.data.split import Split
 from kimi_audio.nn.precision import autocast
-from kimi_audio.sequence import AudioTokens
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from recipes.nano.stages.batches import BABBLE_POOL, Augment

@@ -6,13 +6,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from kimi_audio.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.config import EncoderConfig, SemanticConfig
 from kimi_audio.core.random import generator_of
+from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_ENCODER_FRAME
 from kimi_audio.core.words import word_errors
 from kimi_audio.data.split import Split, Utterance
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
-from kimi_audio.train.loop import LoopConfig, load_module_state, train
-from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_ENCODER_FRAME
+from kimi_audio.train.loop.loop import LoopConfig, load_module_state, train
 from recipes.nano.closed.phonemes import labels_of
 from recipes.nano.stages.batches import Augment, SpeechBatches, speech_batch
 from recipes.nano.stages.recognition import (

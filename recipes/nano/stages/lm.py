@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kimi_audio import sequence
 from kimi_audio.assistant import ASR_INSTRUCTION
 from kimi_audio.chat import ChatTemplate, Message, OutputType
-from kimi_audio.config import LMConfig
+from kimi_audio.core import sequence
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import Batch
 from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.empty import build_empty
-from kimi_audio.sequence import Batch
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.train.loop import LoopConfig, train
+from kimi_audio.train.loop.loop import LoopConfig, train
 from kimi_audio.train.losses import lm_loss
 from recipes.nano.closed.instructions import wordings
 from recipes.nano.closed.task_corpus import StoredExample, StoredPart

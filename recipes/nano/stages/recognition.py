@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kimi_audio.audio.mel import whisper_log_mel
-from kimi_audio.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.units import ENCODER_FRAMES_PER_TOKEN, SAMPLES_PER_ENCODER_FRAME
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.encoder import EncoderLayer, key_mask
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
-from kimi_audio.train.codebook import EMACodebook
-from kimi_audio.units import ENCODER_FRAMES_PER_TOKEN, SAMPLES_PER_ENCODER_FRAME
+from kimi_audio.train.speech.codebook import EMACodebook
 from recipes.nano.closed.phonemes import HEARD
 from recipes.nano.stages.attention_decoder import AttentionDecoder
 

@@ -1,4 +1,4 @@
-"""Conversations with tools: the clock, a timer, a calculator and lamps, in the text form of ``kimi_audio.tools``.
+"""Conversations with tools: the clock, a timer, a calculator and lamps, in the text form of ``kimi_audio.chat.tools``.
 
 Only what the system message lists is called. With a calculator all sums of two numbers are given to it. Without the
 tool that is needed nano says that it cannot, and other questions are answered as ever.
@@ -6,8 +6,8 @@ tool that is needed nano says that it cannot, and other questions are answered a
 
 import random
 
+from kimi_audio.chat.tools import Call, Tool, parse_call, write_call, write_result, write_tools
 from kimi_audio.core.words import normalise, number_words
-from kimi_audio.tools import Call, Tool, parse_call, write_call, write_result, write_tools
 from recipes.nano.world import calendar, dictionary, memory, places, refusals, small_talk, words
 from recipes.nano.world.judging import is_the_same, refuses
 from recipes.nano.world.types import Kind, Talk, Turn

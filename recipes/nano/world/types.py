@@ -14,8 +14,8 @@ FRESH_TRIES = 20  # before a conversation may come twice
 class Turn:
     """What the user says and what the assistant replies, in natural case and plain punctuation, numbers in words.
 
-    ``call`` is the tool call that the assistant writes first and ``result`` what it is told (``kimi_audio.tools``);
-    ``manner`` is how the reply is spoken (``slower``), if not as usual.
+    ``call`` is the tool call that the assistant writes first and ``result`` what it is told
+    (``kimi_audio.chat.tools``); ``manner`` is how the reply is spoken (``slower``), if not as usual.
     """
 
     said: str

@@ -7,8 +7,8 @@ from string import ascii_lowercase
 import numpy as np
 import pytest
 
+from kimi_audio.chat.tools import parse_call
 from kimi_audio.data.conversations import ConversationFile
-from kimi_audio.tools import parse_call
 from recipes.nano import corpora, kokoro, talks
 from recipes.nano.corpora import aloud, anyhow, talked, write_conversations, written
 from recipes.nano.recording import Line, record

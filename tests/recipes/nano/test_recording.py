@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from kimi_audio.audio.io import load_audio
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.data.conversations import ConversationFile
-from kimi_audio.units import INPUT_RATE_HZ
 from recipes.nano import channels, kokoro, people, synthetic
 from recipes.nano.closed.splits import is_reserved
 from recipes.nano.closed.voices import RESERVED

@@ -7,8 +7,8 @@ import pytest
 import soundfile
 import torch
 
-from kimi_audio.config import SemanticConfig
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.core.config import SemanticConfig
+from kimi_audio.core.units import INPUT_RATE_HZ
 from recipes.nano.semantic import CLASSES, CodeTeacher, SpeechBatch, SpeechBatches, Utterance, start_codebook
 
 CONFIG = SemanticConfig.tiny(num_mel_bins=80, num_codes=8, max_frames=128)

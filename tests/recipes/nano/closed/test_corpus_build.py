@@ -7,9 +7,9 @@ import pytest
 import soundfile
 from rich.progress import Progress
 
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.data.split import MANIFEST, Split, SplitWriter, Utterance, read_manifest, write_manifest
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from recipes.nano.closed import corpus, synthesis
 from recipes.nano.closed.corpus import Recipe, build, plan
 from recipes.nano.closed.splits import is_reserved

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from kimi_audio.sequence import AudioTokens
+from kimi_audio.core.sequence import AudioTokens
 from recipes.nano.closed.instructions import LANGUAGE_NAMES, MANNERS, fill, instruction, instructions, wordings
 
 # What every wording of a task has in it and no wording of another task.

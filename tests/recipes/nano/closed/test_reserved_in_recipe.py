@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from kimi_audio.checkpoint import NANO_FOLDER
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.data.split import SplitWriter
-from kimi_audio.units import INPUT_RATE_HZ
 from recipes.nano import build as nano
 from recipes.nano.closed import corpus
 from recipes.nano.closed.corpus import Line, Recipe, plan

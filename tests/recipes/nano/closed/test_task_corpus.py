@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from rich.progress import Progress
 
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.data.split import Split, Utterance, read_manifest, to_line
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from recipes.nano.closed import task_corpus
 from recipes.nano.closed.corpus import Recipe, plan
 from recipes.nano.closed.judging import is_right

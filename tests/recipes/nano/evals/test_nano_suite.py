@@ -12,6 +12,7 @@ from kimi_audio.assistant import ASR_INSTRUCTION, Answer
 from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.chat import Message
 from kimi_audio.checkpoint import NANO_FOLDER
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.evals.engines import Here
 from kimi_audio.evals.evaluate import evaluate
@@ -22,7 +23,6 @@ from kimi_audio.evals.runner import InferOptions
 from kimi_audio.evals.selection import Selection
 from kimi_audio.evals.types import Options, Prediction, Sample, Task
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from recipes.nano import evals as nano
 from recipes.nano.closed.qa import find_item
 from recipes.nano.closed.speakers import SPEAKERS

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 from kimi_audio.data.split import Split, SplitWriter
-from kimi_audio.train.epochs import EpochPlan
-from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
+from kimi_audio.train.loop.epochs import EpochPlan
 from recipes.nano.closed.phonemes import PHONEMES
 from recipes.nano.stages.batches import BABBLE_POOL, SpeechBatches, load_splits, speech_batch
 from recipes.nano.stages.recognition import phoneme_names

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from kimi_audio.audio.mel import whisper_log_mel
-from kimi_audio.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.data.split import Split, SplitWriter
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
-from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 from recipes.nano.stages.encode import EncodedSplit, encode_split
 
 Encoders = tuple[SemanticTokenizer, AcousticEncoder]

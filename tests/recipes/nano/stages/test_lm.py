@@ -10,13 +10,13 @@ import torch
 
 from kimi_audio.assistant import ASR_INSTRUCTION
 from kimi_audio.chat import ChatTemplate
-from kimi_audio.config import LMConfig
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.sequence import Inputs, Sequence
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.data.split import Split, SplitWriter
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.sequence import Inputs, Sequence
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
-from kimi_audio.train.loop import LoopConfig
-from kimi_audio.units import INPUT_RATE_HZ
+from kimi_audio.train.loop.loop import LoopConfig
 from recipes.nano.closed.task_corpus import StoredExample, StoredPart
 from recipes.nano.stages.encode import EncodedSplit, Recording
 from recipes.nano.stages.lm import (

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from kimi_audio.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.config import EncoderConfig, SemanticConfig
+from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 from kimi_audio.data.split import Split, SplitWriter
-from kimi_audio.train.codebook import EMACodebook
-from kimi_audio.train.loop import LoopConfig
-from kimi_audio.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
+from kimi_audio.train.loop.loop import LoopConfig
+from kimi_audio.train.speech.codebook import EMACodebook
 from recipes.nano.closed.phonemes import PHONEMES
 from recipes.nano.stages.encoders import (
     check_speech,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kimi_audio.chat.tools import parse_call, parse_result, parse_tools
 from kimi_audio.core.words import normalise
-from kimi_audio.tools import parse_call, parse_result, parse_tools
 from recipes.nano.closed.splits import is_reserved
 from recipes.nano.stock import WORDNET
 from recipes.nano.world import dictionary, refusals

@@ -1,0 +1,45 @@
+"""Model folders: their layout, how they are found, loaded, described and saved."""
+
+from kimi_audio.checkpoint.describe import Component, list_components
+from kimi_audio.checkpoint.find import find_model, find_semantic_tokenizer, is_base_model
+from kimi_audio.checkpoint.layout import ENCODER, FLOW, NANO, NANO_FOLDER, SEMANTIC, VOCODER, WHISPER
+from kimi_audio.checkpoint.load import (
+    check_parts,
+    load_acoustic,
+    load_acoustic_config,
+    load_flow,
+    load_lm,
+    load_lm_config,
+    load_module,
+    load_semantic,
+    load_settings,
+    load_vocoder,
+)
+from kimi_audio.checkpoint.save import save_model, save_with_detokenizer
+
+__all__ = [
+    "ENCODER",
+    "FLOW",
+    "NANO",
+    "NANO_FOLDER",
+    "SEMANTIC",
+    "VOCODER",
+    "WHISPER",
+    "Component",
+    "check_parts",
+    "find_model",
+    "find_semantic_tokenizer",
+    "is_base_model",
+    "list_components",
+    "load_acoustic",
+    "load_acoustic_config",
+    "load_flow",
+    "load_lm",
+    "load_lm_config",
+    "load_module",
+    "load_semantic",
+    "load_settings",
+    "load_vocoder",
+    "save_model",
+    "save_with_detokenizer",
+]
