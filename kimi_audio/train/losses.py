@@ -40,18 +40,25 @@ class LMLoss:
         return self.text.mean + self.audio.mean
 
 
-def lm_loss(model: AudioLM, batch: Batch) -> LMLoss:
-    """Return the losses of a batch; scores are computed only where there is a loss."""
-    hidden = model.model(batch)
+def lm_loss(model: AudioLM, batch: Batch, seen: Batch | None = None, *, text_smoothing: float = 0.0) -> LMLoss:
+    """Return the losses of a batch; scores are computed only where there is a loss.
+
+    Args:
+        model: learns.
+        batch: what it is to predict.
+        seen: what it sees of that, see ``hiding``; by default everything.
+        text_smoothing: share of the probability of each text id that all others are to have.
+    """
+    hidden = model.model(batch if seen is None else seen)
     assert hidden.text is not None
     assert hidden.audio is not None
     return LMLoss(
-        text=row_loss(hidden.text, model.lm_head, batch.text_ids, batch.text_loss),
+        text=row_loss(hidden.text, model.lm_head, batch.text_ids, batch.text_loss, text_smoothing),
         audio=row_loss(hidden.audio, model.mimo_output, batch.audio_ids, batch.audio_loss),
     )
 
 
-def row_loss(hidden: Tensor, head: nn.Module, ids: Tensor, mask: Tensor) -> RowLoss:
+def row_loss(hidden: Tensor, head: nn.Module, ids: Tensor, mask: Tensor, smoothing: float = 0.0) -> RowLoss:
     """Return the cross-entropy of the masked ids, each predicted from the position before it.
 
     Args:
@@ -59,6 +66,7 @@ def row_loss(hidden: Tensor, head: nn.Module, ids: Tensor, mask: Tensor) -> RowL
         head: hidden states to scores.
         ids: [B, T].
         mask: [B, T] bool, the ids to be predicted.
+        smoothing: share of the probability of each id that all others are to have.
     """
     mask = mask[:, 1:]
     states, labels = hidden[:, :-1][mask], ids[:, 1:][mask]
@@ -66,11 +74,11 @@ def row_loss(hidden: Tensor, head: nn.Module, ids: Tensor, mask: Tensor) -> RowL
     chunks = list(zip(states.split(_CHUNK_POSITIONS), labels.split(_CHUNK_POSITIONS), strict=True))
     for state, label in chunks:
         if len(chunks) == 1:
-            total = total + _cross_entropy(head, state, label)
+            total = total + _cross_entropy(head, state, label, smoothing)
         else:  # do not keep every chunk's scores for the backward pass
-            total = total + checkpoint(_cross_entropy, head, state, label, use_reentrant=False)
+            total = total + checkpoint(_cross_entropy, head, state, label, smoothing, use_reentrant=False)
     return RowLoss(total, mask.sum())
 
 
-def _cross_entropy(head: nn.Module, states: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(head(states).float(), labels, reduction="sum")
+def _cross_entropy(head: nn.Module, states: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    return F.cross_entropy(head(states).float(), labels, reduction="sum", label_smoothing=smoothing)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -216,9 +216,14 @@ def open_encoders(
 
 @dataclass(frozen=True)
 class LabelledBatch(Batch):
-    """A batch that knows the file and line of its samples, for messages."""
+    """A batch that knows the file and line of its samples, for messages, and what the model sees of it."""
 
     ids: tuple[str, ...] = ()
+    seen: Batch | None = None  # None: everything
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
+        """Move everything to ``device`` and the features to ``dtype``."""
+        return replace(super().to(device, dtype), seen=None if self.seen is None else self.seen.to(device, dtype))
 
 
 def learned_ids(batch: Batch) -> dict[str, float]:
@@ -260,9 +265,10 @@ def check_best_score(loop: LoopConfig, names: Sequence[str]) -> None:
 
 def train_rows(
     module: nn.Module,
-    loss_of: Callable[[Batch], LMLoss],
+    loss_of: Callable[[LabelledBatch], LMLoss],
     mixture: Mixture,
     *,
+    hide: Callable[[Batch, int], Batch] | None = None,
     loop: LoopConfig,
     folder: Path,
     scores: Callable[[], dict[str, float]] | None,
@@ -270,10 +276,15 @@ def train_rows(
     device: torch.device,
     watch: Watch | None = None,
 ) -> int:
-    """Train on the packed rows of a mixture; arguments, result and errors as for ``loop.train``."""
+    """Train on the packed rows of a mixture; arguments, result and errors as for ``loop.train``.
+
+    ``hide`` returns what the model sees of the batch of a number.
+    """
 
     def batch_of(number: int) -> LabelledBatch:
-        return LabelledBatch(**vars(mixture(number)), ids=mixture.names(number)).to(device)
+        batch = mixture(number)
+        seen = None if hide is None else hide(batch, number)
+        return LabelledBatch(**vars(batch), ids=mixture.names(number), seen=seen).to(device)
 
     def losses_of(batch: LabelledBatch, _step: int) -> Mapping[str, Tensor]:
         loss = loss_of(batch)

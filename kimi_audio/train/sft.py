@@ -7,7 +7,7 @@ rest is the loop's (see ``loop``). ``export`` makes a model folder of it.
 import gc
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -17,6 +17,9 @@ import torch
 
 from kimi_audio.chat import ChatTemplate, LossChoice
 from kimi_audio.checkpoint import NANO, load_lm, load_lm_config
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.random import generator_of
+from kimi_audio.core.sequence import Batch
 from kimi_audio.data.conversations import ConversationFile
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
@@ -25,6 +28,7 @@ from kimi_audio.data.validation import FileReport
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.empty import build_empty
 from kimi_audio.tokenizer.text import TextTokenizer
+from kimi_audio.train.hiding import Hiding, hidden
 from kimi_audio.train.left_out import LeftOut
 from kimi_audio.train.loop.budget import Budget, Masked, training_budget
 from kimi_audio.train.loop.journal import Watch
@@ -71,6 +75,8 @@ class FinetuneConfig:
     weights: Mapping[str, float] = field(default_factory=dict)  # name of a file: its share; by default, its positions
     loss: LossChoice = "all"  # learn all turns of the assistant or only the last, where a sample leaves it open
     blank_loss: bool = False  # also learn the blanks of spoken replies, see ``ChatTemplate``
+    hiding: Hiding = field(default_factory=Hiding)  # what the model does without while it learns
+    text_smoothing: float = 0.0  # share of the probability of each text id that all others are to have
     held_out: float = 0.05  # share of the samples of each task that are not learned and give the scores; 0 gives none
     scored_samples: int = 64  # of the held-out ones
     transcribed_samples: int = 0  # of the scored ones with written replies, for the word error rate
@@ -89,6 +95,7 @@ class FinetuneConfig:
             check_range("epochs", self.epochs, above=0)
         check_range("rows", self.rows, least=1)
         check_range("held_out", self.held_out, least=0, below=1)
+        check_range("text_smoothing", self.text_smoothing, least=0, below=1)
         check_range("max_left_out", self.max_left_out, least=0, most=1)
         for name in ("scored_samples", "transcribed_samples", "evaluate_every_steps"):
             check_range(name, getattr(self, name), least=0)
@@ -154,8 +161,9 @@ def finetune(
         first_process(lambda: note_run(folder, facts, reports))
         steps = train_rows(
             lm,
-            lambda batch: lm_loss(lm, batch),
+            lambda batch: lm_loss(lm, batch, batch.seen, text_smoothing=config.text_smoothing),
             mixture,
+            hide=_hide(config, lm.config, tokenizer),
             loop=config.loop,
             folder=folder,
             scores=scores,
@@ -164,6 +172,18 @@ def finetune(
             watch=watch,
         )
         return Outcome(steps, left_out.broken)
+
+
+def _hide(config: FinetuneConfig, sizes: LMConfig, tokenizer: TextTokenizer) -> Callable[[Batch, int], Batch] | None:
+    """Return what hides a part of the batch of every number."""
+    if config.hiding.is_nothing:
+        return None
+
+    def hide(batch: Batch, number: int) -> Batch:
+        generator = generator_of(config.loop.seed, number)
+        return hidden(batch, config.hiding, sizes, tokenizer.special.blank, generator)
+
+    return hide
 
 
 def check_processes(config: FinetuneConfig, processes: int) -> None:

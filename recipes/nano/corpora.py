@@ -1,13 +1,18 @@
 """What nano's LLM learns, as files of conversations: the form in which everybody fine-tunes this model.
 
-``python -m recipes.nano.corpora OUT --speech FOLDER … --readers FOLDER --orders FOLDER --transcripts FILE`` writes
-``OUT/heard.jsonl`` and the recordings that it names: each as it may reach a microphone, several times over.
+``python -m recipes.nano.corpora OUT --speech FOLDER … --spoken FOLDER …`` writes into ``OUT`` the recordings that are
+heard, each as it may reach a microphone, and beside them ``heard.jsonl`` (transcribe it), ``aloud.jsonl`` (read it
+aloud) and ``talks.jsonl`` (talk about it).
+
+Texts have one form: lower case; transcripts without punctuation, replies with commas, full stops and question marks.
+What users write has any.
 """
 
 import argparse
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import random
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +26,26 @@ from kimi_audio.core.random import generator_of
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from recipes.nano.channels import vary
+from recipes.nano.kokoro import SPEAKERS
 from recipes.nano.people import Heard, orders, readers
 from recipes.nano.recording import recordings
+from recipes.nano.synthetic import READER
+from recipes.nano.talks import learned_talks
+from recipes.nano.world.types import Talk, Turn
 
 logger = logging.getLogger(__name__)
 
-ASR_REQUESTS = ("Please transcribe the spoken content into written text.", "Transcribe.", "Write down what is said.")
+ASR_REQUEST = "Please transcribe the spoken content into written text."
+ASR_REQUESTS = (*[ASR_REQUEST] * 4, "Transcribe.", "Write down what is said.", "What is said here?")
+ALOUD_REQUESTS = ("Please read the following text aloud: ", "Read aloud: ", "Say: ", "")
+ALOUD_IN_VOICE = ("Say in the voice of {0}: ", "Read aloud with the voice of {0}: ", "Speak like {0}: ")
+NAMES = {voice: name for name, (voice, _) in SPEAKERS.items()} | {READER: "Robin"}
 NEIGHBOURS = 4  # recordings whose voices make up babble
 LONGEST_S = 14.0
+WRITTEN_SHARE = 0.15  # of the turns that users write instead of saying them
+TEXT_SHARE = 0.3  # of the conversations whose replies are asked for in text alone
+
+Conversation = dict[str, Any]
 
 
 def speech_heard(folders: Iterable[Path]) -> list[Heard]:
@@ -41,66 +58,151 @@ def speech_heard(folders: Iterable[Path]) -> list[Heard]:
     ]
 
 
-def write_heard(items: Sequence[Heard], out: Path, copies: int, seed: int) -> None:
-    """Write every recording in ``copies`` variants and a conversation for each that asks for its transcript.
+def written(reply: str) -> str:
+    """Return a reply in the form in which nano writes."""
+    return reply.lower()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Heard
+
+
+def write_heard(items: Sequence[Heard], out: Path, seed: int) -> None:
+    """Write a variant of every recording, and a conversation that asks for its transcript.
 
     What an interrupted run has left is kept.
     """
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    with write_whole(out / "heard.jsonl") as partial, partial.open("w", encoding="utf-8") as lines:
-        for number, item in enumerate(track(items, "what is heard")):
-            for name, conversation in _variants(items, number, item, out, copies, seed):
-                conversation["id"] = name
-                lines.write(json.dumps(conversation) + "\n")
-
-
-def _variants(
-    items: Sequence[Heard], number: int, item: Heard, out: Path, copies: int, seed: int
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    missing = [copy for copy in range(copies) if not (out / "audio" / f"{number:06d}-{copy}.flac").exists()]
-    wav = load_audio(item.audio, INPUT_RATE_HZ) if missing else None
-    for copy in range(copies):
-        name = f"{number:06d}-{copy}"
-        generator = generator_of(seed, number * copies + copy)
-        if wav is not None and copy in missing:
+    for number, item in enumerate(track(items, "what is heard")):
+        path = out / "audio" / f"{number:06d}.flac"
+        if not path.exists():
+            generator = generator_of(seed, number)
             near = [items[int(i)] for i in torch.randint(len(items), (NEIGHBOURS,), generator=generator)]
             others = [load_audio(other.audio, INPUT_RATE_HZ) for other in near]
-            with write_whole(out / "audio" / f"{name}.flac") as partial:
-                soundfile.write(partial, vary(wav, others, generator).numpy(), INPUT_RATE_HZ, format="FLAC")
-        yield name, transcription(f"audio/{name}.flac", item.text, ASR_REQUESTS[(number + copy) % len(ASR_REQUESTS)])
+            varied = vary(load_audio(item.audio, INPUT_RATE_HZ), others, generator)
+            with write_whole(path) as partial:
+                soundfile.write(partial, varied.numpy(), INPUT_RATE_HZ, format="FLAC")
+    choose = random.Random(f"requests {seed}").choice  # noqa: S311 (texts, not secrets)
+    lines = [transcription(f"audio/{n:06d}.flac", item.text, choose(ASR_REQUESTS)) for n, item in enumerate(items)]
+    write_conversations(out / "heard.jsonl", lines)
 
 
-def transcription(audio: str, text: str, request: str) -> dict[str, Any]:
+def transcription(audio: str, text: str, request: str) -> Conversation:
     """Return a conversation that asks for a transcript."""
     return {
         "task_type": "understanding",
         "conversation": [
-            {"role": "user", "message_type": "text", "content": request},
-            {"role": "user", "message_type": "audio", "content": audio},
-            {"role": "assistant", "message_type": "text", "content": text},
+            message("user", request),
+            message("user", audio, "audio"),
+            message("assistant", text),
         ],
     }
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Aloud
+
+
+def aloud(folders: Iterable[Path], seed: int) -> Iterator[Conversation]:
+    """Yield conversations that ask to read a text aloud, most of them in a voice by its name."""
+    generator = random.Random(f"aloud {seed}")  # noqa: S311
+    for folder in folders:
+        for item in recordings(folder):
+            (voice,), text = item.line.voices, item.line.text
+            by_name = NAMES[voice] != "Ava" or generator.random() < 0.5
+            request = generator.choice(ALOUD_IN_VOICE).format(NAMES[voice]) if by_name else None
+            asked = (request or generator.choice(ALOUD_REQUESTS[:-1])) + anyhow(text, generator)
+            spoken = [str(item.audio.resolve()), written(text)]
+            yield {
+                "task_type": "tts",
+                "conversation": [message("user", asked), message("assistant", spoken, "audio-text")],
+            }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Talks
+
+
+def talked(
+    talks: Sequence[Talk], said: Mapping[str, Sequence[str]], replies: Mapping[str, Path], seed: int
+) -> Iterator[Conversation]:
+    """Yield conversations; those whose replies are all recorded are spoken, most of them, and the others written.
+
+    Args:
+        talks: what is said.
+        said: recordings of what users say, by its transcript; talks that lack one are written.
+        replies: recordings of what the assistant says, by its text.
+        seed: of what is drawn.
+    """
+    generator = random.Random(f"talks {seed}")  # noqa: S311
+    for talk in talks:
+        is_spoken = all(turn.reply in replies for turn in talk.turns) and generator.random() >= TEXT_SHARE
+        messages = [message("system", talk.system)] if talk.system else []
+        for turn in talk.turns:
+            messages += _turn(turn, said.get(normalise(turn.said), ()), replies, generator, is_spoken=is_spoken)
+        task_type = "speech-to-speech" if is_spoken else "understanding"
+        yield {"task_type": task_type, "conversation": messages, "metadata": {"kind": talk.kind}}
+
+
+def _turn(
+    turn: Turn, said: Sequence[str], replies: Mapping[str, Path], generator: random.Random, *, is_spoken: bool
+) -> Iterator[dict[str, Any]]:
+    if said and generator.random() >= WRITTEN_SHARE:
+        yield message("user", generator.choice(said), "audio")
+    else:
+        yield message("user", anyhow(turn.said, generator))
+    if turn.call:
+        yield message("assistant", turn.call)
+        yield message("user", turn.result)
+    if is_spoken:
+        yield message("assistant", [str(replies[turn.reply].resolve()), written(turn.reply)], "audio-text")
+    else:
+        yield message("assistant", written(turn.reply))
+
+
+def anyhow(text: str, generator: random.Random) -> str:
+    """Return a text as somebody may type it: as it is, in lower case, or without punctuation as well."""
+    chance = generator.random()
+    return text if chance < 0.4 else text.lower() if chance < 0.8 else normalise(text)
+
+
+def message(role: str, content: Any, message_type: str = "text") -> dict[str, Any]:
+    """Return a message of a conversation."""
+    return {"role": role, "message_type": message_type, "content": content}
+
+
+def write_conversations(path: Path, conversations: Iterable[Conversation]) -> None:
+    """Write a file of conversations."""
+    with write_whole(path) as partial, partial.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps(conversation) + "\n" for conversation in conversations)
+
+
 def main() -> None:
-    """Write a corpus."""
+    """Write the corpora."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path, help="folder of the corpus")
-    parser.add_argument("--speech", type=Path, nargs="*", default=[], help="folders of generated speech")
+    parser.add_argument("out", type=Path, help="folder of the corpora")
+    parser.add_argument("--speech", type=Path, nargs="*", default=[], help="folders of generated speech to be heard")
+    parser.add_argument("--spoken", type=Path, nargs="*", default=[], help="folders of what is read aloud")
+    parser.add_argument("--replies", type=Path, help="folder of what the assistant says in conversations")
     parser.add_argument("--readers", type=Path, help="speechocean762")
     parser.add_argument("--orders", type=Path, help="coffee commands")
     parser.add_argument("--transcripts", type=Path, help="what Whisper heard in them")
-    parser.add_argument("--copies", type=int, default=2, help="variants of every recording")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    items = speech_heard(arguments.speech)
+    items, seed = speech_heard(arguments.speech), arguments.seed
     if arguments.readers is not None:
         items += readers(arguments.readers)
     if arguments.orders is not None:
         items += orders(arguments.orders, arguments.transcripts)
-    write_heard(items, arguments.out, arguments.copies, arguments.seed)
+    write_heard(items, arguments.out, seed)
+    write_conversations(arguments.out / "aloud.jsonl", aloud(arguments.spoken, seed))
+    said: dict[str, list[str]] = {}
+    for number, item in enumerate(items):
+        said.setdefault(item.text, []).append(f"audio/{number:06d}.flac")
+    replies = {} if arguments.replies is None else {i.line.text: i.audio for i in recordings(arguments.replies)}
+    write_conversations(arguments.out / "talks.jsonl", talked(learned_talks(), said, replies, seed))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 
 from recipes.nano.recording import Line, record
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
+from recipes.nano.talks import learned_talks, replied, said
 
 RATE_HZ = 24_000
 RESERVED = ("af_nova", "am_eric", "bf_lily", "bm_daniel", "zf_xiaoyi")  # for evaluation, never trained on
@@ -34,18 +35,28 @@ SPEAKERS = {
     "Carl": ("bm_george", 0.1),
     "Dora": ("bf_emma", 0.1),
 }
+ASSISTANT = "Ava"  # who replies, unless another is asked for
 FOREIGN_SHARE, BLENDED_SHARE = 0.15, 0.3
 
 
 def heard(seed: int = 0) -> Iterator[Line]:
     """Yield lines that nano learns to hear: any text in any voice that is not reserved, some blended of two."""
     generator = random.Random(f"heard {seed}")  # noqa: S311
-    for text in texts(generator, examples=0.7, definitions=0.15, verses=0.15):
-        foreign = generator.random() < FOREIGN_SHARE
-        voices = [generator.choice(FOREIGN if foreign else ENGLISH)]
-        if generator.random() < BLENDED_SHARE:
-            voices.append(generator.choice(ENGLISH))
-        yield Line(text, tuple(dict.fromkeys(voices)), round(generator.uniform(0.8, 1.25), 2))
+    return (_anyhow(text, generator) for text in texts(generator, examples=0.7, definitions=0.15, verses=0.15))
+
+
+def questions(seed: int = 0) -> Iterator[Line]:
+    """Yield what users say in conversations, in any voice that is not reserved."""
+    generator = random.Random(f"questions {seed}")  # noqa: S311
+    return (_anyhow(text, generator) for text in said(learned_talks()))
+
+
+def _anyhow(text: str, generator: random.Random) -> Line:
+    foreign = generator.random() < FOREIGN_SHARE
+    voices = [generator.choice(FOREIGN if foreign else ENGLISH)]
+    if generator.random() < BLENDED_SHARE:
+        voices.append(generator.choice(ENGLISH))
+    return Line(text, tuple(dict.fromkeys(voices)), round(generator.uniform(0.8, 1.25), 2))
 
 
 def spoken(seed: int = 0) -> Iterator[Line]:
@@ -54,6 +65,11 @@ def spoken(seed: int = 0) -> Iterator[Line]:
     names, shares = zip(*SPEAKERS.values(), strict=True)
     for text in texts(generator, examples=0.65, definitions=0.35, verses=0.0):
         yield Line(text, tuple(generator.choices(names, shares)), 1.0)
+
+
+def replies() -> Iterator[Line]:
+    """Yield what the assistant says in conversations."""
+    return (Line(text, (SPEAKERS[ASSISTANT][0],)) for text in replied(learned_talks()))
 
 
 def texts(generator: random.Random, *, examples: float, definitions: float, verses: float) -> Iterator[str]:
@@ -68,7 +84,7 @@ def texts(generator: random.Random, *, examples: float, definitions: float, vers
         yield stock.pop()
 
 
-KINDS = {"heard": heard, "spoken": spoken}
+KINDS = {"heard": heard, "questions": questions, "spoken": spoken, "replies": replies}
 
 
 class Kokoro:

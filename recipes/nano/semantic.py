@@ -51,12 +51,13 @@ SEMANTIC = SemanticConfig(  # the sizes of Whisper tiny, cut behind its second l
     loss_scale=1.0,
 )
 LOOP = LoopConfig(
-    steps=3000, peak_lr=6e-4, final_lr=2e-5, warmup_steps=50, muon=True, log_every_steps=20, frozen={"tokenizer.": 0.02}
+    steps=900, peak_lr=6e-4, final_lr=2e-5, warmup_steps=50, muon=True, log_every_steps=20, frozen={"tokenizer.": 0.02}
 )
-QUANTISE_FROM_STEP = 200
+QUANTISE_FROM_STEP = 120
 BATCH_S = 50.0
 MEL_WEIGHT = 1.0
 UNQUANTISED_WEIGHT = 0.3  # of the same losses without the codebook: a direction that does not depend on a choice
+NATURAL_TIMES = 4  # natural speech is learned so often while the rest is learned once: the assistant speaks it
 DEV_EVERY = 60  # one utterance in so many is not learned, and scored
 VARIED = Augmentation(speed_probability=0.0, reverb_probability=0.2, noise_probability=0.5, snr_db=(8.0, 40.0))
 
@@ -258,7 +259,9 @@ def start_codebook(module: CodeTeacher, batches: Sequence[SpeechBatch], generato
     module.train()
 
 
-def train_codes(whisper: Path, utterances: Sequence[Utterance], folder: Path, loop: LoopConfig) -> CodeTeacher:
+def train_codes(
+    whisper: Path, utterances: Sequence[Utterance], natural: Sequence[Utterance], folder: Path, loop: LoopConfig
+) -> CodeTeacher:
     """Train the tokenizer from a Whisper encoder, or go on with what ``folder`` holds."""
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed)
@@ -266,9 +269,15 @@ def train_codes(whisper: Path, utterances: Sequence[Utterance], folder: Path, lo
     wanted = module.tokenizer.state_dict().keys()
     encoder = {name: tensor for name, tensor in read_safetensors(whisper) if name in wanted}
     module.tokenizer.load_state_dict(encoder, strict=False)
-    learned = [item for number, item in enumerate(utterances) if number % DEV_EVERY]
+    learned = [
+        item
+        for part, times in ((utterances, 1), (natural, NATURAL_TIMES))
+        for number, item in enumerate(part)
+        if number % DEV_EVERY
+        for _ in range(times)
+    ]
     batches = SpeechBatches(learned, BATCH_S, loop.seed, varied=True)
-    dev = SpeechBatches(utterances[::DEV_EVERY], BATCH_S, 0, varied=False)
+    dev = SpeechBatches([*utterances[::DEV_EVERY], *natural[::DEV_EVERY]], BATCH_S, 0, varied=False)
     dev_batches = [dev(number) for number in range(min(12, len(dev.groups)))]
 
     def loss_of(batch: SpeechBatch, step: int) -> dict[str, Tensor]:
@@ -294,14 +303,17 @@ def main() -> None:
     """Train, and write the weights as the model folder holds them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("speech", type=Path, nargs="+", help="folders of recordings")
+    parser.add_argument("--natural", type=Path, nargs="*", default=[], help="folders of natural voices, learned more")
     parser.add_argument("--whisper", type=Path, required=True, help="safetensors file of the encoder")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--steps", type=int, default=LOOP.steps)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    utterances = load_utterances(arguments.speech, arguments.out / "phonemes.json")
-    module = train_codes(arguments.whisper, utterances, arguments.out, replace(LOOP, steps=arguments.steps))
+    cache = arguments.out / "phonemes.json"
+    utterances, natural = load_utterances(arguments.speech, cache), load_utterances(arguments.natural, cache)
+    loop = replace(LOOP, steps=arguments.steps)
+    module = train_codes(arguments.whisper, utterances, natural, arguments.out, loop)
     save_weights(arguments.out / "model.safetensors", module.tokenizer.state_dict(), int8=True)
 
 

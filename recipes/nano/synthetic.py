@@ -1,6 +1,6 @@
 """Speech in the synthetic voices of espeak-ng, flite and festival: many, fast to make, and clear.
 
-``python -m recipes.nano.synthetic FOLDER --count 9000`` goes on where it stopped.
+``python -m recipes.nano.synthetic FOLDER --kind heard --count 9000`` goes on where it stopped.
 """
 
 import argparse
@@ -15,16 +15,33 @@ from recipes.nano.closed.synthesis import resample, synthesise
 from recipes.nano.closed.voices import SEEN, draw_delivery
 from recipes.nano.kokoro import texts
 from recipes.nano.recording import Line, record
+from recipes.nano.talks import learned_talks, said
 
+READER = "flite-slt"
 VOICES = {voice.name: voice for voice in SEEN}
 
 
 def heard(seed: int = 0) -> Iterator[Line]:
     """Yield lines that nano learns to hear, in voices that are not reserved."""
     generator = random.Random(f"synthetic {seed}")  # noqa: S311 (texts, not secrets)
-    for text in texts(generator, examples=0.7, definitions=0.15, verses=0.15):
-        delivery = draw_delivery(generator)
-        yield Line(text, (delivery.voice.name,), delivery.rate, delivery.pitch)
+    return (_anyhow(text, generator) for text in texts(generator, examples=0.7, definitions=0.15, verses=0.15))
+
+
+def questions(seed: int = 0) -> Iterator[Line]:
+    """Yield what users say in conversations, in voices that are not reserved."""
+    generator = random.Random(f"synthetic questions {seed}")  # noqa: S311
+    return (_anyhow(text, generator) for text in said(learned_talks()))
+
+
+def clear(seed: int = 0) -> Iterator[Line]:
+    """Yield lines in the one voice from which nano learns to read: quick to make, and always the same."""
+    generator = random.Random(f"clear {seed}")  # noqa: S311
+    return (Line(text, (READER,)) for text in texts(generator, examples=0.65, definitions=0.35, verses=0.0))
+
+
+def _anyhow(text: str, generator: random.Random) -> Line:
+    delivery = draw_delivery(generator)
+    return Line(text, (delivery.voice.name,), delivery.rate, delivery.pitch)
 
 
 def speak(line: Line) -> tuple[np.ndarray, int]:
@@ -33,13 +50,17 @@ def speak(line: Line) -> tuple[np.ndarray, int]:
     return resample(samples, rate_hz, INPUT_RATE_HZ), INPUT_RATE_HZ
 
 
+KINDS = {"heard": heard, "questions": questions, "clear": clear}
+
+
 def main() -> None:
-    """Record."""
+    """Record one kind of speech."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="where the recordings go")
+    parser.add_argument("--kind", choices=KINDS, default="heard")
     parser.add_argument("--count", type=int, default=9000, help="recordings in all")
     arguments = parser.parse_args()
-    record(heard(), speak, arguments.folder, arguments.count)
+    record(KINDS[arguments.kind](), speak, arguments.folder, arguments.count)
 
 
 if __name__ == "__main__":

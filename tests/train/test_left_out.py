@@ -105,10 +105,10 @@ def test_a_run_with_broken_samples_resumes_to_the_same_weights(config, tmp_path,
     finetune(config, [file], tmp_path / "whole")
     calls = iter(range(2))
 
-    def fails_in_the_third_step(*arguments):
+    def fails_in_the_third_step(*arguments, **named):
         if next(calls, None) is None:
             raise MemoryError
-        return lm_loss(*arguments)
+        return lm_loss(*arguments, **named)
 
     monkeypatch.setattr("kimi_audio.train.sft.lm_loss", fails_in_the_third_step)
     with pytest.raises(MemoryError):

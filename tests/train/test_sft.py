@@ -13,6 +13,7 @@ from kimi_audio.checkpoint import load_lm
 from kimi_audio.data.conversations import ConversationFile
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.train.export import export_adapter, export_model
+from kimi_audio.train.hiding import Hiding
 from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.losses import lm_loss
 from kimi_audio.train.sft import FinetuneConfig, finetune
@@ -85,16 +86,29 @@ def test_training_lowers_the_loss(config, data, tmp_path):
     assert log[-1]["text"] + log[-1]["audio"] < 0.8 * (log[0]["text"] + log[0]["audio"])
 
 
+def test_what_is_hidden_makes_the_first_step_harder(config, data, tmp_path):
+    config = replace(config, held_out=0, loop=replace(LOOP, steps=1))
+    losses = {}
+    for name, changes in {
+        "plain": {},
+        "hidden": {"hiding": Hiding(heard=1.0, text=1.0)},
+        "smooth": {"text_smoothing": 0.5},
+    }.items():
+        finetune(replace(config, **changes), [data], tmp_path / name)
+        losses[name] = rows(tmp_path / name)[0]["text"]
+    assert len(set(losses.values())) == 3
+
+
 def test_a_killed_run_resumes_to_the_same_weights(config, data, tmp_path, monkeypatch):
-    config = replace(config, held_out=0, loop=LOOP)
+    config = replace(config, held_out=0, loop=LOOP, hiding=Hiding(heard=0.5, text=0.2, codes=0.2))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finetune(config, [data], whole)
     steps_left = iter(range(2))
 
-    def fails_in_the_third_step(*arguments):
+    def fails_in_the_third_step(*arguments, **named):
         if next(steps_left, None) is None:
             raise MemoryError("killed")
-        return lm_loss(*arguments)
+        return lm_loss(*arguments, **named)
 
     monkeypatch.setattr("kimi_audio.train.sft.lm_loss", fails_in_the_third_step)
     with pytest.raises(MemoryError):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kimi_audio.train.loop.muon import Muon
 from kimi_audio.train.loop.parallel import split_like
 from kimi_audio.train.loop.schedule import check_prefixes
 
@@ -117,7 +118,7 @@ def build_optimizer(
     if adamw:
         parts.append(torch.optim.AdamW(adamw, lr=lr, betas=betas))
     if orthogonal:
-        parts.append(torch.optim.Muon(orthogonal, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+        parts.append(Muon(orthogonal, lr, weight_decay))
     return Optimizers(parts, factors)
 
 

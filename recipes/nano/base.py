@@ -1,0 +1,162 @@
+"""The model that nano's LLM begins from: encoders that can hear, a text tokenizer, an LLM that knows nothing.
+
+``python -m recipes.nano.base OUT --whisper FILE --semantic FILE`` writes it; ``--set from_scratch=true`` of the
+trainings begins with random weights of its sizes.
+"""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from kimi_audio.checkpoint import load_flow, load_vocoder, save_model
+from kimi_audio.core.config import EncoderConfig, FlowConfig, LMConfig, Settings
+from kimi_audio.core.random import generator_of
+from kimi_audio.core.weights import read_safetensors
+from kimi_audio.core.words import normalise
+from kimi_audio.detokenizer.dit import DiT
+from kimi_audio.lm.model import AudioLM
+from kimi_audio.tokenizer.acoustic import AcousticEncoder
+from kimi_audio.tokenizer.semantic import SemanticTokenizer
+from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
+from recipes.nano.corpora import NAMES, written
+from recipes.nano.semantic import SEMANTIC
+from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
+from recipes.nano.talks import learned_talks
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Size:
+    """The one dial: the width of the LLM and its layers; heads have 64 channels."""
+
+    width: int = 256
+    layers: int = 6  # from the embedding to the text
+    shared: int = 4  # of them, below the audio branch
+    audio_layers: int = 2
+    text_ranks: int = 512
+
+
+NANO = Size()
+ACOUSTIC = EncoderConfig(num_mel_bins=80, hidden_size=384, num_layers=4, num_heads=6, ffn_size=1536, pad_windows=False)
+HEAD = 64  # channels
+FRAMES_PER_VECTOR = 4  # of the acoustic encoder, side by side in one vector for the LLM
+SETTINGS = Settings(
+    segment_s=14.0,
+    ode_steps=10,
+    solver="adams-bashforth",
+    guidance_scale=3.0,
+    audio_temperature=0.0,
+    audio_top_k=0,
+    voices=tuple(dict.fromkeys(NAMES.values())),
+)
+
+
+def lm_config(tokenizer: TextTokenizer, size: Size) -> LMConfig:
+    """Return the sizes of the audio LLM; the vocabulary is that of the text, then the codes."""
+    return LMConfig(
+        vocab_size=tokenizer.vocab_size + SEMANTIC.num_codes,
+        hidden_size=size.width,
+        intermediate_size=size.width * 11 // 4,
+        num_layers=size.layers,
+        num_heads=size.width // HEAD,
+        num_kv_heads=size.width // HEAD // 2,
+        rms_norm_eps=1e-6,
+        rope_theta=10_000.0,
+        max_positions=2048,
+        num_audio_layers=size.audio_layers,
+        branch_layer_index=size.shared - 1,
+        delay_tokens=6,
+        audio_offset=tokenizer.vocab_size,
+        adaptor_input_size=FRAMES_PER_VECTOR * ACOUSTIC.hidden_size,
+        pad_id=tokenizer.special.pad,
+    )
+
+
+def texts() -> Iterator[str]:
+    """Yield what nano reads and writes."""
+    for text in learned([*wordnet_examples(), *wordnet_definitions(), *bible_verses()]):
+        yield normalise(text)
+        yield written(text)
+    for talk in learned_talks():
+        for turn in talk.turns:
+            yield from (
+                turn.said,
+                written(turn.said),
+                normalise(turn.said),
+                written(turn.reply),
+                turn.call,
+                turn.result,
+            )
+
+
+def acoustic_encoder(whisper: Path) -> AcousticEncoder:
+    """Return the encoder of a Whisper tiny that hears windows as long as the sound, not filled up to 30 s."""
+    encoder = AcousticEncoder(ACOUSTIC)
+    encoder.load_state_dict(dict(read_safetensors(whisper)))
+    return encoder
+
+
+def build_base(out: Path, whisper: Path, semantic: Path, detokenizer: Path, size: Size, seed: int = 0) -> None:
+    """Write the folder; the detokenizer begins as that of another model, its embedding of codes anew."""
+    tokenizer = train_bpe(texts(), size.text_ranks)
+    lm = AudioLM(lm_config(tokenizer, size))
+    lm.reset_parameters(generator_of(seed, 0))
+    codes = SemanticTokenizer(SEMANTIC)
+    codes.load_state_dict(dict(read_safetensors(semantic)))
+    dit, flow_config = with_codes(*load_flow(detokenizer), SEMANTIC.num_codes, seed)
+    save_model(
+        out,
+        lm=lm,
+        text_tokenizer=tokenizer,
+        acoustic=acoustic_encoder(whisper),
+        semantic=codes,
+        dit=dit,
+        flow_config=flow_config,
+        vocoder=load_vocoder(detokenizer)[0],
+        settings=SETTINGS,
+        int8=True,
+    )
+
+
+def with_codes(dit: DiT, config: FlowConfig, num_codes: int, seed: int) -> tuple[DiT, FlowConfig]:
+    """Return a flow-matching network for other codes: their embedding is drawn anew, the rest is kept."""
+    config = replace(config, dit=replace(config.dit, num_codes=num_codes))
+    larger = DiT(config.dit)
+    known = dit.state_dict()
+    for name, tensor in larger.state_dict().items():
+        if tensor.shape == known[name].shape:
+            tensor.copy_(known[name])
+        else:
+            tensor.normal_(0.0, float(known[name].std()), generator=generator_of(seed, 1))
+    return larger, config
+
+
+def all_sizes(arguments: argparse.Namespace) -> Size:
+    """Return the sizes that the command line asks for."""
+    return replace(NANO, width=arguments.width, layers=arguments.layers, shared=arguments.layers - 2)
+
+
+def main() -> None:
+    """Write the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="model folder")
+    parser.add_argument(
+        "--whisper", type=Path, required=True, help="safetensors file of the encoder of Whisper tiny.en"
+    )
+    parser.add_argument("--semantic", type=Path, required=True, help="what recipes.nano.semantic wrote")
+    parser.add_argument("--detokenizer", type=Path, default=Path("kimi_audio/nano"), help="model to begin with")
+    parser.add_argument("--width", type=int, default=NANO.width, help="of the LLM")
+    parser.add_argument("--layers", type=int, default=NANO.layers, help="of the LLM")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    with torch.no_grad():
+        build_base(arguments.out, arguments.whisper, arguments.semantic, arguments.detokenizer, all_sizes(arguments))
+
+
+if __name__ == "__main__":
+    main()

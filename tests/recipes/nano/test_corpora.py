@@ -1,0 +1,100 @@
+"""Conversations that nano learns: what is asked, in which form it is answered, and what is spoken."""
+
+import random
+from pathlib import Path
+from string import ascii_lowercase
+
+import numpy as np
+import pytest
+
+from kimi_audio.chat.tools import parse_call
+from kimi_audio.data.conversations import ConversationFile
+from recipes.nano import corpora, kokoro, talks
+from recipes.nano.corpora import aloud, anyhow, talked, write_conversations, written
+from recipes.nano.recording import Line, record
+from recipes.nano.world.tools import KINDS as TOOLS
+from recipes.nano.world.types import Talk, Turn
+
+RATE_HZ = 8_000
+GREETING = Talk(
+    "greeting", (Turn("Hello, Nano!", "Hello, friend."), Turn("What is a hat?", "A hat is clothing.")), "hat"
+)
+
+
+def beep(line: Line) -> tuple[np.ndarray, int]:
+    return np.sin(np.arange(800 + len(line.text)) / 5).astype(np.float32), RATE_HZ
+
+
+def test_a_talk_is_spoken_where_all_its_replies_are_recorded(tmp_path):
+    record((Line(turn.reply, ("af_heart",)) for turn in GREETING.turns), beep, tmp_path / "replies", 2)
+    recorded = {"Hello, friend.": tmp_path / "replies" / "000000.flac"}
+    whole = recorded | {"A hat is clothing.": tmp_path / "replies" / "000001.flac"}
+    said = {"hello nano": [str(tmp_path / "replies" / "000000.flac")]}
+    for replies, types in ((recorded, {"text"}), (whole, {"text", "audio-text"})):
+        write_conversations(tmp_path / "talks.jsonl", talked([GREETING] * 40, said, replies, seed=0))
+        found = list(ConversationFile(tmp_path / "talks.jsonl"))
+        answers = [message for talk in found for message in talk.messages if message.role == "assistant"]
+        assert {message.message_type for message in answers} == types
+        texts = {m.content if m.message_type == "text" else m.content[1] for m in answers}
+        assert texts == {"hello, friend.", "a hat is clothing."}
+        # The second question was never recorded, so it is always written; the first is said most of the time.
+        asked = [talk.messages[0].message_type for talk in found]
+        assert 25 < asked.count("audio") < 40
+        assert {talk.messages[2].message_type for talk in found} == {"text"}
+
+
+def test_a_tool_is_called_before_the_result_is_put_into_words():
+    (talk,) = next(kind for kind in TOOLS if kind.name == "tool-timer").talks(1, random.Random(0), False)
+    (conversation,) = talked([talk], {}, {}, seed=0)
+    roles = [(message["role"], message["message_type"]) for message in conversation["conversation"]]
+    last = talk.turns[-1]
+    assert roles[0] == ("system", "text")
+    assert roles[-4:] == [("user", "text"), ("assistant", "text"), ("user", "text"), ("assistant", "text")]
+    _, call, result, reply = (message["content"] for message in conversation["conversation"][-4:])
+    assert parse_call(call).name == "timer"
+    assert (result, reply) == (last.result, written(last.reply))
+
+
+def test_texts_are_read_in_the_voice_that_is_named(tmp_path):
+    voices = {voice: name for name, (voice, _) in kokoro.SPEAKERS.items()}
+    lines = (Line(f"Hello {word}.", (voice,)) for word, voice in zip(ascii_lowercase[:24], [*voices] * 6, strict=True))
+    record(lines, beep, tmp_path / "spoken", 24)
+    plain = 0
+    for number, conversation in enumerate(aloud([tmp_path / "spoken"], seed=0)):
+        request, reply = (message["content"] for message in conversation["conversation"])
+        name = voices[[*voices][number % len(voices)]]
+        assert reply[1] == f"hello {ascii_lowercase[number]}."
+        assert request.lower().rstrip(".").endswith(reply[1].rstrip("."))
+        plain += name not in request
+        assert name in request or name == kokoro.ASSISTANT
+    assert 0 < plain < 6  # the assistant's voice needs no name, and has one
+
+
+def test_users_write_as_they_like():
+    generator = random.Random(0)
+    ways = {anyhow("What is it?", generator) for _ in range(50)}
+    assert ways == {"What is it?", "what is it?", "what is it"}
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setattr(talks, "take_talks", lambda count, generator, reserved: [GREETING] * count)
+    return tmp_path / "talks.json"
+
+
+def test_talks_are_drawn_once(kept):
+    drawn = talks.learned_talks(kept, 3)
+    assert drawn == (GREETING,) * 3
+    assert talks.of_values(talks.to_values(GREETING)) == GREETING
+    talks.learned_talks.cache_clear()
+    assert talks.learned_talks(kept, 99) == drawn
+    assert list(talks.said(drawn)) == ["Hello, Nano!", "What is a hat?"]
+    assert list(talks.replied(drawn)) == ["Hello, friend.", "A hat is clothing."]
+
+
+def test_nothing_reserved_is_talked_about(monkeypatch, tmp_path):
+    wanted = []
+    monkeypatch.setattr(talks, "take_talks", lambda *arguments, **named: wanted.append(named) or [])
+    talks.learned_talks(tmp_path / "other.json", 5)
+    assert wanted == [{"reserved": False}]
+    assert corpora.NAMES["af_heart"] == "Ava"
