@@ -10,8 +10,9 @@ Every line is one sample::
 Messages are those of ``kimi_audio.chat``: any number of turns, several recordings or none, ``audio-text`` for what the
 assistant says (``[audio, transcript]``). Paths are relative to the folder of the file. Beyond the official schema
 
-- a message may have ``audio_tokens`` (ready codes), ``loss`` (true or false: learn this message), and ``sample_rate``,
-  with which ``content`` may be an array of samples in [-1, 1]; for a path it is compared with the file;
+- a message may have ``audio_tokens`` (ready codes), ``loss`` (true or false: learn this message), ``transcript`` (what
+  is said in an audio of the user, see ``losses.heard_loss``), and ``sample_rate``, with which ``content`` may be an
+  array of samples in [-1, 1]; for a path it is compared with the file;
 - a sample may have ``output_type`` ("text" or "both"), ``loss`` ("all" or "last"; goes before the choice for the whole
   file), ``id``, and ``metadata``, which are not read.
 

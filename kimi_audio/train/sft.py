@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,10 @@ from kimi_audio.train.loop.loop import LoopConfig, check_shares
 from kimi_audio.train.loop.parallel import first_process, joined, world_size
 from kimi_audio.train.loop.schedule import check_range
 from kimi_audio.train.lora import FOUR_BIT_BYTES, LoraOptions, add_lora, only_trained
-from kimi_audio.train.losses import lm_loss
+from kimi_audio.train.losses import LMLoss, lm_loss
 from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
+    LabelledBatch,
     Outcome,
     check_best_score,
     check_patience,
@@ -77,6 +79,7 @@ class FinetuneConfig:
     blank_loss: bool = False  # also learn the blanks of spoken replies, see ``ChatTemplate``
     hiding: Hiding = field(default_factory=Hiding)  # what the model does without while it learns
     text_smoothing: float = 0.0  # share of the probability of each text id that all others are to have
+    heard_weight: float = 0.0  # of a loss on the transcripts that the data gives of what is heard, see ``heard_loss``
     held_out: float = 0.05  # share of the samples of each task that are not learned and give the scores; 0 gives none
     scored_samples: int = 64  # of the held-out ones
     transcribed_samples: int = 0  # of the scored ones with written replies, for the word error rate
@@ -95,6 +98,7 @@ class FinetuneConfig:
             check_range("epochs", self.epochs, above=0)
         check_range("rows", self.rows, least=1)
         check_range("held_out", self.held_out, least=0, below=1)
+        check_range("heard_weight", self.heard_weight, least=0)
         check_range("text_smoothing", self.text_smoothing, least=0, below=1)
         check_range("max_left_out", self.max_left_out, least=0, most=1)
         for name in ("scored_samples", "transcribed_samples", "evaluate_every_steps"):
@@ -161,8 +165,9 @@ def finetune(
         first_process(lambda: note_run(folder, facts, reports))
         steps = train_rows(
             lm,
-            lambda batch: lm_loss(lm, batch, batch.seen, text_smoothing=config.text_smoothing),
+            partial(_loss, lm, config, tokenizer.special.blank),
             mixture,
+            heard_weight=config.heard_weight,
             hide=_hide(config, lm.config, tokenizer),
             loop=config.loop,
             folder=folder,
@@ -172,6 +177,11 @@ def finetune(
             watch=watch,
         )
         return Outcome(steps, left_out.broken)
+
+
+def _loss(lm: AudioLM, config: FinetuneConfig, blank_id: int, batch: LabelledBatch) -> LMLoss:
+    blank = blank_id if config.heard_weight else None
+    return lm_loss(lm, batch, batch.seen, text_smoothing=config.text_smoothing, blank_id=blank)
 
 
 def _hide(config: FinetuneConfig, sizes: LMConfig, tokenizer: TextTokenizer) -> Callable[[Batch, int], Batch] | None:
