@@ -393,7 +393,7 @@ def _shown(results: "Iterable[Result]", report: Report) -> "list[Result]":
 
 
 def _warn_of_few(result: "Result") -> None:
-    """Say which numbers have no interval: few samples, or samples that are all alike, tell too little of others."""
+    """Say which numbers have no interval: the samples tell too little of others."""
     unsure = [score for score in result.scores if score.value is not None and score.low is None]
     if unsure:
         names = ", ".join(dict.fromkeys(score.metric for score in unsure))
