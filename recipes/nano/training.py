@@ -1,4 +1,4 @@
-"""How nano's LLM is trained: ``kimi-audio train recipes/nano/training.py:begin --data heard.jsonl --data aloud.jsonl …``.
+"""How nano learns: ``kimi-audio train recipes/nano/training.py:begin --data heard.jsonl --data aloud.jsonl …``.
 
 ``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model
 with new data. Both are fine-tunings as any user's.
