@@ -27,21 +27,16 @@ from kimi_audio.data.conversations import Conversation, ConversationFile
 from kimi_audio.data.documents import Document, DocumentFile, holds_documents
 from kimi_audio.data.reports import Progress
 from kimi_audio.data.shards import FOREIGN_STORE, KEY_BYTES, SHARD_TOKENS, ShardWriter, TokenStore, content_key, in_half
-from kimi_audio.nn.precision import autocast, computes_bf16
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 
 
 @dataclass(frozen=True)
 class AudioEncoder:
-    """The two tokenizers of what is heard; results are on the CPU, features in float32.
-
-    ``bfloat16`` computes the features at that precision, where the device does; shards keep no more anyway.
-    """
+    """The two tokenizers of what is heard; results are on the CPU, features in float32."""
 
     semantic: SemanticTokenizer
     acoustic: AcousticEncoder
-    bfloat16: bool = False
 
     def __call__(self, source: AudioSource) -> AudioTokens:
         """Return codes [N] and features [N, D]; errors as for ``load_audio``."""
@@ -57,14 +52,11 @@ class AudioEncoder:
         codes = self.semantic.encode_wav(wav).cpu()
         if not features:
             return AudioTokens(codes)
-        with autocast(wav.device, self.bfloat16):
-            rows = self.acoustic.features(wav)
-        return AudioTokens(codes, rows.float().cpu())
+        return AudioTokens(codes, self.acoustic.features(wav).float().cpu())
 
     def fingerprint(self) -> str:
-        """Return what tells these tokenizers, in this precision, from all others; it reads all weights."""
-        bfloat16 = self.bfloat16 and computes_bf16(self.semantic.codebook.weight.device.type)
-        digest = hashlib.blake2b(f"bfloat16={bfloat16}".encode(), digest_size=KEY_BYTES)
+        """Return what tells these tokenizers from all others; it reads all weights."""
+        digest = hashlib.blake2b(b"bfloat16=False", digest_size=KEY_BYTES)  # as in the stores that there are
         modules: tuple[tuple[nn.Module, object], ...] = (
             (self.semantic, self.semantic.config),
             (self.acoustic, self.acoustic.config),
@@ -250,7 +242,7 @@ def encode_file(
     """Encode every recording of a JSONL file of conversations or documents into a store.
 
     Of conversations, what the assistant says gets no features, and nothing at all where the file has its
-    ``audio_tokens``. Of documents, nothing gets features: pre-training makes them of the sound.
+    codes. Of documents, nothing gets features: pre-training makes them of the sound.
 
     Args:
         path: see ``conversations`` and ``documents``.
@@ -293,7 +285,7 @@ def _said(conversation: Conversation, line: int) -> Iterator[Recording]:
         if message.message_type == "text" or message.audio is None:
             continue
         features = message.message_type == "audio"
-        if features or message.audio_tokens is None:
+        if features or message.num_codes is None:
             load = partial(load_audio, message.audio, INPUT_RATE_HZ, damage="refuse")
             yield Recording(content_key(message.audio), load, features, line)
 
