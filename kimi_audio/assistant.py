@@ -32,14 +32,11 @@ from kimi_audio.lm.worker import EngineThread, ReplyEvents
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
+from kimi_audio.voice import Voice
 
 logger = logging.getLogger(__name__)
 
 Chat = Iterable[Message | Mapping[str, Any]]
-ASR_INSTRUCTION = "Please transcribe the spoken content into written text."
-TTS_INSTRUCTION = "Please read the following text aloud: "
-READ_IN_VOICE = "Say in the voice of {0}: "
-CONVERT = "Say this in the voice of {0}."
 MIN_PREFIX_BYTES = 64 * 2**20  # earlier turns are remembered in so much memory, or in an eighth of the LLM's weights
 TRANSCRIBED_AT_ONCE = 8  # pieces of a long recording
 SHORTEST_VOICE_S = 0.1  # of a recording whose voice is taken on
@@ -61,7 +58,7 @@ class Answer:
     """A whole reply."""
 
     text: str
-    audio: Tensor | None  # [L] float32 at 24 kHz, on the CPU; None in text mode
+    audio: Tensor | None  # [L] float32 at 24 kHz, on the CPU; None where nothing is said
     finish_reason: FinishReason
     codes: tuple[int, ...] = ()  # what the audio was made from
 
@@ -222,7 +219,8 @@ class KimiAudio:
             seed: makes sampling and the noise of the speech repeatable; None draws a new one.
 
         Returns:
-            Waveform [1, L] in float32 at 24 kHz on the CPU (None for text), and the text.
+            Waveform [1, L] in float32 at 24 kHz on the CPU, and the text. As in the official script, "both" always
+            gives a waveform: one of no samples where the reply has no speech. "text" gives None.
 
         Raises:
             ValueError: messages are malformed, audio cannot be read, or the history does not fit the context.
@@ -236,7 +234,12 @@ class KimiAudio:
             max_new_tokens=None if max_new_tokens == -1 else max_new_tokens,
         )
         answer = self.answer(chats, options, seed=seed)
-        return None if answer.audio is None else answer.audio[None], answer.text
+        if output_type == "text":
+            return None, answer.text
+        return (torch.zeros(1, 0) if answer.audio is None else answer.audio[None]), answer.text
+
+    def _options(self, options: GenerationOptions | OutputType) -> GenerationOptions:
+        return options if isinstance(options, GenerationOptions) else self.default_options(options)
 
     def default_options(self, output_type: OutputType) -> GenerationOptions:
         """Return how this model is best used: the likeliest text, codes drawn as its settings say."""
@@ -246,18 +249,22 @@ class KimiAudio:
     def answer(
         self,
         messages: Chat,
-        options: GenerationOptions | None = None,
+        options: GenerationOptions | OutputType = "text",
         *,
         seed: int | None = None,
-        voice: AudioSource | None = None,
+        voice: Voice | AudioSource | None = None,
     ) -> Answer:
         """Reply to a conversation and tell why the reply ended.
 
         Args:
             messages: the conversation.
-            options: output type, sampling and limits; by default those of ``default_options`` for a reply in text.
+            options: output type, sampling and limits; an output type stands for its ``default_options``.
             seed: see ``generate``.
             voice: a recording whose voice the speech takes on, as far as the detokenizer was trained to.
+
+        Raises:
+            ValueError: see ``generate``; or the voice is one that the model takes on by name, which it does only where
+                it reads aloud (``speak``) or says a recording again (``convert_voice``).
         """
         (answer,) = self.answer_all([messages], options, seed=seed, voice=voice)
         return answer
@@ -265,16 +272,16 @@ class KimiAudio:
     def answer_all(
         self,
         chats: Iterable[Chat],
-        options: GenerationOptions | None = None,
+        options: GenerationOptions | OutputType = "text",
         *,
         seed: int | Sequence[int] | None = None,
-        voice: AudioSource | None = None,
+        voice: Voice | AudioSource | None = None,
     ) -> list[Answer]:
         """Reply to several conversations at once, to each as if it were alone.
 
         Arguments as for ``answer``; ``seed`` may hold one for each conversation.
         """
-        options = options or self.default_options("text")
+        options = self._options(options)
         self._check_output(options.output_type)
         speaks = options.output_type == "both"
         state = self._voice_state(voice) if speaks else None
@@ -325,24 +332,23 @@ class KimiAudio:
     def stream(
         self,
         messages: Chat,
-        output_type: OutputType = "both",
+        options: GenerationOptions | OutputType = "both",
         *,
-        options: GenerationOptions | None = None,
         seed: int | None = None,
-        voice: AudioSource | None = None,
+        voice: Voice | AudioSource | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[StreamChunk]:
         """Yield text and sound while they are made; the last chunk is final.
 
         Args:
             messages: the conversation.
-            output_type: "text", or "both" for text and speech.
-            options: sampling and limits, by default ``default_options``; its output type gives way to ``output_type``.
+            options: see ``answer``.
             seed: see ``generate``.
             voice: see ``answer``.
             cancelled: asked before every step; True ends the reply.
         """
-        options = replace(options or self.default_options(output_type), output_type=output_type)
+        options = self._options(options)
+        output_type = options.output_type
         self._check_output(output_type)
         state = self._voice_state(voice) if output_type == "both" else None
         prompt = self._prompt(messages, output_type)
@@ -364,12 +370,12 @@ class KimiAudio:
     # -----------------------------------------------------------------------------------------------------------------
     # Everyday calls
 
-    def transcribe(self, source: AudioSource, *, instruction: str = ASR_INSTRUCTION, damage: Damage = "cut") -> str:
+    def transcribe(self, source: AudioSource, *, instruction: str | None = None, damage: Damage = "cut") -> str:
         """Return what is said in a recording of any length; arguments as for ``stream_transcript``."""
         return "".join(self.stream_transcript(source, instruction=instruction, damage=damage))
 
     def stream_transcript(
-        self, source: AudioSource, *, instruction: str = ASR_INSTRUCTION, damage: Damage = "cut"
+        self, source: AudioSource, *, instruction: str | None = None, damage: Damage = "cut"
     ) -> Iterator[str]:
         """Yield what is said in a recording of any length while it is read; the parts joined are the transcript.
 
@@ -378,14 +384,15 @@ class KimiAudio:
 
         Args:
             source: see ``encode_audio``.
-            instruction: what the model is asked for.
+            instruction: what the model is asked for, by default what its settings say.
             damage: which damage of a file is borne, see ``load_audio``.
         """
         pieces = cut_at_pauses(audio_blocks(source, INPUT_RATE_HZ, damage=damage), self.settings.segment_s)
         spoken = filter(holds_speech, pieces)
+        asked = self.settings.transcribe_prompt if instruction is None else instruction
         before = ""
         while some := list(islice(spoken, TRANSCRIBED_AT_ONCE)):
-            chats = [_question((piece, INPUT_RATE_HZ), instruction) for piece in some]
+            chats = [_question((piece, INPUT_RATE_HZ), asked) for piece in some]
             for answer in self.answer_all(chats):
                 if answer.text:
                     yield separator(before, answer.text) + answer.text
@@ -395,48 +402,51 @@ class KimiAudio:
         """Return the answer to a written question about a recording."""
         return self.answer(_question(source, question)).text
 
-    def speak(self, text: str, *, voice: AudioSource | None = None, seed: int | None = None) -> Tensor:
+    def speak(self, text: str, *, voice: Voice | AudioSource | None = None, seed: int | None = None) -> Tensor:
         """Return speech [L] at 24 kHz that says ``text``.
 
         Args:
             text: what to say.
-            voice: the name of one of the model's voices (``settings.voices``), or a recording, see ``answer``.
+            voice: see ``Voice.find``; the model's own are in ``settings.voices``.
             seed: see ``generate``.
         """
         if not text.strip():
             raise ValueError("there is no text to speak")
-        name = self.named_voice(voice)
-        request = TTS_INSTRUCTION if name is None else READ_IN_VOICE.format(name)
-        return self._spoken([Message("user", "text", request + text)], seed, voice if name is None else None)
+        found = self._find_voice(voice)
+        if found is None or found.name is None:
+            request = self.settings.speak_prompt.replace("{text}", text)
+            return self._spoken([Message("user", "text", request)], seed, found)
+        request = self.settings.speak_as_prompt.replace("{voice}", found.name).replace("{text}", text)
+        return self._spoken([Message("user", "text", request)], seed, None)
 
-    def named_voice(self, voice: AudioSource | None) -> str | None:
-        """Return which of the model's own voices is meant, in any case of letters; None if it is a recording."""
-        names = {name.lower(): name for name in self.settings.voices}
-        return names.get(voice.lower()) if isinstance(voice, str) else None
+    def _find_voice(self, voice: Voice | AudioSource | None) -> Voice | None:
+        return None if voice is None else Voice.find(voice, self.settings.voices)
 
-    def _spoken(self, messages: Chat, seed: int | None, voice: AudioSource | None) -> Tensor:
-        answer = self.answer(messages, self.default_options("both"), seed=seed, voice=voice)
+    def _spoken(self, messages: Chat, seed: int | None, voice: Voice | None) -> Tensor:
+        answer = self.answer(messages, "both", seed=seed, voice=voice)
         return torch.zeros(0) if answer.audio is None else answer.audio
 
     def convert_voice(
-        self, source: AudioSource, *, voice: AudioSource | None = None, seed: int | None = None
+        self, source: AudioSource, *, voice: Voice | AudioSource | None = None, seed: int | None = None
     ) -> Tensor:
         """Return the recording said again [L] at 24 kHz.
 
         Args:
             source: what to say again.
-            voice: the name of one of the model's voices (``settings.voices``), which the LLM takes on; or a reference
-                recording, which the detokenizer follows as well as the voices that it was trained on allow.
+            voice: see ``speak``; one of the model's own is taken on by the LLM, that of a recording by the detokenizer.
             seed: see ``generate``.
         """
         self._check_output("both")
-        name = self.named_voice(voice)
-        if name is not None:
-            return self._spoken(_question(source, CONVERT.format(name)), seed, None)
+        found = self._find_voice(voice)
+        if found is not None and found.name is not None:
+            request = self.settings.convert_prompt.replace("{voice}", found.name)
+            return self._spoken(_question(source, request), seed, None)
         codes = self.semantic.encode_wav(load_audio(source, INPUT_RATE_HZ).to(self.device))
-        return self.synthesise(codes.tolist(), seed=seed, voice=voice)
+        return self.synthesise(codes.tolist(), seed=seed, voice=found)
 
-    def synthesise(self, codes: Iterable[int], *, seed: int | None = None, voice: AudioSource | None = None) -> Tensor:
+    def synthesise(
+        self, codes: Iterable[int], *, seed: int | None = None, voice: Voice | AudioSource | None = None
+    ) -> Tensor:
         """Return speech [L] at 24 kHz, on the CPU, of semantic codes.
 
         Raises:
@@ -451,10 +461,16 @@ class KimiAudio:
         wav = self.detokenizer.decode(codes, state, _generator(seed, "cpu"))
         return wav.cpu().clone()  # the copy is an ordinary tensor, which its owner may change
 
-    def _voice_state(self, voice: AudioSource | None) -> StreamState | None:
-        if voice is None or self.detokenizer is None:
+    def _voice_state(self, voice: Voice | AudioSource | None) -> StreamState | None:
+        found = self._find_voice(voice)
+        if found is None or self.detokenizer is None:
             return None
-        sound = decode_audio(voice)
+        if found.recording is None:
+            raise ValueError(
+                f"the model takes on {found.name} by name only where it reads aloud or says a recording again; "
+                "give a recording of the voice"
+            )
+        sound = decode_audio(found.recording)
         wav = load_audio(sound, INPUT_RATE_HZ)
         if len(wav) < SHORTEST_VOICE_S * INPUT_RATE_HZ:
             raise ValueError(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from kimi_audio import Answer, KimiAudio, Message
+    from kimi_audio.voice import Voice
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ def reply_targets(files: list[Path], folder: Path | None) -> list[Path]:
         (folder or file.parent) / f"{name}-reply-{turn:02d}.wav"
         for turn, (file, name) in enumerate(zip(files, names, strict=True), 1)
     ]
+
+
+def recordings(voice: "Voice | None") -> list[Path | None]:
+    """Return the file that a voice is taken from, if it is one."""
+    return [Path(voice.recording)] if voice is not None and isinstance(voice.recording, str) else []
 
 
 def check_targets(targets: list[Path], sources: list[Path | None], *, overwrite: bool = True) -> None:

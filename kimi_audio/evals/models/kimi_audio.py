@@ -97,7 +97,7 @@ class InProcess:
         first_text_s = first_sound_s = None
         chunks = []
         chat = _chat(sample.audio, sample.text, options.system)
-        for chunk in self.model.stream(chat, options.output, options=how, seed=options.seed_of(sample)):
+        for chunk in self.model.stream(chat, how, seed=options.seed_of(sample)):
             now_s = time.perf_counter() - started
             first_text_s = now_s if first_text_s is None and chunk.text else first_text_s
             first_sound_s = now_s if first_sound_s is None and len(chunk.audio) else first_sound_s

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from kimi_audio.assistant import ASR_INSTRUCTION
+from kimi_audio.core.config import Settings
 from kimi_audio.core.words import normalise, word_errors
 from kimi_audio.evals.recipes import DEFAULT
 from kimi_audio.evals.tasks.scorers import Transcripts
@@ -50,8 +50,8 @@ TASKS = (
         own_dataset({**by_voices("asr"), NOISY: "noise"}),
         SentenceTranscripts(),
         {
-            "kimi-audio": Recipe(ASR_INSTRUCTION, decoding={"cut_at_pauses": True}),
-            DEFAULT: Recipe(ASR_INSTRUCTION),
+            "kimi-audio": Recipe(Settings.transcribe_prompt, decoding={"cut_at_pauses": True}),
+            DEFAULT: Recipe(Settings.transcribe_prompt),
         },
         "recognition of reserved sentences; those in noise (10 dB) are those of the seen voices",
     ),

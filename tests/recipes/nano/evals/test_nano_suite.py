@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from kimi_audio.assistant import ASR_INSTRUCTION, Answer
+from kimi_audio.assistant import Answer
 from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.chat import Message
 from kimi_audio.checkpoint import NANO_FOLDER
+from kimi_audio.core.config import Settings
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.evals.engines import Here
@@ -329,7 +330,7 @@ def test_a_sample_alone_is_timed_and_spoken(model):
 
 
 def test_recordings_are_cut_at_pauses(model):
-    (answer, _) = model.generate(ask(0, 1, text=ASR_INSTRUCTION), Options(decoding={"cut_at_pauses": True}))
+    (answer, _) = model.generate(ask(0, 1, text=Settings.transcribe_prompt), Options(decoding={"cut_at_pauses": True}))
     assert answer.text == model.model.transcribe(QUESTIONS[0])
     with pytest.raises(ValueError, match="answers in text alone"):
         model.generate(ask(0), Options(output="both", decoding={"cut_at_pauses": True}))
