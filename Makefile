@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check docs mutants fuzz speech-tools clean
+.PHONY: demo test check docs mutants fuzz lock speech-tools clean
 
 demo: .venv/installed  ## ask nano the bundled questions
 	$(BIN)/kimi-audio demo
@@ -26,6 +26,15 @@ mutants: .venv/installed-dev  ## break lines of the core one by one; do the test
 
 fuzz: .venv/installed-dev  ## random damage to sound files: FUZZ_FILES of them, three times
 	FUZZ_FILES=$(or $(FUZZ_FILES),5000) $(BIN)/python -m pytest -m slow tests/audio/test_fuzz.py
+
+# torch and the packages that its builds bring differ by machine and come first, from where its makers say.
+BUILDS := torch cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
+	nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver nvidia-cusparse \
+	nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
+
+lock:  ## requirements.lock anew: all that the command line needs but torch, with hashes (needs uv)
+	uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate --no-header \
+		--extra media --extra vad -c constraints.txt $(BUILDS:%=--no-emit-package %) pyproject.toml -o requirements.lock
 
 speech-tools:  ## the speech engines that rebuild nano
 	$(if $(filter 0,$(shell id -u)),,sudo) apt-get update

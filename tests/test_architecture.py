@@ -312,6 +312,7 @@ SEEDED = {
 }
 THE_HELPER = {"kimi_audio/core/files.py: _to_disk"}
 IN_MEMORY = {
+    "kimi_audio/audio/decoder_process.py: _warm_up",
     "kimi_audio/audio/writing.py: _encoded",
     "kimi_audio/evals/judges/endpoint.py: _sound_part",
     "kimi_audio/evals/models/common.py: wav_bytes",

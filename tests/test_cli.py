@@ -1,6 +1,7 @@
 """The command line, on the reference model with replies of a few steps."""
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -337,6 +338,11 @@ def test_errors_in_the_program_are_not_hidden(model, question, monkeypatch):
 
     monkeypatch.setattr(model, "stream", fail)
     assert repr(run("ask", question, "?").exception) == "TypeError('a mistake of ours')"
+
+
+def test_results_are_strict_json(capsys):
+    Report(as_json=True).result({"a": math.nan, "b": [1, -math.inf], "c": {"d": (0.5, math.inf)}, "e": "NaN"})
+    assert capsys.readouterr().out == '{"a": null, "b": [1, null], "c": {"d": [0.5, null]}, "e": "NaN"}\n'
 
 
 @pytest.mark.parametrize("method", ["text", "line"])

@@ -55,6 +55,13 @@ def test_run_writes_a_report():
     }  # fmt: skip
 
 
+def test_numbers_of_few_samples_come_with_a_warning():
+    result = run("run", "tiny", "--model", "fake:first")
+    assert "tiny: no 95 % interval of wer: 3 samples are too few" in result.stderr
+    rewrite([{"id": str(number), "say": "one two three"} for number in range(60)])
+    assert "no 95 %" not in run("run", "tiny", "--model", "fake:first", "--out", "again").stderr
+
+
 def test_suites_are_lists_of_tasks():
     assert run("nano", "--model", "fake:first").exit_code == 0
     assert Path("runs/evals/first/tiny/result.json").exists()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
+from kimi_audio.audio.pcm import to_float
 from kimi_audio.audio.sources import Samples, check_rate
 
 BLOCK_SAMPLES = 1 << 18
@@ -30,17 +31,3 @@ def blocks_of(source: Samples) -> Iterator[Samples]:
         array = array.T  # [C, L], the layout of torch code
     for start in range(0, len(array) if array.size else 0, BLOCK_SAMPLES):
         yield Samples(to_float(array[start : start + BLOCK_SAMPLES]), rate_hz)
-
-
-def to_float(array: np.ndarray) -> np.ndarray:
-    """Return float32 samples in [-1, 1] of floats, which are so already, or of PCM integers; a copy in any case."""
-    if np.issubdtype(array.dtype, np.floating):
-        return array.astype(np.float32)
-    if array.dtype.newbyteorder("=") not in (np.uint8, np.int8, np.int16, np.int32):
-        raise ValueError(f"samples must be floats in [-1, 1] or int16, int32 or (u)int8 numbers, not {array.dtype}")
-    limits = np.iinfo(array.dtype)
-    silence, full_scale = (limits.max + limits.min + 1) / 2, (limits.max - limits.min + 1) / 2
-    samples = array.astype(np.float32)
-    samples -= silence
-    samples /= full_scale  # a power of two: nothing is rounded twice
-    return samples

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kimi_audio.audio.arrays import to_float
 from kimi_audio.audio.condition import CUT_S, Condition
 from kimi_audio.audio.formats import ASF, FLAC, MATROSKA, MP3, MP4, Format, id3_bytes
+from kimi_audio.audio.pcm import to_float
 from kimi_audio.audio.sources import Samples, Window, check_rate
 
 if TYPE_CHECKING:

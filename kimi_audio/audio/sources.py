@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:  # a process that only decodes does not need torch
+    from torch import Tensor
 
 MIN_RATE_HZ, MAX_RATE_HZ = 100, 10_000_000  # beyond, a rate is a mistake, and resampling from it a trap
 MAX_PIPE_BYTES = 4 << 30
@@ -25,13 +27,13 @@ WRITER_WAIT_S = 10.0  # for somebody to begin writing to a named pipe
 class Samples:
     """Sound in memory: ``array`` [L] or [L, channels] (or [channels, L] with few channels) at ``rate_hz``."""
 
-    array: np.ndarray | Tensor
+    array: "np.ndarray | Tensor"
     rate_hz: int
 
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
 BinaryFile: TypeAlias = BinaryIO | io.RawIOBase
-AudioSource: TypeAlias = str | os.PathLike[str] | Bytes | BinaryIO | Samples | tuple[np.ndarray | Tensor, int]
+AudioSource: TypeAlias = str | os.PathLike[str] | Bytes | BinaryIO | Samples | tuple["np.ndarray | Tensor", int]
 
 
 class Window(io.RawIOBase):

@@ -11,7 +11,7 @@ LossChoice = Literal["all", "last"]
 ROLES = ("user", "assistant", "system")
 MESSAGE_TYPES = ("text", "audio", "audio-text")
 _FIELDS = ("role", "message_type", "content")
-_OPTIONAL_FIELDS = ("loss", "codes", "audio_tokens")
+_OPTIONAL_FIELDS = ("loss", "codes", "audio_tokens", "transcript")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Message:
     ``codes`` are the codes of the audio, from 0, where they are known already; ``audio_tokens`` of the official
     fine-tuning files are the same as ids. What the assistant says then needs no audio (None stands for it); what is
     heard needs one for its acoustic features. ``loss`` decides, for training, whether this message of the assistant
-    is learned; None leaves it to ``ChatTemplate.training``.
+    is learned; None leaves it to ``ChatTemplate.training``. ``transcript`` is what is said in an audio of the user,
+    where it is known: the model does not read it, but can learn to hear by it (``heard_weight`` of fine-tuning).
 
     Raises:
         ValueError: role, type and content do not fit together.
@@ -38,6 +39,7 @@ class Message:
     loss: bool | None = None
     codes: SequenceOf[int] | None = None
     audio_tokens: SequenceOf[int] | None = None
+    transcript: str | None = None
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -56,6 +58,10 @@ class Message:
             if not isinstance(self.content[1], str):
                 raise ValueError("the transcript of an audio-text message must be a string")
         self._check_audio()
+        if self.transcript is not None and (
+            not isinstance(self.transcript, str) or self.message_type != "audio" or self.role != "user"
+        ):
+            raise ValueError("a transcript is a string, and belongs to an audio message of the user")
         if self.loss is not None and not isinstance(self.loss, bool):
             raise ValueError(f"loss must be true or false, not {self.loss!r}")
         if self.loss and self.role != "assistant":

@@ -180,7 +180,8 @@ class _Writer:
     def _audio(self, message: Message, ends_run: bool) -> None:
         tokens = self._heard(message)
         self.rows.add([self.special.media_begin])
-        self.rows.add(self._ids(tokens.codes), features=tokens.features)
+        transcript = None if message.transcript is None else self.template.tokenizer.encode(message.transcript)
+        self.rows.add(self._ids(tokens.codes), features=tokens.features, transcript=transcript)
         self.rows.add([self.special.media_end])
         if ends_run:
             both = self.output_type == "both"

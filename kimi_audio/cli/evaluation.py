@@ -388,7 +388,19 @@ def _shown(results: "Iterable[Result]", report: Report) -> "list[Result]":
             aim = tables.aim_text(row)
             text += f"; recipe {tables.recipe_text(result)}" + (f"; published {published}" if published else "")
             report.text(text + (f"; aim {aim}" if aim else ""))
+        _warn_of_few(result)
     return done
+
+
+def _warn_of_few(result: "Result") -> None:
+    """Say which numbers have no interval: the samples tell too little of others."""
+    unsure = [score for score in result.scores if score.value is not None and score.low is None]
+    if unsure:
+        names = ", ".join(dict.fromkeys(score.metric for score in unsure))
+        fewest = min(score.samples for score in unsure)
+        warn(
+            f"{result.task}: no 95 % interval of {names}: {fewest} samples are too few, or too alike, to tell of others"
+        )
 
 
 def _finish(results: "list[Result]", folder: Path, report: Report) -> None:

@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.status import Status
 from rich.text import Text
 
+from kimi_audio.core.numbers import without_nan
+
 err = Console(highlight=False, soft_wrap=True, stderr=True, markup=False, emoji=False)
 
 _STEERING = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characters, and other ends of lines
@@ -52,9 +54,9 @@ class Report:
     as_json: bool
 
     def result(self, values: dict[str, Any]) -> None:
-        """Print a result, for programs: in ASCII, which passes everywhere."""
+        """Print a result, for programs: in ASCII, which passes everywhere; null for what is not finite."""
         if self.as_json:
-            typer.echo(json.dumps(values))
+            typer.echo(json.dumps(without_nan(values)))
 
     def line(self, text: str, style: str | None = None) -> None:
         """Print a line of ours, which may be ``bold`` or ``dim``."""

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from kimi_audio.core.numbers import without_nan
+
 
 @contextmanager
 def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -78,9 +80,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON object."""
+    """Write a JSON object; numbers that are not finite become null."""
     with write_whole(path) as partial:
-        partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        partial.write_text(json.dumps(without_nan(values), indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:

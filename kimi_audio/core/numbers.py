@@ -1,6 +1,7 @@
 """Numbers that users and files give: of the right kind, finite and in range, or one clear sentence."""
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -25,6 +26,18 @@ def finite_number(name: str, value: Any, low: float, high: float | None = None) 
     if not isinstance(value, Real) or isinstance(value, bool) or not _is_finite(value) or not _within(value, low, high):
         raise ValueError(f"{name} must be a number {_range(low, high)}, not {_shown(value)}")
     return float(value)
+
+
+def without_nan(values: Any) -> Any:
+    """Return plain values with None for every float that is not finite.
+
+    JSON has no such numbers, and the words that Python writes for them are refused by other readers.
+    """
+    if isinstance(values, float):
+        return values if math.isfinite(values) else None
+    if isinstance(values, Mapping):
+        return {key: without_nan(value) for key, value in values.items()}
+    return [without_nan(value) for value in values] if isinstance(values, list | tuple) else values
 
 
 def _is_finite(value: Real) -> bool:

@@ -40,6 +40,7 @@ class Sequence:
     features: tuple[
         Tensor, ...
     ] = ()  # one [N, D] per audio that is heard; together as many rows as continuous positions
+    transcripts: tuple[Tensor | None, ...] = ()  # text ids of what is said in each of those audios, where it is known
     audio_loss: Tensor | None = None  # [T] bool; None means no loss anywhere
     text_loss: Tensor | None = None  # [T] bool
 
@@ -60,6 +61,7 @@ def concatenate(parts: Iterable[Sequence]) -> Sequence:
         torch.cat([part.text_ids for part in parts]),
         torch.cat([part.is_continuous for part in parts]),
         tuple(block for part in parts for block in part.features),
+        tuple(ids for part in parts for ids in part.transcripts or [None] * len(part.features)),
         torch.cat([_mask(part.audio_loss, part) for part in parts]),
         torch.cat([_mask(part.text_loss, part) for part in parts]),
     )
@@ -78,6 +80,7 @@ class SequenceBuilder:
     _text: list[int] = field(default_factory=list)
     _continuous: list[bool] = field(default_factory=list)
     _features: list[Tensor] = field(default_factory=list)
+    _transcripts: list[Tensor | None] = field(default_factory=list)
     _audio_loss: list[bool] = field(default_factory=list)
     _text_loss: list[bool] = field(default_factory=list)
 
@@ -87,6 +90,7 @@ class SequenceBuilder:
         text: Iterable[int] = (),
         *,
         features: Tensor | None = None,
+        transcript: Iterable[int] | None = None,
         audio_loss: bool = False,
         text_loss: bool = False,
     ) -> Self:
@@ -96,6 +100,7 @@ class SequenceBuilder:
             audio: ids of the audio row.
             text: ids of the text row.
             features: [len(audio), D]; makes these positions continuous.
+            transcript: text ids of what is said in an audio with features, if it is known.
             audio_loss: predict the given audio ids.
             text_loss: predict the given text ids.
         """
@@ -110,6 +115,7 @@ class SequenceBuilder:
             if not len(features) == len(audio) == length:
                 raise ValueError(f"{len(features)} rows of features for {length} positions")
             self._features.append(features)
+            self._transcripts.append(None if transcript is None else torch.tensor(list(transcript), dtype=torch.long))
         return self
 
     def build(self) -> Sequence:
@@ -119,6 +125,7 @@ class SequenceBuilder:
             torch.tensor(self._text, dtype=torch.long),
             torch.tensor(self._continuous, dtype=torch.bool),
             tuple(self._features),
+            tuple(self._transcripts),
             torch.tensor(self._audio_loss, dtype=torch.bool),
             torch.tensor(self._text_loss, dtype=torch.bool),
         )
@@ -147,6 +154,7 @@ class Batch(Inputs):
     lengths: Tensor  # [B] int64
     audio_loss: Tensor  # [B, T] bool
     text_loss: Tensor  # [B, T] bool
+    transcripts: tuple[Tensor | None, ...] = ()  # of the audios with features, in their order, on the CPU
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move everything to ``device`` and the features to ``dtype``."""
@@ -154,6 +162,17 @@ class Batch(Inputs):
         if self.features is not None:
             moved["features"] = self.features.to(device, dtype)
         return replace(self, **moved)
+
+
+def heard_spans(batch: Inputs) -> list[tuple[int, int]]:
+    """Return where the audios with features begin among the continuous positions of a batch, and how long they are."""
+    places = batch.is_continuous.nonzero()  # [M, 2]
+    if not len(places):
+        return []
+    # Between two audios there is a mark at least, so the second does not begin at the next position.
+    begins = (places[1:] - places[:-1] != torch.tensor([0, 1], device=places.device)).any(1)
+    starts = [0, *(begins.nonzero()[:, 0] + 1).tolist()]
+    return [(start, end - start) for start, end in zip(starts, [*starts[1:], len(places)], strict=True)]
 
 
 def collate(sequences: Iterable[Sequence], pad_id: int) -> Batch:
@@ -197,6 +216,7 @@ def pack(rows: list[list[Sequence]], pad_id: int, length: int | None = None) -> 
         text_ids=fill([row.text_ids for row in joined], pad_id),
         is_continuous=fill([row.is_continuous for row in joined], False),
         features=torch.cat(blocks) if blocks else None,
+        transcripts=tuple(ids for row in joined for ids in row.transcripts),
         positions=position,
         attention_mask=mask,
         lengths=torch.tensor([len(row) for row in joined]),

@@ -11,8 +11,8 @@ Messages are those of ``kimi_audio.chat``: any number of turns, several recordin
 assistant says (``[audio, transcript]``). Paths are relative to the folder of the file. Beyond the official schema
 
 - a message may have ``codes`` (ready ones, from 0; officially ``audio_tokens``, the same as ids), ``loss`` (true or
-  false: learn this message), and ``sample_rate``, with which ``content`` may be an array of samples in [-1, 1]; for a
-  path it is compared with the file;
+  false: learn this message), ``transcript`` (what is said in an audio of the user, see ``losses.heard_loss``), and
+  ``sample_rate``, with which ``content`` may be an array of samples in [-1, 1]; for a path, the file has to have it;
 - a sample may have ``output_type`` ("text" or "both"), ``loss`` ("all" or "last"; goes before the choice for the whole
   file), ``id``, and ``metadata``, which are not read.
 

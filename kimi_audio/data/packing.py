@@ -58,18 +58,21 @@ def cut(whole: sequence.Sequence, part: int, parts: int) -> sequence.Sequence:
     """Return one of ``parts`` equal parts of a sequence, with the features that belong to its positions."""
     start, stop = (len(whole) * number // parts for number in (part, part + 1))
     first, last = (int(whole.is_continuous[:end].sum()) for end in (start, stop))
-    blocks, end = [], 0
-    for block in whole.features:
+    blocks, transcripts, end = [], [], 0
+    for block, transcript in zip(whole.features, whole.transcripts or [None] * len(whole.features), strict=True):
         begin, end = end, end + len(block)
         kept = block[max(first - begin, 0) : max(last - begin, 0)]
-        blocks += [kept] if len(kept) else []
+        if len(kept):
+            blocks.append(kept)
+            transcripts.append(transcript if len(kept) == len(block) else None)  # of a part, nobody knows it
     return sequence.Sequence(
         whole.audio_ids[start:stop],
         whole.text_ids[start:stop],
         whole.is_continuous[start:stop],
         tuple(blocks),
-        None if whole.audio_loss is None else whole.audio_loss[start:stop],
-        None if whole.text_loss is None else whole.text_loss[start:stop],
+        tuple(transcripts),
+        audio_loss=None if whole.audio_loss is None else whole.audio_loss[start:stop],
+        text_loss=None if whole.text_loss is None else whole.text_loss[start:stop],
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio.core.config import LMConfig
-from kimi_audio.core.sequence import Batch
+from kimi_audio.core.sequence import Batch, heard_spans
 from kimi_audio.train.loop.schedule import check_range
 
 MOST_SPANS = 2  # of one recording
@@ -81,7 +81,7 @@ def _silent(batch: Batch, hiding: Hiding, generator: torch.Generator) -> Tensor:
     """Return which continuous positions fall silent [M]."""
     places = batch.is_continuous.nonzero()
     silent = torch.zeros(len(places), dtype=torch.bool)
-    for start, length in recordings_of(batch):
+    for start, length in heard_spans(batch):
         if float(torch.rand((), generator=generator)) >= hiding.heard:
             continue
         for _ in range(1 + int(torch.randint(MOST_SPANS, (), generator=generator))):
@@ -89,14 +89,3 @@ def _silent(batch: Batch, hiding: Hiding, generator: torch.Generator) -> Tensor:
             first = start + int(torch.randint(length, (), generator=generator))
             silent[first : min(first + size, start + length)] = True
     return silent
-
-
-def recordings_of(batch: Batch) -> list[tuple[int, int]]:
-    """Return where the recordings of a batch begin among its continuous positions, and how long they are."""
-    places = batch.is_continuous.nonzero()
-    if not len(places):
-        return []
-    # Between two recordings there are marks at least, so the next one is not the next position.
-    begins = torch.cat([torch.tensor([True]), (places[1:] - places[:-1] != torch.tensor([0, 1])).any(1)])
-    starts = begins.nonzero()[:, 0].tolist()
-    return [(start, end - start) for start, end in zip(starts, [*starts[1:], len(places)], strict=True)]

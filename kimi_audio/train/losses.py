@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from kimi_audio.core.sequence import Batch
+from kimi_audio.core.sequence import Batch, heard_spans
 from kimi_audio.lm.model import AudioLM
 
 _EPS = 1e-4  # of the official denominator: a row without loss gives 0, not a division by zero
@@ -29,18 +29,26 @@ class RowLoss:
 
 @dataclass(frozen=True)
 class LMLoss:
-    """The losses of both rows."""
+    """The losses of both rows, and what else teaches the model to hear."""
 
     text: RowLoss
     audio: RowLoss
+    heard: RowLoss | None = None  # see ``heard_loss``
 
     @property
     def mean(self) -> Tensor:
-        """The official loss: the sum of the two means."""
+        """The official loss: the sum of the means of the two rows."""
         return self.text.mean + self.audio.mean
 
 
-def lm_loss(model: AudioLM, batch: Batch, seen: Batch | None = None, *, text_smoothing: float = 0.0) -> LMLoss:
+def lm_loss(
+    model: AudioLM,
+    batch: Batch,
+    seen: Batch | None = None,
+    *,
+    text_smoothing: float = 0.0,
+    blank_id: int | None = None,
+) -> LMLoss:
     """Return the losses of a batch; scores are computed only where there is a loss.
 
     Args:
@@ -48,6 +56,7 @@ def lm_loss(model: AudioLM, batch: Batch, seen: Batch | None = None, *, text_smo
         batch: what it is to predict.
         seen: what it sees of that, see ``hiding``; by default everything.
         text_smoothing: share of the probability of each text id that all others are to have.
+        blank_id: of the text row; with it, ``heard_loss`` is added.
     """
     hidden = model.model(batch if seen is None else seen)
     assert hidden.text is not None
@@ -55,7 +64,42 @@ def lm_loss(model: AudioLM, batch: Batch, seen: Batch | None = None, *, text_smo
     return LMLoss(
         text=row_loss(hidden.text, model.lm_head, batch.text_ids, batch.text_loss, text_smoothing),
         audio=row_loss(hidden.audio, model.mimo_output, batch.audio_ids, batch.audio_loss),
+        heard=None if blank_id is None else heard_loss(hidden.text, model.lm_head, batch, blank_id),
     )
+
+
+def heard_loss(hidden: Tensor, head: nn.Module, batch: Batch, blank_id: int) -> RowLoss:
+    """Return the CTC loss of the transcripts of what is heard, and the number of their ids.
+
+    While it hears, the model is to write along in its text row, with blanks in between. Nothing of that is fed back to
+    it; a small model finds out sooner, and new encoders are connected sooner, where sounds end and words begin.
+
+    Args:
+        hidden: [B, T, hidden], the states below the head of the text.
+        head: hidden states to scores.
+        batch: whose audios with features have ``transcripts``, some or all of them.
+        blank_id: of the text row.
+    """
+    states = hidden[batch.is_continuous]  # [M, hidden]
+    pairs = [
+        (states[start : start + length], ids)
+        for (start, length), ids in zip(heard_spans(batch), batch.transcripts, strict=True)
+        if ids is not None and len(ids)
+    ]
+    if not pairs:
+        return RowLoss(hidden.sum() * 0.0, torch.zeros((), dtype=torch.long, device=hidden.device))
+    padded = nn.utils.rnn.pad_sequence([heard for heard, _ in pairs])  # [N, R, hidden]
+    labels = torch.cat([ids for _, ids in pairs]).to(hidden.device)
+    total = F.ctc_loss(
+        head(padded).float().log_softmax(-1),
+        labels,
+        torch.tensor([len(heard) for heard, _ in pairs]),
+        torch.tensor([len(ids) for _, ids in pairs]),
+        blank=blank_id,
+        reduction="sum",
+        zero_infinity=True,  # words spoken faster than there are tokens teach nothing
+    )
+    return RowLoss(total, torch.tensor(len(labels), device=hidden.device))
 
 
 def row_loss(hidden: Tensor, head: nn.Module, ids: Tensor, mask: Tensor, smoothing: float = 0.0) -> RowLoss:

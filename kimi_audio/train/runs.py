@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -226,9 +227,10 @@ class LabelledBatch(Batch):
         return replace(super().to(device, dtype), seen=None if self.seen is None else self.seen.to(device, dtype))
 
 
-def learned_ids(batch: Batch) -> dict[str, float]:
-    """Return how many ids of either row a batch teaches: what the losses are means over."""
-    return {"text": float(batch.text_loss.sum()), "audio": float(batch.audio_loss.sum())}
+def learned_ids(batch: Batch, *, heard: bool = False) -> dict[str, float]:
+    """Return how many ids of either row, and of what is heard, a batch teaches: what the losses are means over."""
+    counts = {"text": float(batch.text_loss.sum()), "audio": float(batch.audio_loss.sum())}
+    return counts | ({"heard": float(sum(len(ids) for ids in batch.transcripts if ids is not None))} if heard else {})
 
 
 def log_epochs(mixture: Mixture, loop: LoopConfig, what: str) -> None:
@@ -269,6 +271,7 @@ def train_rows(
     mixture: Mixture,
     *,
     hide: Callable[[Batch, int], Batch] | None = None,
+    heard_weight: float = 0.0,
     loop: LoopConfig,
     folder: Path,
     scores: Callable[[], dict[str, float]] | None,
@@ -278,7 +281,7 @@ def train_rows(
 ) -> int:
     """Train on the packed rows of a mixture; arguments, result and errors as for ``loop.train``.
 
-    ``hide`` returns what the model sees of the batch of a number.
+    ``hide`` returns what the model sees of the batch of a number; ``heard_weight`` is the weight of ``LMLoss.heard``.
     """
 
     def batch_of(number: int) -> LabelledBatch:
@@ -288,12 +291,14 @@ def train_rows(
 
     def losses_of(batch: LabelledBatch, _step: int) -> Mapping[str, Tensor]:
         loss = loss_of(batch)
-        return {"text": loss.text.mean, "audio": loss.audio.mean}
+        heard = {} if loss.heard is None else {"heard": heard_weight * loss.heard.mean}
+        return {"text": loss.text.mean, "audio": loss.audio.mean, **heard}
 
     if scores is None:
         loop = replace(loop, best_score=None, patience=None)
+    counts_of = partial(learned_ids, heard=heard_weight > 0)
     with Prefetch(batch_of, every=world_size(), end=loop.steps * loop.micro_batches) as coming:
-        return train(module, losses_of, coming, loop, folder, scores, evaluate_every_steps, learned_ids, watch)
+        return train(module, losses_of, coming, loop, folder, scores, evaluate_every_steps, counts_of, watch)
 
 
 def random_lm(base: Path, seed: int, device: torch.device) -> AudioLM:

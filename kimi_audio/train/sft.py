@@ -33,9 +33,10 @@ from kimi_audio.train.loop.loop import LoopConfig, check_shares
 from kimi_audio.train.loop.parallel import world_size
 from kimi_audio.train.loop.schedule import check_range
 from kimi_audio.train.lora import FOUR_BIT_BYTES, LoraOptions, add_lora, only_trained
-from kimi_audio.train.losses import lm_loss
+from kimi_audio.train.losses import LMLoss, lm_loss
 from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
+    LabelledBatch,
     check_patience,
     open_reports,
     random_lm,
@@ -65,6 +66,7 @@ class FinetuneConfig:
     blank_loss: bool = False  # also learn the blanks of spoken replies, see ``ChatTemplate``
     hiding: Hiding = field(default_factory=Hiding)  # what the model does without while it learns
     text_smoothing: float = 0.0  # share of the probability of each text id that all others are to have
+    heard_weight: float = 0.0  # of a loss on the transcripts that the data gives of what is heard, see ``heard_loss``
     held_out: float = 0.05  # share of the samples of each task that are not learned and give the scores; 0 gives none
     scored_samples: int = 64  # of the held-out ones
     transcribed_samples: int = 0  # of the scored ones with written replies, for the word error rate
@@ -83,6 +85,7 @@ class FinetuneConfig:
             check_range("epochs", self.epochs, above=0)
         check_range("rows", self.rows, least=1)
         check_range("held_out", self.held_out, least=0, below=1)
+        check_range("heard_weight", self.heard_weight, least=0)
         check_range("text_smoothing", self.text_smoothing, least=0, below=1)
         check_range("max_left_out", self.max_left_out, least=0, most=1)
         for name in ("scored_samples", "transcribed_samples", "evaluate_every_steps"):
@@ -92,6 +95,11 @@ class FinetuneConfig:
         check_patience(self.loop, self.held_out)
         if self.lora is not None and self.from_scratch:
             raise ValueError("adapters need a trained model below them; leave out from_scratch or lora")
+
+
+def _loss(lm: AudioLM, config: FinetuneConfig, blank_id: int, batch: LabelledBatch) -> LMLoss:
+    blank = blank_id if config.heard_weight else None
+    return lm_loss(lm, batch, batch.seen, text_smoothing=config.text_smoothing, blank_id=blank)
 
 
 def _hide(config: FinetuneConfig, sizes: LMConfig, tokenizer: TextTokenizer) -> Callable[[Batch, int], Batch] | None:
@@ -240,11 +248,12 @@ class Finetuning:
             opened.stack.enter_context(only_trained(lm))
         return Prepared(
             lm,
-            lambda batch: lm_loss(lm, batch, batch.seen, text_smoothing=config.text_smoothing),
+            partial(_loss, lm, config, tokenizer.special.blank),
             mixed(learned, config, lm.config.pad_id, opened.left_out),
             size=f"{sum(map(len, learned))} samples",
             scores=None if held_out is None else _scores(lm, held_out, tokenizer, config, opened.left_out),
             hide=_hide(config, lm.config, tokenizer),
+            heard_weight=config.heard_weight,
         )
 
     def budget(self, config: FinetuneConfig, *, processes: int = 1, on_gpu: bool = False) -> Budget:

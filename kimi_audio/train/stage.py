@@ -85,7 +85,8 @@ class Prepared:
     mixture: Mixture
     size: str  # of the data, for people
     scores: _Scores | None
-    hide: Callable[[Batch, int], Batch] | None = None
+    hide: Callable[[Batch, int], Batch] | None = None  # what the model sees of the batch of a number
+    heard_weight: float = 0.0  # of ``LMLoss.heard``
 
 
 class Stage(Protocol[Config, Report]):
@@ -172,6 +173,7 @@ def run_stage(
             prepared.loss_of,
             prepared.mixture,
             hide=prepared.hide,
+            heard_weight=prepared.heard_weight,
             loop=config.loop,
             folder=folder,
             scores=prepared.scores,

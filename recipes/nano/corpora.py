@@ -93,7 +93,7 @@ def transcription(audio: str, text: str, request: str) -> Conversation:
         "task_type": "understanding",
         "conversation": [
             message("user", request),
-            message("user", audio, "audio"),
+            message("user", audio, "audio", transcript=text),
             message("assistant", text),
         ],
     }
@@ -148,7 +148,7 @@ def _turn(
     turn: Turn, said: Sequence[str], replies: Mapping[str, Path], generator: random.Random, *, is_spoken: bool
 ) -> Iterator[dict[str, Any]]:
     if said and generator.random() >= WRITTEN_SHARE:
-        yield message("user", generator.choice(said), "audio")
+        yield message("user", generator.choice(said), "audio", transcript=normalise(turn.said))
     else:
         yield message("user", anyhow(turn.said, generator))
     if turn.call:
@@ -166,9 +166,9 @@ def anyhow(text: str, generator: random.Random) -> str:
     return text if chance < 0.4 else text.lower() if chance < 0.8 else normalise(text)
 
 
-def message(role: str, content: Any, message_type: str = "text") -> dict[str, Any]:
+def message(role: str, content: Any, message_type: str = "text", **others: Any) -> dict[str, Any]:
     """Return a message of a conversation."""
-    return {"role": role, "message_type": message_type, "content": content}
+    return {"role": role, "message_type": message_type, "content": content, **others}
 
 
 def write_conversations(path: Path, conversations: Iterable[Conversation]) -> None:

@@ -6,7 +6,7 @@ file and its voices (Apache-2.0), which the recipe does not download.
 
 import argparse
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from recipes.nano.recording import Line, record
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.talks import learned_talks, replied, said
+from recipes.nano.world.sentences import development_sentences, evaluation_sentences
 
 RATE_HZ = 24_000
 RESERVED = ("af_nova", "am_eric", "bf_lily", "bm_daniel", "zf_xiaoyi")  # for evaluation, never trained on
@@ -84,7 +85,20 @@ def texts(generator: random.Random, *, examples: float, definitions: float, vers
         yield stock.pop()
 
 
-KINDS = {"heard": heard, "questions": questions, "spoken": spoken, "replies": replies}
+def everyday(sentences: Sequence[str]) -> Iterator[Line]:
+    """Yield the sentences of the scores in the English voices that are reserved, one after the other."""
+    voices = [voice for voice in RESERVED if voice[0] in "ab"]
+    return (Line(text, (voices[number % len(voices)],)) for number, text in enumerate(sentences))
+
+
+KINDS = {
+    "heard": heard,
+    "questions": questions,
+    "spoken": spoken,
+    "replies": replies,
+    "development": lambda: everyday(development_sentences()),
+    "evaluation": lambda: everyday(evaluation_sentences()),
+}
 
 
 class Kokoro:

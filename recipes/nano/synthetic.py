@@ -5,7 +5,7 @@
 
 import argparse
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from recipes.nano.closed.voices import SEEN, draw_delivery
 from recipes.nano.kokoro import texts
 from recipes.nano.recording import Line, record
 from recipes.nano.talks import learned_talks, said
+from recipes.nano.world.sentences import development_sentences, evaluation_sentences
 
 READER = "flite-slt"
 VOICES = {voice.name: voice for voice in SEEN}
@@ -50,7 +51,19 @@ def speak(line: Line) -> tuple[np.ndarray, int]:
     return resample(samples, rate_hz, INPUT_RATE_HZ), INPUT_RATE_HZ
 
 
-KINDS = {"heard": heard, "questions": questions, "clear": clear}
+def everyday(sentences: Sequence[str]) -> Iterator[Line]:
+    """Yield the sentences of the scores in voices that are trained on."""
+    generator = random.Random("everyday")  # noqa: S311
+    return (_anyhow(text, generator) for text in sentences)
+
+
+KINDS = {
+    "heard": heard,
+    "questions": questions,
+    "clear": clear,
+    "development": lambda: everyday(development_sentences()),
+    "evaluation": lambda: everyday(evaluation_sentences()),
+}
 
 
 def main() -> None:

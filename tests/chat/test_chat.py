@@ -311,7 +311,7 @@ class Oracle:
     device, dtype = torch.device("cpu"), torch.float32
 
     def __call__(self, inputs: Inputs, segments: Stretches) -> LMOutput:
-        (segment,) = segments.segments
+        (segment,) = segments.stretches
         rows = inputs.positions[0].tolist(), inputs.audio_ids[0].tolist(), inputs.text_ids[0].tolist()
         for position, *ids in zip(*rows, strict=True):
             self.fed[position] = (ids[0], ids[1])

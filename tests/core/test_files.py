@@ -85,3 +85,8 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "config.json")
     with pytest.raises(ValueError, match="not a regular file"):
         read_json(tmp_path / "config.json")
+
+
+def test_json_is_strict(tmp_path):
+    write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert (tmp_path / "x.json").read_text() == '{\n "a": null\n}\n'

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kimi_audio.core.numbers import finite_number, whole_number
+from kimi_audio.core.numbers import finite_number, whole_number, without_nan
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
@@ -31,3 +31,8 @@ def test_numbers_of_any_library_are_taken(value):
 def test_other_values_are_no_number(value):
     with pytest.raises(ValueError, match=r"^scale must be a number of at least 0, not .{1,63}$"):
         finite_number("scale", value, 0)
+
+
+def test_what_json_lacks_becomes_none():
+    values = {"a": math.nan, "b": (1.5, [math.inf], "NaN", True, None), 3: {"c": -math.inf}}
+    assert without_nan(values) == {"a": None, "b": [1.5, [None], "NaN", True, None], 3: {"c": None}}

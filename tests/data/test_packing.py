@@ -136,3 +136,11 @@ def test_groups_fit_when_filled_up_and_hold_every_item_once(
     assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
     for group in groups:
         assert len(group) == 1 or max(lengths[index] for index in group) * len(group) <= limit
+
+
+def test_a_transcript_goes_with_an_audio_that_stays_whole():
+    rows = SequenceBuilder(0)
+    for size, transcript in ((3, [7]), (4, [8, 9]), (2, None)):
+        rows.add([5]).add([1] * size, features=torch.ones(size, 2), transcript=transcript)
+    parts = [cut(rows.build(), part, 2).transcripts for part in range(2)]  # [5 111 5 1 | 111 5 11]
+    assert [[None if ids is None else ids.tolist() for ids in part] for part in parts] == [[[7], None], [None, None]]

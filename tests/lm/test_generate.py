@@ -31,7 +31,7 @@ class Scripted:
         self._rows: dict[KVCache, int] = {}  # requests come in the order of the scripts
 
     def __call__(self, inputs, segments):
-        rows = segments.segments
+        rows = segments.stretches
         fed = torch.stack((inputs.audio_ids, inputs.text_ids, inputs.positions), -1)[0].tolist()
         if all(segment.length == 1 for segment in rows):
             self.fed.append(fed)

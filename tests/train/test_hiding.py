@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from kimi_audio.core.config import LMConfig
-from kimi_audio.core.sequence import Sequence, SequenceBuilder, pack
-from kimi_audio.train.hiding import Hiding, hidden, recordings_of
+from kimi_audio.core.sequence import Sequence, SequenceBuilder, heard_spans, pack
+from kimi_audio.train.hiding import Hiding, hidden
 
 CONFIG = LMConfig.tiny()
 BLANK, MARK = 70, 71
@@ -28,7 +28,7 @@ def changed(batch, hiding, seed=0):
 
 
 def test_recordings_are_found_in_packed_rows(batch):
-    assert recordings_of(batch) == [(0, 10), (10, 3), (13, 25)]
+    assert heard_spans(batch) == [(0, 10), (10, 3), (13, 25)]
 
 
 def test_nothing_is_hidden_unless_asked_for(batch):
@@ -44,7 +44,7 @@ def test_spans_of_recordings_fall_silent_in_features_and_codes(batch):
     for seed in range(20):
         seen = changed(batch, hiding, seed)
         silent = (seen.features == 0).all(1)
-        for start, length in recordings_of(batch):
+        for start, length in heard_spans(batch):
             assert 1 <= int(silent[start : start + length].sum()) <= 8
         assert (seen.features[~silent] == 1).all()
         assert torch.equal(seen.audio_ids[batch.is_continuous] == BLANK, silent)

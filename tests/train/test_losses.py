@@ -4,8 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from kimi_audio.core.sequence import SequenceBuilder, pack
 from kimi_audio.train import losses
-from kimi_audio.train.losses import row_loss
+from kimi_audio.train.losses import heard_loss, row_loss
+
+BLANK = 10
 
 
 @pytest.fixture
@@ -42,3 +45,42 @@ def test_no_loss_is_zero_and_reaches_the_head(case):
     loss = row_loss(hidden, head, ids, torch.zeros_like(mask)).mean
     assert loss == 0
     assert (torch.autograd.grad(loss, head.weight)[0] == 0).all()
+
+
+def heard_batch(transcripts):
+    rows = []
+    for sizes in ((7, 4), (9,)):
+        row = []
+        for size in sizes:
+            features = torch.ones(size, 3)
+            builder = SequenceBuilder(BLANK).add([8])
+            row.append(builder.add([9] * size, features=features, transcript=next(transcripts)).add([8]).build())
+        rows.append(row)
+    return pack(rows, pad_id=0)
+
+
+def test_what_is_heard_is_written_along(case):
+    _, head, _, _ = case
+    batch = heard_batch(iter(([1, 2, 3], None, [4])))
+    hidden = torch.randn(*batch.audio_ids.shape, 6, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    loss = heard_loss(hidden, head, batch, BLANK)
+    scores = head(hidden).log_softmax(-1)
+    expected = [
+        F.ctc_loss(scores[row, first : first + size, None], torch.tensor([ids]), (size,), (len(ids),), BLANK, "sum")
+        for row, first, size, ids in ((0, 1, 7, [1, 2, 3]), (1, 1, 9, [4]))
+    ]
+    assert loss.count == 4
+    torch.testing.assert_close(loss.total, torch.stack(expected).sum())
+    (gradient,) = torch.autograd.grad(loss.total, hidden)
+    learned = gradient.abs().sum(-1) > 0
+    assert torch.equal(learned[1], batch.is_continuous[1])
+    assert not learned[0, 9:].any()  # the audio without a transcript teaches nothing
+
+
+def test_without_transcripts_there_is_no_loss_on_what_is_heard(case):
+    _, head, _, _ = case
+    batch = heard_batch(iter((None, None, None)))
+    hidden = torch.randn(*batch.audio_ids.shape, 6, requires_grad=True)
+    loss = heard_loss(hidden, head, batch, BLANK)
+    assert (loss.total, loss.count) == (0, 0)
+    assert (torch.autograd.grad(loss.total, hidden)[0] == 0).all()

@@ -99,6 +99,22 @@ def test_what_is_hidden_makes_the_first_step_harder(config, data, tmp_path):
     assert len(set(losses.values())) == 3
 
 
+def test_transcripts_of_what_is_heard_are_learned_beside_the_replies(config, data, tmp_path):
+    lines = [json.loads(line) for line in data.read_text().splitlines()]
+    for line in lines:
+        for message in line["conversation"]:
+            if message["role"] == "user" and message["message_type"] == "audio":
+                message["transcript"] = "hi"
+    told = data.with_name("told.jsonl")
+    told.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    config = replace(config, held_out=0, loop=replace(LOOP, steps=8))
+    finetune(replace(config, heard_weight=0.5), [told], tmp_path / "told")
+    log = rows(tmp_path / "told")
+    assert log[-1]["heard"] < log[0]["heard"]
+    finetune(config, [told], tmp_path / "plain")
+    assert "heard" not in rows(tmp_path / "plain")[0]
+
+
 def test_a_killed_run_resumes_to_the_same_weights(config, data, tmp_path, monkeypatch):
     config = replace(config, held_out=0, loop=LOOP, hiding=Hiding(heard=0.5, text=0.2, codes=0.2))
     whole, killed = tmp_path / "whole", tmp_path / "killed"

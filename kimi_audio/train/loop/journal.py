@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from kimi_audio.core.numbers import without_nan
+
 LOG = "log.jsonl"
 # Told after every step of the first process: the steps done, those of the whole run, and what was logged, if anything.
 Watch = Callable[[int, int, Mapping[str, Any] | None], None]
@@ -51,7 +53,7 @@ class Journal:
         if not self._active:
             return
         if row is not None:
-            self._log.write(json.dumps({"step": done, **row}) + "\n")
+            self._log.write(json.dumps(without_nan({"step": done, **row})) + "\n")
             self._log.flush()
             if self._board is not None:
                 for name, value in numbers(row).items():

@@ -1,0 +1,49 @@
+"""How nano learns: ``kimi-audio train recipes/nano/training.py:begin --data heard.jsonl --data aloud.jsonl …``.
+
+``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model
+with new data. Both are fine-tunings as any user's.
+"""
+
+from dataclasses import replace
+
+from kimi_audio.train.hiding import Hiding
+from kimi_audio.train.loop.loop import LoopConfig
+from kimi_audio.train.sft import FinetuneConfig
+
+# Of all positions, whatever the sizes of the files.
+SHARES = {"heard.jsonl": 0.6, "aloud.jsonl": 0.25, "talks.jsonl": 0.15}
+
+
+def begin() -> FinetuneConfig:
+    """Learn to hear, to read aloud and to talk, from nothing."""
+    return FinetuneConfig(
+        loop=LoopConfig(
+            steps=1000,
+            peak_lr=4e-3,  # of the matrices; tables take a quarter of it
+            final_lr=1e-4,
+            warmup_steps=40,
+            betas=(0.9, 0.95),
+            weight_decay=0.05,
+            muon=True,
+            rates={"model.embed_tokens": 0.25, "lm_head": 0.25, "mimo_output": 0.25},
+            checkpoint_every_steps=100,
+            log_every_steps=20,
+        ),
+        from_scratch=True,
+        row_positions=256,
+        rows=12,
+        weights=SHARES,
+        held_out=0.01,
+        scored_samples=96,
+        transcribed_samples=0,
+        evaluate_every_steps=250,
+        hiding=Hiding(heard=0.8, text=0.08, codes=0.1),
+        text_smoothing=0.1,
+        heard_weight=0.3,
+    )
+
+
+def further() -> FinetuneConfig:
+    """Go on from a model, with more or other data."""
+    config = begin()
+    return replace(config, from_scratch=False, loop=replace(config.loop, peak_lr=2e-3))
