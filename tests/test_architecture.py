@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -167,6 +167,43 @@ def test_circles_are_noticed(tmp_path, monkeypatch):
 # Names and files
 
 
+# Public classes and files of evals that share their name with another; the lists only shrink.
+SHARED_CLASSES = {
+    *("Endpoint", "Engine", "Layout", "Outcome", "Part", "Pool", "Reply", "Sample", "Scored", "Task"),
+}
+SHARED_FILES = {"cache", "files", "prompts", "recipes", "replies", "suites", "types", "worker"}
+
+
+def shared_names(names: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
+    """Return the names that stand in several places, with the places."""
+    places: dict[str, list[str]] = {}
+    for name, path in names:
+        places.setdefault(name, []).append(str(path.relative_to(PACKAGE)))
+    return {name: sorted(found) for name, found in places.items() if len(found) > 1}
+
+
+def public_classes() -> Iterator[tuple[str, Path]]:
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                yield node.name, path
+
+
+def public_files() -> Iterator[tuple[str, Path]]:
+    yield from ((path.stem, path) for path in PACKAGE.rglob("*.py") if not path.stem.startswith("__"))
+
+
+@pytest.mark.parametrize(
+    ("names", "known"), [(public_classes, SHARED_CLASSES), (public_files, SHARED_FILES)], ids=["classes", "files"]
+)
+def test_one_name_is_one_thing(names: Callable[[], Iterator[tuple[str, Path]]], known: set[str]):
+    shared = shared_names(names())
+    outside = shared_names((name, path) for name, path in names() if PACKAGE / "evals" not in path.parents)
+    assert outside == {}
+    assert {name: places for name, places in shared.items() if name not in known} == {}
+    assert sorted(known - set(shared)) == [], "these are one thing now: take them off the list"
+
+
 def test_public_names_are_declared_once():
     import kimi_audio
 
@@ -264,7 +301,7 @@ WITH_PROGRESS_BARS = {
     "kimi_audio/evals/datasets.py",
     "kimi_audio/evals/tasks/meld.py",
     "kimi_audio/evals/tasks/wenetspeech.py",
-    "kimi_audio/train/speech/own_voice.py",
+    "kimi_audio/train/speech/voice_adaptation.py",
 }
 SEEDED = {
     "recipes/nano/stages/encoders.py: train_acoustic",

@@ -116,7 +116,7 @@ class StoredEncoder:
 
 
 @dataclass(frozen=True)
-class Recording:
+class EncodingJob:
     """Something to encode; ``key`` is that of its content, or any other by which it will be asked for."""
 
     key: bytes
@@ -142,7 +142,7 @@ class EncodeReport:
 
 
 def encode_recordings(
-    recordings: Iterable[Recording],
+    recordings: Iterable[EncodingJob],
     encoder: AudioEncoder,
     out: str | Path,
     *,
@@ -178,9 +178,9 @@ def encode_recordings(
     return EncodeReport(num_encoded, num_found, num_tokens * SAMPLES_PER_TOKEN / INPUT_RATE_HZ, tuple(problems))
 
 
-def _windows(recordings: Iterable[Recording], size: int) -> Iterator[list[Recording]]:
+def _windows(recordings: Iterable[EncodingJob], size: int) -> Iterator[list[EncodingJob]]:
     """Yield a few recordings at a time, all different: what one gives may answer for the next of the same key."""
-    window: dict[bytes, Recording] = {}
+    window: dict[bytes, EncodingJob] = {}
     for recording in recordings:
         if recording.key in window:
             yield list(window.values())
@@ -194,7 +194,7 @@ def _windows(recordings: Iterable[Recording], size: int) -> Iterator[list[Record
 
 
 @contextmanager
-def _workers(encoder: AudioEncoder, count: int) -> Iterator[Callable[[Iterable[Recording]], Iterable[Outcome]]]:
+def _workers(encoder: AudioEncoder, count: int) -> Iterator[Callable[[Iterable[EncodingJob]], Iterable[Outcome]]]:
     """Yield what encodes recordings, in their order, in so many processes."""
     if count == 1:
         yield partial(map, partial(_outcome, encoder))
@@ -205,7 +205,7 @@ def _workers(encoder: AudioEncoder, count: int) -> Iterator[Callable[[Iterable[R
         yield partial(pool.map, _outcome_in_worker)
 
 
-def _outcome(encoder: AudioEncoder, recording: Recording) -> Outcome:
+def _outcome(encoder: AudioEncoder, recording: EncodingJob) -> Outcome:
     try:
         tokens = in_half(encoder.encode_wav(recording.load(), features=recording.features))
     except (ValueError, OSError) as error:
@@ -220,7 +220,7 @@ def _begin_worker(encoder: AudioEncoder) -> None:
     _encoder_of_worker = encoder
 
 
-def _outcome_in_worker(recording: Recording) -> Outcome:
+def _outcome_in_worker(recording: EncodingJob) -> Outcome:
     assert _encoder_of_worker is not None
     return _outcome(_encoder_of_worker, recording)
 
@@ -267,7 +267,7 @@ def encode_file(
 
 def _recordings(
     file: ConversationFile | DocumentFile, problems: list[Problem], progress: Progress | None
-) -> Iterator[Recording]:
+) -> Iterator[EncodingJob]:
     for index in range(len(file)):
         try:
             sample = file[index]
@@ -280,17 +280,17 @@ def _recordings(
             progress(index + 1, len(file))
 
 
-def _said(conversation: Conversation, line: int) -> Iterator[Recording]:
+def _said(conversation: Conversation, line: int) -> Iterator[EncodingJob]:
     for message in conversation.messages:
         if message.message_type == "text" or message.audio is None:
             continue
         features = message.message_type == "audio"
         if features or message.num_codes is None:
             load = partial(load_audio, message.audio, INPUT_RATE_HZ, damage="refuse")
-            yield Recording(content_key(message.audio), load, features, line)
+            yield EncodingJob(content_key(message.audio), load, features, line)
 
 
-def _of_document(document: Document, line: int) -> Iterator[Recording]:
+def _of_document(document: Document, line: int) -> Iterator[EncodingJob]:
     for segment in document.segments:
         if segment.audio is not None:
-            yield Recording(segment.audio.key(), segment.audio.load, features=False, line=line)
+            yield EncodingJob(segment.audio.key(), segment.audio.load, features=False, line=line)

@@ -11,7 +11,7 @@ from torch import Tensor
 from kimi_audio.chat import ChatTemplate, Message, parse_messages
 from kimi_audio.core.sequence import AudioTokens, Inputs, Sequence
 from kimi_audio.core.tokens import SPECIAL_NAMES, SpecialIds, special_token_names
-from kimi_audio.lm.cache import Segments
+from kimi_audio.lm.cache import Stretches
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import LMOutput
 from kimi_audio.lm.rules import GenerationOptions
@@ -310,7 +310,7 @@ class Oracle:
     fed: dict[int, tuple[int, int]] = field(default_factory=dict)  # position -> audio id, text id
     device, dtype = torch.device("cpu"), torch.float32
 
-    def __call__(self, inputs: Inputs, segments: Segments) -> LMOutput:
+    def __call__(self, inputs: Inputs, segments: Stretches) -> LMOutput:
         (segment,) = segments.segments
         rows = inputs.positions[0].tolist(), inputs.audio_ids[0].tolist(), inputs.text_ids[0].tolist()
         for position, *ids in zip(*rows, strict=True):

@@ -14,7 +14,7 @@ from kimi_audio.audio.mel import whisper_log_mel
 from kimi_audio.core.config import EncoderConfig, SemanticConfig
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
-from kimi_audio.data.encoding import AudioEncoder, Recording, StoredEncoder, encode_file, encode_recordings
+from kimi_audio.data.encoding import AudioEncoder, EncodingJob, StoredEncoder, encode_file, encode_recordings
 from kimi_audio.data.shards import ShardWriter, TokenStore, content_key
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
@@ -236,7 +236,7 @@ def test_features_that_cannot_be_kept_are_refused(tmp_path: Path):
 
 def test_keys_of_ones_own_and_changed_sound(encoder: AudioEncoder, tmp_path: Path):
     wav = 0.1 * torch.randn(4000, generator=torch.Generator().manual_seed(0))
-    copies = [Recording(bytes([n]) * 15 + b"\0", lambda n=n: wav * (n + 1)) for n in range(3)]
+    copies = [EncodingJob(bytes([n]) * 15 + b"\0", lambda n=n: wav * (n + 1)) for n in range(3)]
     report = encode_recordings(copies, encoder, tmp_path)
     assert report.num_encoded == 3
     store = TokenStore(tmp_path)

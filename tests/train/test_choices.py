@@ -19,7 +19,7 @@ from kimi_audio.train.pretrain import PretrainConfig, pretrain
 from kimi_audio.train.released import LM, RELEASED
 from kimi_audio.train.runs import load_encoder, random_lm
 from kimi_audio.train.sft import FINETUNING, FinetuneConfig, finetune
-from kimi_audio.train.speech.own_voice import train_own_voice
+from kimi_audio.train.speech.voice_adaptation import train_own_voice
 from tests.train.conversations import user, write_conversations
 
 LOOP = LoopConfig(steps=3, peak_lr=1e-3, warmup_steps=100, bf16=False, log_every_steps=1)

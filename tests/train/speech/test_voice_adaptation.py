@@ -18,8 +18,8 @@ from kimi_audio.data.recordings import Recording
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.speech.flow_stage import ONE_SPEAKER
-from kimi_audio.train.speech.own_voice import OwnVoiceConfig, VoicePrint, hold_out, train_own_voice, voice_print
 from kimi_audio.train.speech.vocoder_stage import VocoderStage
+from kimi_audio.train.speech.voice_adaptation import OwnVoiceConfig, VoicePrint, hold_out, train_own_voice, voice_print
 
 SMALL = {"upsample_initial_channel": 32, "upsample_rates": (8, 6, 5, 2), "upsample_kernel_sizes": (16, 12, 9, 4)}
 SMALL |= {"resblock_kernel_sizes": (3,), "resblock_dilation_sizes": ((1,),)}
