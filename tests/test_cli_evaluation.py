@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from kimi_audio import cli
 from kimi_audio.evals import models, registry
+from kimi_audio.evals.contract.types import Suite
 from kimi_audio.evals.tasks import own_references
-from kimi_audio.evals.types import Suite
 
 sys.path.insert(0, str(Path(__file__).parent / "evals"))
 from evaluation_fakes import tiny_task, write_dataset

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from kimi_audio import cli
 from kimi_audio.evals.judges.choose import choose_judge
-from kimi_audio.evals.predictions import read_predictions
-from kimi_audio.evals.recorded import Recorded, tasks_of
 from kimi_audio.evals.registry import all_suites, all_tasks
+from kimi_audio.evals.run.predictions import read_predictions
+from kimi_audio.evals.run.recorded import Recorded, tasks_of
 from kimi_audio.evals.tasks.manifest import TRANSCRIBE, read
 
 ROOT = Path(__file__).parent.parent

@@ -15,10 +15,10 @@ from kimi_audio.cli.options import JsonOption, check_files
 from kimi_audio.cli.report import Report, err, print_error, status, warn
 
 if TYPE_CHECKING:
-    from kimi_audio.evals.engines import Engine
-    from kimi_audio.evals.instruments import Instruments
-    from kimi_audio.evals.runner import Advance, InferOptions
-    from kimi_audio.evals.types import Result
+    from kimi_audio.evals.contract.instruments import Instruments
+    from kimi_audio.evals.contract.types import Result
+    from kimi_audio.evals.run.engines import Engine
+    from kimi_audio.evals.run.infer import Advance, InferOptions
 
 INCOMPLETE = 3
 
@@ -51,7 +51,7 @@ class InstrumentChoice:
 
     def load(self) -> "Instruments":
         """Return the chosen instruments."""
-        from kimi_audio.evals.instruments import Instruments
+        from kimi_audio.evals.contract.instruments import Instruments
 
         check_files(*(self.ratings or ()))
         judge = recogniser = speaker = mos = None
@@ -99,9 +99,9 @@ class RunChoice:
 
     def infer_options(self) -> "InferOptions":
         """Return the choices as the runner takes them."""
-        from kimi_audio.evals.recipes import read_recipe
-        from kimi_audio.evals.runner import InferOptions
-        from kimi_audio.evals.selection import Selection
+        from kimi_audio.evals.contract.prompting import read_recipe
+        from kimi_audio.evals.run.infer import InferOptions
+        from kimi_audio.evals.run.selection import Selection
 
         check_files(self.recipe)
         ids = tuple(name for name in (self.samples or "").split(",") if name)
@@ -116,8 +116,8 @@ class RunChoice:
     @contextmanager
     def engine(self) -> "Iterator[Engine]":
         """Give the model, in this process or, if devices or workers are named, in others."""
-        from kimi_audio.evals.engines import Here, Pool
         from kimi_audio.evals.registry import parse_model
+        from kimi_audio.evals.run.engines import Here, Pool
 
         spec = parse_model(self.model)
         devices = [name or None for name in (self.devices or "").split(",")]
@@ -214,7 +214,7 @@ def form(
     seed: Annotated[int, typer.Option(help="Of the order of the replies.")] = 0,
 ) -> None:
     """Write a form on which listeners rate spoken replies, without names; then 'eval score DIR --ratings FILE'."""
-    from kimi_audio.evals.tasks.conversation_form import write_form
+    from kimi_audio.evals.report.form import write_form
 
     check_files(*folders)
     runs = [path.parent for folder in folders for path in sorted(folder.rglob("speech-conversation/run.json"))]
@@ -232,7 +232,7 @@ def compare(
     from kimi_audio.evals.report import comparison
     from kimi_audio.evals.report.page import comparison_page
     from kimi_audio.evals.report.tables import collect
-    from kimi_audio.evals.store import save_text
+    from kimi_audio.evals.run.store import save_text
 
     check_files(a, b)
     report = Report(as_json)
@@ -306,9 +306,9 @@ command(evaluation)(_list)
 def _run(
     names: list[str], choice: RunChoice, report: Report, measure: InstrumentChoice, *, infer_only: bool = False
 ) -> None:
-    from kimi_audio.evals.evaluate import evaluate, run_folder
-    from kimi_audio.evals.instruments import equip
+    from kimi_audio.evals.contract.instruments import equip
     from kimi_audio.evals.registry import find_tasks
+    from kimi_audio.evals.run.evaluate import evaluate, run_folder
 
     tasks = equip(find_tasks(names), measure.load())
     options = choice.infer_options()
@@ -325,10 +325,10 @@ def _run(
 
 
 def _rescored(folder: Path, instruments: "Instruments") -> "Iterator[Result]":
-    from kimi_audio.evals.instruments import equip
+    from kimi_audio.evals.contract.instruments import equip
     from kimi_audio.evals.registry import find_tasks
-    from kimi_audio.evals.scoring import score
-    from kimi_audio.evals.store import TaskFolder
+    from kimi_audio.evals.run.scoring import score
+    from kimi_audio.evals.run.store import TaskFolder
 
     paths = sorted(path.parent for path in folder.rglob("run.json"))
     if not paths:
@@ -343,14 +343,14 @@ def _rescored(folder: Path, instruments: "Instruments") -> "Iterator[Result]":
 def _scored_elsewhere(
     path: Path, elsewhere: Elsewhere, data: Path, out: Path, instruments: "Instruments"
 ) -> "tuple[Path, list[Result]]":
-    from kimi_audio.evals.evaluate import evaluate, run_folder
-    from kimi_audio.evals.instruments import equip
-    from kimi_audio.evals.predictions import parse_map, read_predictions
-    from kimi_audio.evals.recipes import NOT_STATED, read_recipe
-    from kimi_audio.evals.recorded import Recorded, tasks_of
-    from kimi_audio.evals.runner import InferOptions
-    from kimi_audio.evals.store import TaskFolder
-    from kimi_audio.evals.types import Recipe
+    from kimi_audio.evals.contract.instruments import equip
+    from kimi_audio.evals.contract.prompting import NOT_STATED, read_recipe
+    from kimi_audio.evals.contract.types import Recipe
+    from kimi_audio.evals.run.evaluate import evaluate, run_folder
+    from kimi_audio.evals.run.infer import InferOptions
+    from kimi_audio.evals.run.predictions import parse_map, read_predictions
+    from kimi_audio.evals.run.recorded import Recorded, tasks_of
+    from kimi_audio.evals.run.store import TaskFolder
 
     file = read_predictions(path, parse_map(elsewhere.map or ""), elsewhere.references)
     tasks = equip(tasks_of(file, elsewhere.task, elsewhere.metric, elsewhere.language or ""), instruments)
@@ -411,7 +411,7 @@ def _finish(results: "list[Result]", folder: Path, report: Report) -> None:
 
 
 def _write_report(folder: Path, report: Report) -> None:
-    from kimi_audio.evals.report.files import write_report
+    from kimi_audio.evals.report.outputs import write_report
 
     check_files(folder)
     with _extra():

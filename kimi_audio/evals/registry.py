@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from kimi_audio.evals import models, tasks
-from kimi_audio.evals.types import Dataset, Model, Suite, Task
+from kimi_audio.evals.contract.types import Dataset, Model, Suite, Task
 
 OWN_FAMILY = "kimi-audio"
 Named = TypeVar("Named", Task, Suite)

@@ -13,9 +13,19 @@ import soundfile
 
 from kimi_audio.audio.io import Samples
 from kimi_audio.core.words import word_errors
+from kimi_audio.evals.contract.types import (
+    Dataset,
+    Metric,
+    Options,
+    Prediction,
+    Recipe,
+    Sample,
+    SampleScore,
+    Scorer,
+    Task,
+)
 from kimi_audio.evals.registry import ModelSpec
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Dataset, Metric, Options, Prediction, Recipe, Sample, SampleScore, Scorer, Task
+from kimi_audio.evals.run.scoring import PerSample
 
 RATE_HZ = 16000
 SPEC = ModelSpec(__name__, "fake")

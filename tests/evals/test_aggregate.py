@@ -7,9 +7,9 @@ from evaluation_fakes import Words
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio.evals.aggregate import count, difference, interval, make_score, subsets_of, value_of
-from kimi_audio.evals.store import Outcome, State
-from kimi_audio.evals.types import Metric, Sample, Scorer, ratio
+from kimi_audio.evals.contract.types import Metric, Sample, Scorer, ratio
+from kimi_audio.evals.run.aggregate import count, difference, interval, make_score, subsets_of, value_of
+from kimi_audio.evals.run.store import Outcome, State
 
 WER = Words.metrics[0]
 states = st.sampled_from(list(State))

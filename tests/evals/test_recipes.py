@@ -8,8 +8,8 @@ from evaluation_fakes import tiny_task
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio.evals.recipes import choose_recipe, fingerprint, read_recipe, render_prompt
-from kimi_audio.evals.types import Recipe, Sample
+from kimi_audio.evals.contract.prompting import choose_recipe, fingerprint, read_recipe, render_prompt
+from kimi_audio.evals.contract.types import Recipe, Sample
 
 BASE = Recipe(prompt="{text}", decoding={"temperature": 0.5, "top_k": 3})
 

@@ -15,14 +15,14 @@ import pytest
 from evaluation_fakes import FakeModel, Words, tiny_task, write_dataset
 
 from kimi_audio.evals import registry
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.evaluate import evaluate
+from kimi_audio.evals.contract.types import Average, Counts, Metric, Prediction, Result, Sample, SampleScore, Suite
 from kimi_audio.evals.report import page, tables
 from kimi_audio.evals.report.comparison import compare, not_compared, pair_entries
-from kimi_audio.evals.report.files import write_report
 from kimi_audio.evals.report.forest import forest, histogram, times
-from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.types import Average, Counts, Metric, Prediction, Result, Sample, SampleScore, Suite
+from kimi_audio.evals.report.outputs import write_report
+from kimi_audio.evals.run.engines import Here
+from kimi_audio.evals.run.evaluate import evaluate
+from kimi_audio.evals.run.infer import InferOptions
 
 pytest.importorskip("jinja2")
 html5lib = pytest.importorskip("html5lib")

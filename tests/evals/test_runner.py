@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 from evaluation_fakes import SPEC, FakeModel, Words, tiny_task, write_dataset
 
-from kimi_audio.evals.engines import Here, Pool
-from kimi_audio.evals.evaluate import evaluate
-from kimi_audio.evals.judges.replies import read_reply
+from kimi_audio.evals.contract.types import Counts, Metric, Result, Score
 from kimi_audio.evals.judges.scorer import Judged
 from kimi_audio.evals.judges.stand_in import StandIn
 from kimi_audio.evals.judges.types import JudgeError, Verdict
+from kimi_audio.evals.judges.verdicts import read_reply
 from kimi_audio.evals.registry import ModelSpec
-from kimi_audio.evals.runner import InferOptions, infer
-from kimi_audio.evals.scoring import score
-from kimi_audio.evals.selection import Selection
-from kimi_audio.evals.store import TaskFolder, read_result
-from kimi_audio.evals.types import Counts, Metric, Result, Score
+from kimi_audio.evals.run.engines import Here, Pool
+from kimi_audio.evals.run.evaluate import evaluate
+from kimi_audio.evals.run.infer import InferOptions, infer
+from kimi_audio.evals.run.scoring import score
+from kimi_audio.evals.run.selection import Selection
+from kimi_audio.evals.run.store import TaskFolder, read_result
 
 ROWS = [{"id": name, "say": "one two three"} for name in "abcd"]
 
@@ -181,9 +181,9 @@ def test_killed_at_any_byte(data, folder, tmp_path, name):
 KILLED = """
 from pathlib import Path
 from evaluation_fakes import FakeModel, tiny_task
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.runner import InferOptions, infer
-from kimi_audio.evals.store import TaskFolder
+from kimi_audio.evals.run.engines import Here
+from kimi_audio.evals.run.infer import InferOptions, infer
+from kimi_audio.evals.run.store import TaskFolder
 infer(tiny_task(), Path({data!r}), Here(FakeModel()), TaskFolder(Path({folder!r})), InferOptions(output="both"))
 """
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals.cache import Cache, answer_key, digest_of, key_of
-from kimi_audio.evals.store import RowLog, read_result, read_rows
-from kimi_audio.evals.types import Options, Sample
+from kimi_audio.evals.contract.keys import Cache, answer_key, digest_of, key_of
+from kimi_audio.evals.contract.types import Options, Sample
+from kimi_audio.evals.run.store import RowLog, read_result, read_rows
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ import numpy as np
 import soundfile
 
 from kimi_audio.audio.io import decode_audio
-from kimi_audio.evals.cache import Cache, digest_of, key_of
-from kimi_audio.evals.chat_client import ChatClient, EndpointError
-from kimi_audio.evals.engines import one_line
+from kimi_audio.evals.contract.keys import Cache, digest_of, key_of
+from kimi_audio.evals.contract.prompting import render_prompt
+from kimi_audio.evals.contract.types import Clip, Recipe, Sample
 from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
-from kimi_audio.evals.judges.replies import combine, read_reply
 from kimi_audio.evals.judges.types import JudgeError, Verdict
-from kimi_audio.evals.recipes import render_prompt
-from kimi_audio.evals.types import Clip, Recipe, Sample
+from kimi_audio.evals.judges.verdicts import combine, read_reply
+from kimi_audio.evals.models.chat_client import ChatClient, EndpointError
+from kimi_audio.evals.run.engines import one_line
 
 
 @dataclass(frozen=True)

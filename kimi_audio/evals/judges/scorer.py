@@ -5,12 +5,12 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from kimi_audio.evals.engines import one_line
-from kimi_audio.evals.instruments import Instruments
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.types import Metric, Prediction, Sample, SampleScore, Scorer
 from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
 from kimi_audio.evals.judges.stand_in import ALTERNATIVES
 from kimi_audio.evals.judges.types import Judge, Verdict
-from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore, Scorer
+from kimi_audio.evals.run.engines import one_line
 
 NO_JUDGE = "only a judge can score this, and none was chosen: score again with --judge"
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from kimi_audio.evals.contract.types import Clip
 from kimi_audio.evals.judges.prompts import JudgePrompt
-from kimi_audio.evals.types import Clip
 
 
 class JudgeError(Exception):

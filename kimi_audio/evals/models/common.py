@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 from kimi_audio.audio.io import decode_audio
-from kimi_audio.evals.types import Clip, Options
+from kimi_audio.evals.contract.types import Clip, Options
 
 
 def check_decoding(family: str, options: Options, known: Iterable[str]) -> None:

@@ -22,10 +22,10 @@ import numpy as np
 import yaml
 
 from kimi_audio.audio.io import Samples, decode_audio
-from kimi_audio.evals.chat_client import ChatClient, EndpointError, Reply, as_object, message_of
-from kimi_audio.evals.engines import one_line
+from kimi_audio.evals.contract.types import Options, Prediction, Sample
+from kimi_audio.evals.models.chat_client import ChatClient, EndpointError, Reply, as_object, message_of
 from kimi_audio.evals.models.common import check_decoding, wav_bytes
-from kimi_audio.evals.types import Options, Prediction, Sample
+from kimi_audio.evals.run.engines import one_line
 
 FAMILY = "openai-audio"
 PCM_RATE_HZ = 24000  # of streamed sound

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.core.units import OUTPUT_RATE_HZ
+from kimi_audio.evals.contract.types import Options, Prediction, Sample
 from kimi_audio.evals.models.transformers_model import (
     DECODING,
     MAX_NEW_TOKENS,
@@ -23,7 +23,7 @@ from kimi_audio.evals.models.transformers_model import (
     load_checkpoint,
     moved,
 )
-from kimi_audio.evals.types import Options, Prediction, Sample
+from kimi_audio.units import OUTPUT_RATE_HZ
 
 FAMILY = "qwen2.5-omni"
 SPEAKER = "speaker"

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from kimi_audio.evals.contract.types import Options, Prediction, Sample
 from kimi_audio.evals.models.transformers_model import (
     AUDIO_TOKEN,
     DECODING,
@@ -21,7 +22,6 @@ from kimi_audio.evals.models.transformers_model import (
     load_checkpoint,
     moved,
 )
-from kimi_audio.evals.types import Options, Prediction, Sample
 
 FAMILY, BASE_FAMILY = "qwen2-audio", "qwen2-audio-base"
 BASE_PREFIX, BASE_HUB_ID = "base:", "Qwen/Qwen2-Audio-7B"

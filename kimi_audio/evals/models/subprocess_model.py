@@ -35,10 +35,10 @@ from threading import Event, Timer
 from typing import IO, Any
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals.engines import MAX_DEATHS, one_line
+from kimi_audio.evals.contract.types import Clip, Options, Prediction, Sample
 from kimi_audio.evals.models.common import wav_bytes
-from kimi_audio.evals.models.worker import PROTOCOL
-from kimi_audio.evals.types import Clip, Options, Prediction, Sample
+from kimi_audio.evals.models.vendor_worker import PROTOCOL
+from kimi_audio.evals.run.engines import MAX_DEATHS, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Preset:
         """Return what to do, in a few lines."""
         return (
             f"{self.family} runs in an environment of its own: clone {self.repository}, install what it asks for, "
-            f"fetch {self.weights}, copy kimi_audio/evals/models/worker.py beside it, and write a script whose "
+            f"fetch {self.weights}, copy kimi_audio/evals/models/vendor_worker.py beside it, and write a script whose "
             f"answer() calls the vendor's inference ({self.devices}). Then name its command: "
             f"--model 'subprocess:{self.family} /path/to/env/bin/python /path/to/serve.py'"
         )

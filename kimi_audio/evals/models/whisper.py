@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from kimi_audio.audio.io import load_audio
-from kimi_audio.core.units import INPUT_RATE_HZ
+from kimi_audio.evals.contract.types import Options, Prediction, Sample
 from kimi_audio.evals.models.transformers_model import (
     DECODING,
     decoding_of,
@@ -20,7 +20,7 @@ from kimi_audio.evals.models.transformers_model import (
     load_checkpoint,
     moved,
 )
-from kimi_audio.evals.types import Options, Prediction, Sample
+from kimi_audio.units import INPUT_RATE_HZ
 
 FAMILY = "whisper"
 KNOWN = DECODING | {"language", "task"}

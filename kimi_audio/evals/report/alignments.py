@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from kimi_audio.evals.metrics.error_rate import AlignedToken, Alignment
 from kimi_audio.evals.metrics.sclite import sclite_text
-from kimi_audio.evals.store import Outcome
+from kimi_audio.evals.run.store import Outcome
 
 MAX_CONFUSIONS = 12  # that are shown
 

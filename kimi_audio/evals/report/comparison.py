@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kimi_audio.evals import registry
-from kimi_audio.evals.aggregate import difference, value_of
+from kimi_audio.evals.contract.types import Metric, Score
 from kimi_audio.evals.metrics.statistics import RESAMPLES, holm
 from kimi_audio.evals.report.tables import Entry
-from kimi_audio.evals.store import Outcome
-from kimi_audio.evals.types import Metric, Score
+from kimi_audio.evals.run.aggregate import difference, value_of
+from kimi_audio.evals.run.store import Outcome
 
 _PERMUTATIONS_PER_TASK = 100  # then the smallest p-value, adjusted for all tasks, is 1 %
 

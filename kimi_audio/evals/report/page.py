@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from kimi_audio.evals.contract.types import POLICY
 from kimi_audio.evals.metrics.error_rate import AlignedToken
 from kimi_audio.evals.metrics.libraries import eval_extra
 from kimi_audio.evals.report import tables
@@ -19,8 +20,7 @@ from kimi_audio.evals.report.forest import forest, histogram, times
 from kimi_audio.evals.report.speed import EXPLANATION, speed_rows
 from kimi_audio.evals.report.speed import HEAD as SPEED_HEAD
 from kimi_audio.evals.report.tables import Entry, average_rows, matrix, score_rows
-from kimi_audio.evals.store import Answered, Asked, Outcome, State
-from kimi_audio.evals.types import POLICY
+from kimi_audio.evals.run.store import Answered, Asked, Outcome, State
 
 MAX_SAMPLES = 100  # of a task that are shown, the worst first
 MAX_FAILURES = 1000  # of a task that are listed

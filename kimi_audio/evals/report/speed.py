@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from kimi_audio.evals.types import Result
+from kimi_audio.evals.contract.types import Result
 
 
 @dataclass(frozen=True)

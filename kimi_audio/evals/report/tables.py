@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kimi_audio.evals.aims import find_aim, is_met
-from kimi_audio.evals.published import Published, find_published
+from kimi_audio.evals.contract.types import POLICY, Counts, Result, Score
 from kimi_audio.evals.registry import all_suites
+from kimi_audio.evals.report.aims import find_aim, is_met
+from kimi_audio.evals.report.averages import average_of, published_averages
+from kimi_audio.evals.report.published import Published, find_published
 from kimi_audio.evals.report.speed import EXPLANATION, speed_of, speed_rows
 from kimi_audio.evals.report.speed import HEAD as SPEED_HEAD
-from kimi_audio.evals.store import TaskFolder, read_result
-from kimi_audio.evals.suites import average_of, published_averages
-from kimi_audio.evals.types import POLICY, Counts, Result, Score
+from kimi_audio.evals.run.store import TaskFolder, read_result
 
 FEW_SAMPLES = 10  # say nothing about an aim
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from kimi_audio.audio.io import load_audio
-from kimi_audio.core.units import INPUT_RATE_HZ
+from kimi_audio.evals.contract.types import Clip
 from kimi_audio.evals.metrics.libraries import versions
 from kimi_audio.evals.speech.types import Mos
-from kimi_audio.evals.types import Clip
+from kimi_audio.units import INPUT_RATE_HZ
 
 Predictor = Callable[[Tensor], float]  # of a waveform [L] at 16 kHz
 

@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from kimi_audio.audio.io import load_audio
-from kimi_audio.core.units import INPUT_RATE_HZ
+from kimi_audio.evals.contract.prompting import choose_recipe, options_of, render_prompt
+from kimi_audio.evals.contract.types import Clip, Model, Sample
 from kimi_audio.evals.metrics.libraries import versions
-from kimi_audio.evals.recipes import choose_recipe, options_of, render_prompt
 from kimi_audio.evals.registry import all_tasks, parse_model
 from kimi_audio.evals.speech.types import Recogniser
-from kimi_audio.evals.types import Clip, Model, Sample
+from kimi_audio.units import INPUT_RATE_HZ
 
 if TYPE_CHECKING:
     from pocketsphinx import Decoder  # pyright: ignore[reportMissingImports]

@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from kimi_audio.evals.types import Clip
+from kimi_audio.evals.contract.types import Clip
 
 
 class Recogniser(Protocol):

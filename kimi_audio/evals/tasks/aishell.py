@@ -4,10 +4,10 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_pairs
+from kimi_audio.evals.contract.types import Sample, Task
 from kimi_audio.evals.tasks.asking import recognition_recipes
+from kimi_audio.evals.tasks.datasets import Download, Layout, make_dataset, read_pairs
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Sample, Task
 
 FIRST_TEST_SPEAKER = "S0764"
 PROMPT = "请把这段语音转录成文本。"

@@ -8,10 +8,10 @@ from pathlib import Path
 from string import ascii_uppercase
 from types import MappingProxyType
 
-from kimi_audio.evals.models import prompts
-from kimi_audio.evals.models.prompts import Recipes
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.types import Recipe, Sample
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import Recipe, Sample
+from kimi_audio.evals.models import recipes_of_others as prompts
+from kimi_audio.evals.models.recipes_of_others import Recipes
 
 KIMI_AUDIO = {
     "audio_temperature": 0.8,

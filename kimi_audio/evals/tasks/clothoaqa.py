@@ -6,11 +6,11 @@ The lists without contradicting answers, which the authors of MWAFM made, are wh
 from collections.abc import Iterator
 from pathlib import Path
 
-from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_csv
-from kimi_audio.evals.models import prompts
+from kimi_audio.evals.contract.types import Sample, Task
+from kimi_audio.evals.models import recipes_of_others as prompts
 from kimi_audio.evals.tasks.asking import plain_recipes
+from kimi_audio.evals.tasks.datasets import Download, Layout, make_dataset, read_csv
 from kimi_audio.evals.tasks.scorers import judged_answers
-from kimi_audio.evals.types import Sample, Task
 
 LISTS = {"test": "clotho_aqa_test_clean.csv", "dev": "clotho_aqa_val_clean.csv"}
 LAYOUT = Layout(

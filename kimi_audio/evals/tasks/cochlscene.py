@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from kimi_audio.evals.datasets import Layout, make_dataset
-from kimi_audio.evals.models import prompts
+from kimi_audio.evals.contract.types import Sample, Task
+from kimi_audio.evals.models import recipes_of_others as prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
+from kimi_audio.evals.tasks.datasets import Layout, make_dataset
 from kimi_audio.evals.tasks.scorers import judged_choices
-from kimi_audio.evals.types import Sample, Task
 
 OPTIONS = (  # the folders of the dataset, in small letters
     "bus", "cafe", "car", "crowdedindoor", "elevator", "kitchen", "park", "residentialarea", "restaurant", "restroom",

@@ -6,11 +6,11 @@ A language is a folder of its code, such as ``en`` or ``zh-CN``, as a release of
 from collections.abc import Iterator
 from pathlib import Path
 
-from kimi_audio.evals.datasets import Layout, make_dataset, read_csv
+from kimi_audio.evals.contract.types import Sample, Task
 from kimi_audio.evals.metrics.languages import language_code
 from kimi_audio.evals.tasks.asking import plain_recipes
+from kimi_audio.evals.tasks.datasets import Layout, make_dataset, read_csv
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Sample, Task
 
 LAYOUT = Layout(
     index=("*/test.tsv",),

@@ -18,13 +18,24 @@ from typing import Any
 import yaml
 
 from kimi_audio.core.files import copy_whole
-from kimi_audio.evals.cache import digest_of
-from kimi_audio.evals.datasets import Layout, make_dataset
-from kimi_audio.evals.instruments import Instruments
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.keys import digest_of
+from kimi_audio.evals.contract.types import (
+    Average,
+    Clip,
+    Metric,
+    Prediction,
+    Recipe,
+    Sample,
+    SampleScore,
+    Scorer,
+    Suite,
+    Task,
+)
 from kimi_audio.evals.judges.scorer import Judged
-from kimi_audio.evals.scoring import PerSample
+from kimi_audio.evals.run.scoring import PerSample
 from kimi_audio.evals.tasks.asking import KIMI_AUDIO
-from kimi_audio.evals.types import Average, Clip, Metric, Prediction, Recipe, Sample, SampleScore, Scorer, Suite, Task
+from kimi_audio.evals.tasks.datasets import Layout, make_dataset
 
 logger = logging.getLogger(__name__)
 

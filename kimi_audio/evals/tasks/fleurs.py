@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kimi_audio.core.lines import read_lines
-from kimi_audio.evals.datasets import Download, Layout, make_dataset
+from kimi_audio.evals.contract.types import Sample, Task
 from kimi_audio.evals.tasks.asking import plain_recipes
+from kimi_audio.evals.tasks.datasets import Download, Layout, make_dataset
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Sample, Task
 
 FOLDERS = {"zh": "cmn_hans_cn", "en": "en_us"}
 PROMPTS = {"zh": "请将这段语音转写成文字。", "en": "Please transcribe this audio."}

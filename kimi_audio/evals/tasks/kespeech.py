@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from kimi_audio.evals.datasets import Layout, make_dataset, read_pairs
+from kimi_audio.evals.contract.types import Sample, Task
 from kimi_audio.evals.tasks.asking import recognition_recipes
+from kimi_audio.evals.tasks.datasets import Layout, make_dataset, read_pairs
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Sample, Task
 
 HOME = "Tasks/ASR/test"
 NOISE = re.compile(r"<[A-Z_]+>")  # such as <SPOKEN_NOISE>, which nobody says

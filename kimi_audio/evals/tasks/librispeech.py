@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_pairs
+from kimi_audio.evals.contract.types import Sample, Task
 from kimi_audio.evals.tasks.asking import recognition_recipes
+from kimi_audio.evals.tasks.datasets import Download, Layout, make_dataset, read_pairs
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Sample, Task
 
 SUBSETS = ("test-clean", "test-other")
 LAYOUT = Layout(

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from kimi_audio.core.lines import read_objects
-from kimi_audio.evals.datasets import Layout, make_dataset
+from kimi_audio.evals.contract.types import Sample, Scorer, Task
 from kimi_audio.evals.metrics.languages import check_language, guess_language
 from kimi_audio.evals.tasks.asking import plain_recipes
+from kimi_audio.evals.tasks.datasets import Layout, make_dataset
 from kimi_audio.evals.tasks.scorers import Transcripts
 from kimi_audio.evals.tasks.text_scorers import Captions, Translations
-from kimi_audio.evals.types import Sample, Scorer, Task
 
 LAYOUT = Layout(
     index=("*.jsonl",),

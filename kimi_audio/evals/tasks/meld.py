@@ -12,11 +12,11 @@ from pathlib import Path
 
 from rich.progress import track
 
-from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_csv, unpack
-from kimi_audio.evals.models import prompts
+from kimi_audio.evals.contract.types import Sample, Task
+from kimi_audio.evals.models import recipes_of_others as prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
+from kimi_audio.evals.tasks.datasets import Download, Layout, make_dataset, read_csv, unpack
 from kimi_audio.evals.tasks.scorers import judged_choices
-from kimi_audio.evals.types import Sample, Task
 
 OPTIONS = ("neutral", "joy", "sadness", "anger", "surprise", "fear", "disgust")
 QUESTION = lettered("Identify the predominant emotion in this speech.", OPTIONS)

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_uppercase
 
-from kimi_audio.evals.datasets import Layout, make_dataset, read_json
-from kimi_audio.evals.models import prompts
+from kimi_audio.evals.contract.types import Sample, Task
+from kimi_audio.evals.models import recipes_of_others as prompts
 from kimi_audio.evals.tasks.asking import choice_sample, plain_recipes
+from kimi_audio.evals.tasks.datasets import Layout, make_dataset, read_json
 from kimi_audio.evals.tasks.scorers import judged_choices
-from kimi_audio.evals.types import Sample, Task
 
 INDEX = "mmau-test-mini.json"
 LAYOUT = Layout(

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_csv
-from kimi_audio.evals.models import prompts
+from kimi_audio.evals.contract.types import Sample, Task
+from kimi_audio.evals.models import recipes_of_others as prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
+from kimi_audio.evals.tasks.datasets import Download, Layout, make_dataset, read_csv
 from kimi_audio.evals.tasks.scorers import judged_choices
-from kimi_audio.evals.types import Sample, Task
 
 OPTIONS = ("Breath", "Cough", "Cry", "Laugh", "Scream", "Sneeze", "Yawn")
 CLASSES = {"crying": "Cry", "screaming": "Scream"}  # where the dataset uses another word than the prompt

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from kimi_audio.evals.datasets import Layout, make_dataset, read_csv
+from kimi_audio.evals.contract.types import Metric, Sample, Suite, Task
 from kimi_audio.evals.judges.scorer import Judged
-from kimi_audio.evals.models import prompts
+from kimi_audio.evals.models import recipes_of_others as prompts
 from kimi_audio.evals.tasks.asking import plain_recipes
+from kimi_audio.evals.tasks.datasets import Layout, make_dataset, read_csv
 from kimi_audio.evals.tasks.scorers import ShortAnswers
-from kimi_audio.evals.types import Metric, Sample, Suite, Task
 
 SOURCE = "https://huggingface.co/datasets/baichuan-inc/OpenAudioBench, Apache 2.0"
 

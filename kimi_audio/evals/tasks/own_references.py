@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from kimi_audio.evals.contract.types import Dataset, Sample, Scorer, Task
 from kimi_audio.evals.tasks.asking import plain_recipes
 from kimi_audio.evals.tasks.scorers import Choices, ShortAnswers, Transcripts
 from kimi_audio.evals.tasks.text_scorers import Captions, Translations
-from kimi_audio.evals.types import Dataset, Sample, Scorer, Task
 
 METRICS = {  # by what --metric says
     "transcripts": "own-references",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from kimi_audio.evals.contract.types import Metric, Prediction, Sample, SampleScore
 from kimi_audio.evals.judges.scorer import Judged
 from kimi_audio.evals.metrics.choice import extract_choice, find_option, is_same_option
 from kimi_audio.evals.metrics.error_rate import Alignment, align, count_errors, tokenize
@@ -10,8 +11,7 @@ from kimi_audio.evals.metrics.evalkit import evalkit_errors, evalkit_fingerprint
 from kimi_audio.evals.metrics.languages import WITHOUT_SPACES, language_code
 from kimi_audio.evals.metrics.normalizers import normalizer_for
 from kimi_audio.evals.metrics.qa import contains, exact_match, f1
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore
+from kimi_audio.evals.run.scoring import PerSample
 
 KINDS = ("substitutions", "deletions", "insertions")
 JUDGED = Metric("judged-accuracy")

@@ -1,6 +1,6 @@
 """Tasks that are run together: recognition, and understanding of sound."""
 
-from kimi_audio.evals.types import Suite, Task
+from kimi_audio.evals.contract.types import Suite, Task
 
 TASKS: tuple[Task, ...] = ()
 SUITES = (

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kimi_audio.evals.contract.types import Metric, Prediction, Sample, SampleScore
 from kimi_audio.evals.metrics import captions, translation
 from kimi_audio.evals.metrics.libraries import versions
-from kimi_audio.evals.scoring import PerSample
+from kimi_audio.evals.run.scoring import PerSample
 from kimi_audio.evals.tasks.scorers import references_of
-from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore
 
 
 def _corpus_bleu(rows: Sequence[Sequence[int]]) -> float:

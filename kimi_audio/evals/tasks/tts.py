@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from kimi_audio.core.lines import read_lines
-from kimi_audio.evals.datasets import Layout, make_dataset
-from kimi_audio.evals.instruments import Instruments
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 from kimi_audio.evals.metrics.error_rate import count_errors, tokenize
 from kimi_audio.evals.metrics.languages import WITHOUT_SPACES, language_code
-from kimi_audio.evals.scoring import PerSample
+from kimi_audio.evals.run.scoring import PerSample
 from kimi_audio.evals.speech.speakers import Spectrum, similarity
 from kimi_audio.evals.tasks.asking import KIMI_AUDIO
+from kimi_audio.evals.tasks.datasets import Layout, make_dataset
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 
 PARTS = {"en/meta.lst": ("en", "en"), "zh/meta.lst": ("zh", "zh"), "zh/hardcase.lst": ("zh-hard", "zh")}
 ALOUD = "Please read the following text aloud: {text}"

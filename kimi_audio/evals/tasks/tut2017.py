@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kimi_audio.core.lines import read_lines
-from kimi_audio.evals.datasets import Download, Layout, make_dataset
-from kimi_audio.evals.models import prompts
+from kimi_audio.evals.contract.types import Sample, Task
+from kimi_audio.evals.models import recipes_of_others as prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
+from kimi_audio.evals.tasks.datasets import Download, Layout, make_dataset
 from kimi_audio.evals.tasks.scorers import judged_choices
-from kimi_audio.evals.types import Sample, Task
 
 OPTIONS = (
     "beach", "bus", "cafe or restaurant", "car", "city center", "forest path", "grocery store", "home", "library",

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from kimi_audio.evals.datasets import Download, Layout, make_dataset, read_json
-from kimi_audio.evals.models import prompts
+from kimi_audio.evals.contract.types import Sample, Task
+from kimi_audio.evals.models import recipes_of_others as prompts
 from kimi_audio.evals.tasks.asking import choice_sample, lettered, plain_recipes
+from kimi_audio.evals.tasks.datasets import Download, Layout, make_dataset, read_json
 from kimi_audio.evals.tasks.scorers import judged_choices
-from kimi_audio.evals.types import Sample, Task
 
 OPTIONS = {  # in the order of the prompt; by the AudioSet label
     "/m/01j3sz": "Laughter",

@@ -13,15 +13,15 @@ from statistics import fmean
 from string import ascii_uppercase
 from typing import Any
 
-from kimi_audio.evals.datasets import Layout, make_dataset, rows_of
+from kimi_audio.evals.contract.types import Average, Metric, Prediction, Sample, SampleScore, Scorer, Suite, Task
 from kimi_audio.evals.judges.scorer import Judged
 from kimi_audio.evals.metrics import ifeval, refusal
 from kimi_audio.evals.metrics.libraries import versions
-from kimi_audio.evals.models import prompts
-from kimi_audio.evals.scoring import PerSample
+from kimi_audio.evals.models import recipes_of_others as prompts
+from kimi_audio.evals.run.scoring import PerSample
 from kimi_audio.evals.tasks.asking import plain_recipes
+from kimi_audio.evals.tasks.datasets import Layout, make_dataset, rows_of
 from kimi_audio.evals.tasks.scorers import judged_answers, judged_choices
-from kimi_audio.evals.types import Average, Metric, Prediction, Sample, SampleScore, Scorer, Suite, Task
 
 SOURCE = "https://huggingface.co/datasets/hlt-lab/voicebench, Apache 2.0"
 _OPTION = re.compile(r"(?:^|[\s(])([A-Z])[.):]\s+(.+?)(?=[\s(]+[A-Z][.):]\s|\s*$)", re.DOTALL)

@@ -12,11 +12,11 @@ import soundfile
 from rich.progress import track
 
 from kimi_audio.core.files import write_whole
-from kimi_audio.evals.datasets import Layout, make_dataset, read_json
-from kimi_audio.evals.store import read_rows, save_text, to_line
+from kimi_audio.evals.contract.types import Sample, Task
+from kimi_audio.evals.run.store import read_rows, save_text, to_line
 from kimi_audio.evals.tasks.asking import recognition_recipes
+from kimi_audio.evals.tasks.datasets import Layout, make_dataset, read_json
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Sample, Task
 
 SUBSETS = {"TEST_MEETING": "test-meeting", "TEST_NET": "test-net"}
 INDEX = "test.jsonl"

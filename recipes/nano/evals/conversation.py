@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kimi_audio.core.words import normalise
-from kimi_audio.evals.instruments import Instruments
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 from kimi_audio.evals.models.kimi_audio import EACH_TURN
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
+from kimi_audio.evals.run.scoring import PerSample
 from recipes.nano.closed.qa import find_item, is_right
 from recipes.nano.evals.data import Sizes, by_voices, own_dataset
 from recipes.nano.evals.judged import RightAnswers, RightReplies

@@ -6,10 +6,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from kimi_audio.core.words import normalise
-from kimi_audio.evals.instruments import Instruments
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Clip, Metric, Prediction, Recipe, Sample, SampleScore, Task
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import Clip, Metric, Prediction, Recipe, Sample, SampleScore, Task
+from kimi_audio.evals.run.scoring import PerSample
 from recipes.nano.evals.data import own_dataset
 from recipes.nano.evals.listening import BUNDLED, ears_of, words_found
 from recipes.nano.evals.voice_classifier import VERSION, VoiceClassifier

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore
+from kimi_audio.evals.contract.types import Metric, Prediction, Sample, SampleScore
+from kimi_audio.evals.run.scoring import PerSample
 from recipes.nano.closed.judging import is_right, judge_caption
 from recipes.nano.closed.qa import find_item
 from recipes.nano.closed.qa import is_right as is_answer_right

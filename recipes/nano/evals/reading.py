@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kimi_audio.core.words import normalise
-from kimi_audio.evals.instruments import Instruments
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.scoring import PerSample
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
+from kimi_audio.evals.run.scoring import PerSample
 from kimi_audio.evals.speech.recognisers import PocketSphinx, has_pocketsphinx
-from kimi_audio.evals.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 from recipes.nano.closed.grammar import sentence_grammar
 from recipes.nano.evals.data import own_dataset, read
 from recipes.nano.evals.listening import BUNDLED, ears_of, words_found

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from kimi_audio.assistant import ASR_INSTRUCTION
 from kimi_audio.core.words import normalise, word_errors
-from kimi_audio.evals.recipes import DEFAULT
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 from recipes.nano.closed.scoring import character_errors
 from recipes.nano.evals.data import NOISY, by_voices, own_dataset
 

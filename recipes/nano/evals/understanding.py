@@ -1,8 +1,8 @@
 """Written questions about sounds, places and ways of speaking, answered in text."""
 
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Recipe, Task
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import Recipe, Task
+from kimi_audio.evals.run.scoring import PerSample
 from recipes.nano.evals.data import by_voices, own_dataset
 from recipes.nano.evals.judged import Captions, RightReplies
 

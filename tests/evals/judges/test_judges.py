@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from kimi_audio.evals.chat_client import PATIENCE
-from kimi_audio.evals.instruments import Instruments
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.types import Metric, Prediction, Sample
 from kimi_audio.evals.judges.choose import choose_judge
 from kimi_audio.evals.judges.endpoint import Endpoint, EndpointSettings
 from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
-from kimi_audio.evals.judges.replies import combine, read_reply
 from kimi_audio.evals.judges.scorer import Judged
 from kimi_audio.evals.judges.stand_in import StandIn
 from kimi_audio.evals.judges.types import JudgeError
+from kimi_audio.evals.judges.verdicts import combine, read_reply
+from kimi_audio.evals.models.chat_client import PATIENCE
 from kimi_audio.evals.tasks.scorers import ShortAnswers
-from kimi_audio.evals.types import Metric, Prediction, Sample
 
 LABEL = JudgePrompt("label", 1, "{question} {answer}", "label", labels={"yes": 1, "no": 0})
 NUMBER = JudgePrompt("number", 1, "{answer}", "number", low=1, high=5)

@@ -14,11 +14,10 @@ import pytest
 import soundfile
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals import chat_client
-from kimi_audio.evals.chat_client import PATIENCE
-from kimi_audio.evals.models import openai_audio
+from kimi_audio.evals.contract.types import Options, Sample
+from kimi_audio.evals.models import chat_client, openai_audio
+from kimi_audio.evals.models.chat_client import PATIENCE
 from kimi_audio.evals.models.openai_audio import Endpoint, OpenAIAudio
-from kimi_audio.evals.types import Options, Sample
 
 KEY = "sk-very-secret"
 TONE = np.sin(np.arange(1600) * 0.1).astype(np.float32) * 0.5

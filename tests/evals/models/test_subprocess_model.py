@@ -12,10 +12,11 @@ import pytest
 import soundfile
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals.engines import MAX_DEATHS
-from kimi_audio.evals.models import subprocess_model, worker
+from kimi_audio.evals.contract.types import Options, Sample
+from kimi_audio.evals.models import subprocess_model
+from kimi_audio.evals.models import vendor_worker as worker
 from kimi_audio.evals.models.subprocess_model import PRESETS, ProcessError, SubprocessModel
-from kimi_audio.evals.types import Options, Sample
+from kimi_audio.evals.run.engines import MAX_DEATHS
 
 HERE = Path(__file__).parent
 STAND_IN = [sys.executable, "-S", str(HERE / "standin.py"), str(Path(worker.__file__).parent)]

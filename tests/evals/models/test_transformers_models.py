@@ -18,9 +18,9 @@ transformers = pytest.importorskip(
 from tokenizers.pre_tokenizers import ByteLevel  # noqa: E402
 
 from kimi_audio.audio.io import Samples  # noqa: E402
+from kimi_audio.evals.contract.types import Options, Sample  # noqa: E402
 from kimi_audio.evals.models import qwen2_audio, qwen25_omni, whisper  # noqa: E402
 from kimi_audio.evals.models.transformers_model import MAX_NEW_TOKENS, QwenParts, decoding_of  # noqa: E402
-from kimi_audio.evals.types import Options, Sample  # noqa: E402
 
 SPECIAL = {"audio_token": "<|AUDIO|>", "audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>"}
 TEMPLATE = (

@@ -6,20 +6,20 @@ from pathlib import Path
 import pytest
 from stand_ins import STAND_INS, text, tone
 
-from kimi_audio.evals.datasets import CHECKSUMS
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.evaluate import evaluate
-from kimi_audio.evals.instruments import Instruments, equip
+from kimi_audio.evals.contract.instruments import Instruments, equip
+from kimi_audio.evals.contract.prompting import choose_recipe, render_prompt
+from kimi_audio.evals.contract.types import Options, Prediction, Result, Sample, Task
 from kimi_audio.evals.judges.stand_in import StandIn
 from kimi_audio.evals.judges.types import JudgeError, Verdict
-from kimi_audio.evals.recipes import choose_recipe, render_prompt
 from kimi_audio.evals.registry import all_suites, all_tasks
-from kimi_audio.evals.report.files import write_report
-from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.store import TaskFolder
+from kimi_audio.evals.report.outputs import write_report
+from kimi_audio.evals.run.engines import Here
+from kimi_audio.evals.run.evaluate import evaluate
+from kimi_audio.evals.run.infer import InferOptions
+from kimi_audio.evals.run.store import TaskFolder
+from kimi_audio.evals.tasks.datasets import CHECKSUMS
 from kimi_audio.evals.tasks.manifest import TRANSLATE, read
 from kimi_audio.evals.tasks.scorers import Choices, Transcripts, references_of
-from kimi_audio.evals.types import Options, Prediction, Result, Sample, Task
 
 TASKS = all_tasks()
 

@@ -9,9 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from kimi_audio.evals import datasets
-from kimi_audio.evals.datasets import Download, Layout, fetch, fetch_all, make_dataset, read_csv, read_pairs, unpack
-from kimi_audio.evals.types import Sample
+from kimi_audio.evals.contract.types import Sample
+from kimi_audio.evals.tasks import datasets
+from kimi_audio.evals.tasks.datasets import (
+    Download,
+    Layout,
+    fetch,
+    fetch_all,
+    make_dataset,
+    read_csv,
+    read_pairs,
+    unpack,
+)
 
 
 @pytest.fixture

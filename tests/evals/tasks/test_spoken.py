@@ -11,20 +11,20 @@ import pytest
 from stand_ins import table, text, tone
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.instruments import Instruments, equip
+from kimi_audio.evals.contract.instruments import Instruments, equip
+from kimi_audio.evals.contract.types import Prediction, Result, Sample, Task
 from kimi_audio.evals.judges.stand_in import StandIn
-from kimi_audio.evals.published import find_published
 from kimi_audio.evals.registry import find_tasks
-from kimi_audio.evals.runner import InferOptions, infer
-from kimi_audio.evals.scoring import score
+from kimi_audio.evals.report.averages import published_averages
+from kimi_audio.evals.report.form import write_form
+from kimi_audio.evals.report.published import find_published
+from kimi_audio.evals.run.engines import Here
+from kimi_audio.evals.run.infer import InferOptions, infer
+from kimi_audio.evals.run.scoring import score
+from kimi_audio.evals.run.store import TaskFolder
 from kimi_audio.evals.speech.mos import choose_mos
 from kimi_audio.evals.speech.speakers import Spectrum, choose_speaker_encoder, similarity
-from kimi_audio.evals.store import TaskFolder
-from kimi_audio.evals.suites import published_averages
 from kimi_audio.evals.tasks import conversation, open_audio_bench, tts, voice_bench
-from kimi_audio.evals.tasks.conversation_form import write_form
-from kimi_audio.evals.types import Prediction, Result, Sample, Task
 
 TASKS = {task.name: task for module in (conversation, open_audio_bench, tts, voice_bench) for task in module.TASKS}
 JUDGED = Instruments(judge=StandIn())

@@ -3,14 +3,14 @@
 import pytest
 from evaluation_fakes import FakeModel, tiny_task, write_dataset
 
-from kimi_audio.evals import aims as aims_module
-from kimi_audio.evals.aims import is_met
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.evaluate import evaluate
+from kimi_audio.evals.contract.types import Score
 from kimi_audio.evals.registry import all_aims, all_suites, all_tasks
+from kimi_audio.evals.report import aims as aims_module
 from kimi_audio.evals.report import tables
-from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.types import Score
+from kimi_audio.evals.report.aims import is_met
+from kimi_audio.evals.run.engines import Here
+from kimi_audio.evals.run.evaluate import evaluate
+from kimi_audio.evals.run.infer import InferOptions
 
 
 def score(value: float | None, *, higher_is_better: bool) -> Score:

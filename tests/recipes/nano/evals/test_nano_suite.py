@@ -14,14 +14,14 @@ from kimi_audio.chat import Message
 from kimi_audio.checkpoint import NANO_FOLDER
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.evaluate import evaluate
-from kimi_audio.evals.instruments import Instruments
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.types import Options, Prediction, Sample, Task
 from kimi_audio.evals.models.kimi_audio import EACH_TURN, InProcess, hash_of, load
 from kimi_audio.evals.registry import all_suites
-from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.selection import Selection
-from kimi_audio.evals.types import Options, Prediction, Sample, Task
+from kimi_audio.evals.run.engines import Here
+from kimi_audio.evals.run.evaluate import evaluate
+from kimi_audio.evals.run.infer import InferOptions
+from kimi_audio.evals.run.selection import Selection
 from kimi_audio.lm.rules import GenerationOptions
 from recipes.nano import evals as nano
 from recipes.nano.closed.qa import find_item

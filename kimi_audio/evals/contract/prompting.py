@@ -17,7 +17,7 @@ from typing import Any, get_args
 
 import yaml
 
-from kimi_audio.evals.types import Options, OutputType, Recipe, Sample, Task
+from kimi_audio.evals.contract.types import Options, OutputType, Recipe, Sample, Task
 
 DEFAULT = "default"
 NOT_STATED = "(not stated)"  # the prompt of predictions that were made elsewhere

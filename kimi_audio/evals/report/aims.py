@@ -3,8 +3,8 @@
 An aim of a difference that is 0, such as a gain over chance, is met above it.
 """
 
+from kimi_audio.evals.contract.types import Score
 from kimi_audio.evals.registry import all_aims
-from kimi_audio.evals.types import Score
 
 
 def find_aim(task: str, score: Score) -> float | None:

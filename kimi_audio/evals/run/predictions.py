@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from kimi_audio.core.lines import JsonLines, Problem, read_lines, read_objects
+from kimi_audio.evals.contract.types import Prediction
 from kimi_audio.evals.metrics.languages import check_language, guess_language
-from kimi_audio.evals.types import Prediction
 
 logger = logging.getLogger(__name__)
 

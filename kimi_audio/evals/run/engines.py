@@ -16,8 +16,8 @@ from typing import Protocol, Self
 import torch
 
 from kimi_audio.audio.io import Samples
+from kimi_audio.evals.contract.types import Clip, Model, Options, Prediction, Sample
 from kimi_audio.evals.registry import ModelSpec
-from kimi_audio.evals.types import Clip, Model, Options, Prediction, Sample
 
 logger = logging.getLogger(__name__)
 

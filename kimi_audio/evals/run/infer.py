@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals.cache import Cache, answer_key
-from kimi_audio.evals.engines import Engine, Reply
-from kimi_audio.evals.recipes import choose_recipe, fingerprint, options_of, render_prompt
-from kimi_audio.evals.selection import Selection, check_audio, duration_s, mark_duplicates
-from kimi_audio.evals.store import Answered, Asked, RowLog, Run, TaskFolder, save_clip
-from kimi_audio.evals.types import Options, OutputType, Prediction, Recipe, Sample, Task
+from kimi_audio.evals.contract.keys import Cache, answer_key
+from kimi_audio.evals.contract.prompting import choose_recipe, fingerprint, options_of, render_prompt
+from kimi_audio.evals.contract.types import Options, OutputType, Prediction, Recipe, Sample, Task
+from kimi_audio.evals.run.engines import Engine, Reply
+from kimi_audio.evals.run.selection import Selection, check_audio, duration_s, mark_duplicates
+from kimi_audio.evals.run.store import Answered, Asked, RowLog, Run, TaskFolder, save_clip
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from typing import Any, Self
 
 from kimi_audio.audio.io import decode_audio, load_audio, save_audio
 from kimi_audio.core.files import write_whole
-from kimi_audio.evals.recipes import recipe_from
-from kimi_audio.evals.types import Clip, Counts, Prediction, Recipe, Result, Sample, SampleScore, Score
+from kimi_audio.evals.contract.prompting import recipe_from
+from kimi_audio.evals.contract.types import Clip, Counts, Prediction, Recipe, Result, Sample, SampleScore, Score
 
 logger = logging.getLogger(__name__)
 

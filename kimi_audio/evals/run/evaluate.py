@@ -7,14 +7,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kimi_audio.evals.cache import key_of
-from kimi_audio.evals.engines import Engine
-from kimi_audio.evals.provenance import git_hash
-from kimi_audio.evals.recipes import choose_recipe, fingerprint
-from kimi_audio.evals.runner import Advance, InferOptions, infer
-from kimi_audio.evals.scoring import score
-from kimi_audio.evals.store import TaskFolder
-from kimi_audio.evals.types import Recipe, Result, Task
+from kimi_audio.evals.contract.keys import key_of
+from kimi_audio.evals.contract.prompting import choose_recipe, fingerprint
+from kimi_audio.evals.contract.types import Recipe, Result, Task
+from kimi_audio.evals.run.engines import Engine
+from kimi_audio.evals.run.infer import Advance, InferOptions, infer
+from kimi_audio.evals.run.provenance import git_hash
+from kimi_audio.evals.run.scoring import score
+from kimi_audio.evals.run.store import TaskFolder
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from kimi_audio.evals.store import TaskFolder, save_text
+from kimi_audio.evals.run.store import TaskFolder, save_text
 from kimi_audio.evals.tasks.conversation import item_of
 
 PAGE = """<!doctype html><meta charset="utf-8"><title>Rating of spoken replies</title>

@@ -5,7 +5,7 @@ from pathlib import Path
 from kimi_audio.evals.report.alignments import to_sclite
 from kimi_audio.evals.report.page import results_page
 from kimi_audio.evals.report.tables import collect, to_csv, to_json, to_markdown
-from kimi_audio.evals.store import save_text
+from kimi_audio.evals.run.store import save_text
 
 
 def write_report(folder: Path) -> list[Path]:

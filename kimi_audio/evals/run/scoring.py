@@ -6,13 +6,13 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, runtime_checkable
 
-from kimi_audio.evals.aggregate import count, make_score, subsets_of
-from kimi_audio.evals.cache import key_of
-from kimi_audio.evals.engines import one_line
+from kimi_audio.evals.contract.keys import key_of
+from kimi_audio.evals.contract.types import Metric, Prediction, Result, Sample, SampleScore, Scorer, Task
 from kimi_audio.evals.metrics.timing import real_time_factor, summarize_latency
-from kimi_audio.evals.provenance import git_hash
-from kimi_audio.evals.store import Answered, Asked, Outcome, RowLog, Run, Scored, State, TaskFolder
-from kimi_audio.evals.types import Metric, Prediction, Result, Sample, SampleScore, Scorer, Task
+from kimi_audio.evals.run.aggregate import count, make_score, subsets_of
+from kimi_audio.evals.run.engines import one_line
+from kimi_audio.evals.run.provenance import git_hash
+from kimi_audio.evals.run.store import Answered, Asked, Outcome, RowLog, Run, Scored, State, TaskFolder
 
 logger = logging.getLogger(__name__)
 

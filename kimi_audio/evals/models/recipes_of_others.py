@@ -7,7 +7,7 @@ system message, and the sound alone as the user's; that is up to the process tha
 
 from collections.abc import Mapping
 
-from kimi_audio.evals.types import Recipe
+from kimi_audio.evals.contract.types import Recipe
 
 Recipes = Mapping[str, Recipe]
 

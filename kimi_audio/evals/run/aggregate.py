@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from kimi_audio.evals.contract.types import Counts, Metric, Score, Scorer, ratio
 from kimi_audio.evals.metrics.statistics import Comparison, bootstrap, compare, compare_ratios, ratio_interval
-from kimi_audio.evals.store import Outcome, State
-from kimi_audio.evals.types import Counts, Metric, Score, Scorer, ratio
+from kimi_audio.evals.run.store import Outcome, State
 
 MIN_RESAMPLED = 50  # fewer samples say too little about the samples that were not drawn
 

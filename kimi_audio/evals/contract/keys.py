@@ -8,7 +8,7 @@ from typing import Any
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.files import copy_whole, write_whole
-from kimi_audio.evals.types import Clip, Options, Sample
+from kimi_audio.evals.contract.types import Clip, Options, Sample
 
 logger = logging.getLogger(__name__)
 

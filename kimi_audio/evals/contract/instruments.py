@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from kimi_audio.evals.types import Scorer, Task
+from kimi_audio.evals.contract.types import Scorer, Task
 
 if TYPE_CHECKING:
     from kimi_audio.evals.judges.types import Judge

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any, TypeVar
 
-from kimi_audio.evals.engines import one_line
+from kimi_audio.evals.run.engines import one_line
 
 PATIENCE = 5  # failures in a row, of all requests, before no more is asked
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # may be different next time

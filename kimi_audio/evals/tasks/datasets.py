@@ -22,8 +22,8 @@ from rich.progress import Progress
 
 from kimi_audio.core.files import write_whole
 from kimi_audio.core.lines import read_lines, read_objects
-from kimi_audio.evals.store import save_text, to_json
-from kimi_audio.evals.types import Dataset, Sample
+from kimi_audio.evals.contract.types import Dataset, Sample
+from kimi_audio.evals.run.store import save_text, to_json
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import soundfile
 
-from kimi_audio.evals.types import Clip, Sample
+from kimi_audio.evals.contract.types import Clip, Sample
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from kimi_audio.evals.published import find_published
-from kimi_audio.evals.types import Average, Result, Score
+from kimi_audio.evals.contract.types import Average, Result, Score
+from kimi_audio.evals.report.published import find_published
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from kimi_audio.evals import registry
-from kimi_audio.evals.cache import digest_of
-from kimi_audio.evals.engines import Reply
+from kimi_audio.evals.contract.keys import digest_of
+from kimi_audio.evals.contract.types import Options, Prediction, Sample, Task
 from kimi_audio.evals.metrics.languages import check_language
-from kimi_audio.evals.predictions import Predictions, Row
 from kimi_audio.evals.registry import find_tasks
+from kimi_audio.evals.run.engines import Reply
+from kimi_audio.evals.run.predictions import Predictions, Row
 from kimi_audio.evals.tasks import own_references
-from kimi_audio.evals.types import Options, Prediction, Sample, Task
 
 logger = logging.getLogger(__name__)
 
