@@ -1,40 +1,23 @@
-"""Answers by key, so that nothing is computed or paid for twice: one file each, for any number of processes."""
+"""Keys that change with what an answer depends on, and values kept by them: nothing is computed or paid for twice."""
 
 import hashlib
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from kimi_audio.audio.io import load_audio
+from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.core.files import copy_whole, write_whole
-from kimi_audio.evals.contract.types import Clip, Options, Sample
 
 logger = logging.getLogger(__name__)
+
+Clip: TypeAlias = Path | Samples  # sound: a file, or samples with their rate
 
 
 def key_of(**parts: Any) -> str:
     """Return 64 hexadecimal digits that change with any part; the parts are JSON."""
     canonical = json.dumps(parts, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def answer_key(sample: Sample, options: Options, name: str, revision: str) -> str:
-    """Return the key of the answer of a model to a sample, whose text is the finished prompt.
-
-    It holds the content of the sample and not the names of its files, so data may move.
-    """
-    return key_of(
-        audio=[digest_of(clip) for clip in sample.audio],
-        prompt=sample.text,
-        meta=dict(sample.meta),
-        output=options.output,
-        system=options.system,
-        decoding=dict(options.decoding),
-        seed=options.seed_of(sample),
-        model=name,
-        revision=revision,
-    )
 
 
 def digest_of(clip: Clip) -> str:
@@ -46,8 +29,14 @@ def digest_of(clip: Clip) -> str:
     return hashlib.sha256(f"{clip.rate_hz}:".encode() + wav.numpy().tobytes()).hexdigest()
 
 
+def one_line(error: BaseException) -> str:
+    """Return what happened, for a row or a message."""
+    reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+
+
 class Cache:
-    """JSON values and files by key, in a folder. Written beside and renamed: there are no halves."""
+    """JSON values and files by key, in a folder that any number of processes may share."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

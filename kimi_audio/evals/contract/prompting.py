@@ -7,23 +7,22 @@ A recipe file is YAML with the fields of ``Recipe``:
     decoding: {text_temperature: 0.0, text_repetition_penalty: 1.1}
 """
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from string import Formatter
 from typing import Any, get_args
 
 import yaml
 
-from kimi_audio.evals.contract.types import Options, OutputType, Recipe, Sample, Task
+from kimi_audio.evals.contract.keys import key_of
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, OutputType, Recipe
 
 DEFAULT = "default"
 NOT_STATED = "(not stated)"  # the prompt of predictions that were made elsewhere
 
 
-def choose_recipe(task: Task, family: str, output: OutputType | None = None) -> Recipe:
+def choose_recipe(task: EvalTask, family: str, output: OutputType | None = None) -> Recipe:
     """Return the recipe of a task for a family of models, with another output type if one is given.
 
     Raises:
@@ -37,10 +36,7 @@ def choose_recipe(task: Task, family: str, output: OutputType | None = None) -> 
 
 def fingerprint(recipe: Recipe) -> str:
     """Return 12 hexadecimal digits that change with any field of the recipe; "unknown" if it is not stated."""
-    if recipe.prompt == NOT_STATED:
-        return "unknown"
-    canonical = json.dumps(asdict(recipe), sort_keys=True, ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+    return "unknown" if recipe.prompt == NOT_STATED else key_of(**vars(recipe))[:12]
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -49,46 +45,64 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         ValueError: it is no YAML, or has unknown fields.
     """
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
+    values = read_fields(path)
+    if values is None:
         raise ValueError(f"{path} is not a recipe: write one field per line, such as 'prompt: ...'")
     return recipe_from(values, str(path))
 
 
 def recipe_from(values: Mapping[str, Any], where: str) -> Recipe:
     """Return the recipe of a mapping, read from ``where``; ValueError where it has unknown fields."""
-    known = {field.name for field in fields(Recipe)}
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"{where}: unknown field {unknown[0]!r} in a recipe; it has {', '.join(sorted(known))}")
+    check_fields(values, known_fields(Recipe), where, " in a recipe; it has")
     recipe = Recipe(**values)
     if recipe.output not in get_args(OutputType):
         raise ValueError(f"{where}: output must be text or both, not {recipe.output!r}")
     return recipe
 
 
-def render_prompt(recipe: Recipe, sample: Sample) -> str:
-    """Return the prompt of one sample.
+def read_fields(path: Path) -> dict[str, Any] | None:
+    """Return the mapping of a YAML file of the user, None if it holds something else; ValueError if it is no YAML."""
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    return values if isinstance(values, dict) else None
 
-    Only the template is parsed: braces in the sample's own text stay as they are.
+
+def known_fields(kind: type) -> set[str]:
+    """Return the names of a dataclass's fields."""
+    return {item.name for item in fields(kind)}
+
+
+def check_fields(values: Iterable[str], known: set[str], where: str, words: str) -> None:
+    """Raise ValueError if there is a field that is not known; ``words`` such as "; a judge has" go before the known."""
+    if unknown := sorted(set(values) - known):
+        raise ValueError(f"{where}: unknown field {unknown[0]!r}{words} {', '.join(sorted(known))}")
+
+
+def render_prompt(recipe: Recipe, sample: EvalSample) -> str:
+    """Return the prompt of one sample; see ``render``."""
+    try:
+        return render(recipe.prompt, {**sample.meta, "text": sample.text})
+    except KeyError as error:
+        raise ValueError(f"the prompt wants {{{error.args[0]}}}, which sample {sample.id} does not have") from None
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """Return a template with values in the place of their names in braces.
+
+    Only the template is parsed: braces in the values stay as they are.
 
     Raises:
-        ValueError: the template is malformed, or wants a field that the sample does not have.
+        ValueError: the template is malformed.
+        KeyError: it wants a name that has no value.
     """
-    values = {**sample.meta, "text": sample.text}
     parts = []
-    for literal, name, spec, conversion in Formatter().parse(recipe.prompt):
+    for literal, name, spec, conversion in Formatter().parse(template):
         parts.append(literal)
         if name is None:
             continue
         if spec or conversion or name not in values:
-            raise ValueError(f"the prompt wants {{{name}}}, which sample {sample.id} does not have")
+            raise KeyError(name)
         parts.append(str(values[name]))
     return "".join(parts)
-
-
-def options_of(recipe: Recipe, seed: int) -> Options:
-    """Return what the recipe tells the model."""
-    return Options(recipe.output, recipe.system, recipe.decoding, seed)

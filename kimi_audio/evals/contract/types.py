@@ -1,23 +1,23 @@
 """The contract of an evaluation, on one page.
 
-    Task    = data (Dataset) + prompt and decoding (a Recipe per family of models) + Scorer
-    infer     Sample, its text put into the recipe's prompt  ─ Model.generate ─►  Prediction
-    score     Sample, Prediction                             ─ Scorer.score ───►  SampleScore: what a metric adds up
-    report    the SampleScores of a task                     ─ Metric.combine ─►  Score with its interval, Result
+    EvalTask  = data (Dataset) + prompt and decoding (a Recipe per family of models) + Scorer
+    infer     EvalSample, its text put into the recipe's prompt  ─ Model.generate ─►  Prediction
+    score     EvalSample, Prediction                             ─ Scorer.score ───►  SampleScore: what a metric adds up
+    report    the SampleScores of a task                         ─ Metric.combine ─►  Score with its interval, Result
 
-Everything here is plain data that goes to and from JSON; ``runner.py`` does the work, ``store.py`` knows the files.
+Everything here is plain data that goes to and from JSON; ``run/`` does the work, ``run/store.py`` knows the files.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
-from kimi_audio.audio.io import Samples
+from kimi_audio.evals.contract.instruments import Clip, Instruments
+from kimi_audio.evals.contract.keys import one_line
 
 OutputType: TypeAlias = Literal["text", "both"]
-Clip: TypeAlias = Path | Samples  # sound: a file, or samples with their rate
 
 POLICY = (
     "Every selected sample is counted in one place. "
@@ -35,11 +35,8 @@ POLICY = (
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One item of a dataset.
-
-    A model gets it with the finished prompt as its text and without the reference.
-    """
+class EvalSample:
+    """One item of a dataset. A model gets it with the finished prompt as its text and without the reference."""
 
     id: str  # unique in its task
     audio: tuple[Clip, ...] = ()
@@ -49,6 +46,11 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)  # JSON that prompt or scorer need: choices, language, ...
     fault: str = ""  # why the sample cannot be used; it is then counted as skipped
     needs: tuple[str, ...] = ()  # ids of samples whose answers it is compared with; where it is asked, they are, too
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """All that is accepted."""
+        return (self.reference,) if isinstance(self.reference, str) else tuple(self.reference)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Options:
     decoding: Mapping[str, Any] = field(default_factory=dict)  # temperature, top_k, ...; unknown names: ValueError
     seed: int = 0
 
-    def seed_of(self, sample: Sample) -> int:
+    def seed_of(self, sample: EvalSample) -> int:
         """Return the seed of one sample, which does not depend on its batch or order."""
         digest = hashlib.sha256(f"{self.seed}:{sample.id}".encode()).digest()
         return int.from_bytes(digest[:4], "big") >> 1
@@ -90,11 +92,11 @@ class Model(Protocol):
     revision: str
     family: str  # whose recipes it takes, such as "kimi-audio" or "qwen2-audio"
 
-    def generate(self, samples: Sequence[Sample], options: Options) -> Sequence[Prediction]:
+    def generate(self, samples: Sequence[EvalSample], options: Options) -> Sequence[Prediction]:
         """Answer a batch, in its order.
 
-        What befalls one sample (audio too long, an endpoint that gives up) goes into ``Prediction.error``. If an
-        exception is raised, the runner asks for each sample of the batch alone and notes what is raised then.
+        What happens to one sample (audio too long, an endpoint that gives up) goes into ``Prediction.error``. If an
+        exception is raised, each sample of the batch is asked alone and what is raised then is noted.
         ``options.seed_of(sample)`` seeds every draw.
         """
         ...
@@ -149,34 +151,45 @@ class SampleScore:
     details: Mapping[str, Any] = field(default_factory=dict)  # JSON. Shown well by the report: "alignment", a list of
     # (operation, reference, answer) with the operations equal, substitute, delete, insert; "normalised"; "judge"
     error: str = ""  # why it could not be scored; the sample is then counted as unscored
+    key: str = ""  # of a stored score: what it depends on
 
 
-class Scorer(Protocol):
-    """Turns answers into statistics; see ``PerSample`` in ``scoring.py`` for those that look at one sample alone."""
+class Scorer:
+    """Turns one answer into statistics: subclasses say how in ``score``. Failed answers are not shown to it."""
 
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """The first is the one to look at."""
-        ...
+    metrics: tuple[Metric, ...]  # the first is the one to look at
+    rules: str = ""  # name and version; raised when the same answer gets another number
+    at_once: int = 1  # answers that are scored side by side, in threads
 
-    @property
     def versions(self) -> Mapping[str, str]:
-        """What the numbers depend on: rules, normaliser, libraries, judge and its prompt."""
-        ...
+        """Return what the numbers depend on: rules, normaliser, libraries, judge and its prompt."""
+        return {"rules": self.rules}
 
-    def score(self, pairs: Sequence[tuple[Sample, Prediction]]) -> Iterator[SampleScore]:
-        """Yield the scores of answered samples as they become known, in any order. Failed samples are not among them.
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        """Return the score of one answer; what it raises becomes the error of that sample alone."""
+        raise NotImplementedError
 
-        A score is stored when it is yielded; what is missing after a kill is asked for again.
-        """
-        ...
+    def score_safely(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        """Return the score, or the reason why there is none."""
+        try:
+            return self.score(sample, prediction)
+        except Exception as error:  # noqa: BLE001 - one strange answer must not cost the others their scores
+            return SampleScore(sample.id, error=one_line(error))
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
-        """Return the statistics of the worst answer, which stand in for a missing one.
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
+        """Return the statistics of the worst answer, which stand in for a missing one: by default nothing of one item.
 
         A sample with a fault may lack what others have; metrics that do not apply to it are left out.
         """
-        ...
+        return {metric.name: (0.0, 1.0) for metric in self.metrics}
+
+    def equip(self, instruments: Instruments) -> "Scorer":
+        """Return the scorer with the instruments that it has a use for."""
+        return self
+
+    def among(self, pairs: Sequence[tuple[EvalSample, Prediction]]) -> Self:
+        """Return the scorer that knows all answers of the task, for one that compares them with each other."""
+        return self
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -185,7 +198,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """Prompt and decoding, as data. Its fingerprint is printed beside each score; see ``recipes.py``.
+    """Prompt and decoding, as data. Its fingerprint is printed beside each score; see ``prompting.py``.
 
     In the prompt, ``{text}`` stands for the text of the sample and any other name in braces for a field of its
     ``meta``; braces themselves are doubled.
@@ -206,13 +219,13 @@ class Dataset:
     """
 
     name: str
-    load: Callable[[Path], Iterable[Sample]]  # from its folder; ValueError or OSError: it is missing, and what to do
+    load: Callable[[Path], Iterable[EvalSample]]  # from its folder; ValueError or OSError: it is missing, what to do
     prepare: Callable[[Path], None]  # fill its folder and check it; ValueError: what to place where by hand
     source: str = ""  # address and licence
 
 
 @dataclass(frozen=True)
-class Task:
+class EvalTask:
     """What to ask and how to score it."""
 
     name: str
@@ -281,8 +294,8 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Result:
-    """Scores and all that they depend on."""
+class Conditions:
+    """What the answers of a task depend on."""
 
     task: str
     task_version: str
@@ -292,6 +305,12 @@ class Result:
     fingerprint: str  # of the recipe
     seed: int
     selection: str  # which samples of the dataset: "all 2620", "100 of 2620 per subset", ...
+
+
+@dataclass(frozen=True)
+class Result(Conditions):
+    """Scores and all that they depend on."""
+
     versions: Mapping[str, str]  # of scorer, normaliser, judge and libraries
     git_hash: str  # of this package
     created: str  # ISO 8601, UTC

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from kimi_audio.evals.judges.prompts import JudgePrompt
+from kimi_audio.evals.contract.instruments import JudgePrompt
 
 MOST_BRACES = 100  # a reply with more of them is no verdict, and could be nested too deep to read
 _LONGEST = 20_000  # characters; what counts stands at the end

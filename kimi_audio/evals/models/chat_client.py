@@ -12,13 +12,15 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
 from typing import Any, TypeVar
 
-from kimi_audio.evals.run.engines import one_line
+from kimi_audio.evals.contract.keys import one_line
+from kimi_audio.evals.contract.prompting import check_fields, known_fields, read_fields
 
 PATIENCE = 5  # failures in a row, of all requests, before no more is asked
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # may be different next time
@@ -28,6 +30,7 @@ MAX_REPLY_BYTES = 64 << 20  # minutes of speech
 MAX_LINE_BYTES = 16 << 20  # of a stream
 MAX_REASON = 300  # characters of a complaint that are kept
 Read = TypeVar("Read")
+Kind = TypeVar("Kind", bound="Endpoint")
 
 
 class EndpointError(RuntimeError):
@@ -42,7 +45,7 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 @dataclass
-class Reply:
+class ServerReply:
     """What a server sends, until its deadline and its limit of bytes."""
 
     response: HTTPResponse
@@ -81,15 +84,50 @@ class Reply:
         return part
 
 
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where and how to ask; the fields of a YAML file, for models and for judges."""
+
+    model: str  # best with its date: gpt-4o-mini-2024-07-18
+    url: str = "https://api.openai.com/v1"  # up to /chat/completions
+    key_env: str = ""  # name of the environment variable that holds the key; empty for servers without one
+    timeout_s: float = 120.0  # of one attempt, from the first byte sent to the last one read
+    retries: int = 4  # after connection errors, time-outs, 429 and 5xx
+    backoff_s: float = 1.0  # before the second attempt; doubles after each, unless the endpoint says how long to wait
+    concurrency: int = 4  # requests at the same time
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith(("https://", "http://")):
+            raise ValueError(f"the address of an endpoint must begin with http:// or https://, not {self.url!r}")
+        if self.concurrency < 1 or self.retries < 0 or self.timeout_s <= 0 or self.backoff_s < 0:
+            raise ValueError("concurrency must be at least 1, timeout_s positive, retries and backoff_s not negative")
+
+
+def read_endpoint(path: Path, kind: type[Kind], what: str, needs: Iterable[str]) -> Kind:
+    """Read a YAML file with the fields of a kind of endpoint.
+
+    Args:
+        path: of the file.
+        kind: the class of the endpoint.
+        what: what the file describes, for messages.
+        needs: fields that it must have.
+
+    Raises:
+        ValueError: it is no YAML, or has wrong fields.
+        OSError: it cannot be read.
+    """
+    values = read_fields(path)
+    if values is None or not set(needs) <= set(values):
+        raise ValueError(f"{path} describes no {what}: it needs {' and '.join(needs)}")
+    check_fields(values, known_fields(kind), str(path), f"; a {what} has")
+    return kind(**values)
+
+
 @dataclass
 class ChatClient:
     """Asks one endpoint; threads may share it."""
 
-    url: str  # up to /chat/completions
-    key_variable: str = ""  # environment variable with the key; "" sends none
-    timeout_s: float = 120.0  # of one attempt, from the first byte sent to the last one read
-    attempts: int = 5
-    backoff_s: float = 1.0  # before the second attempt; doubles after each, unless the endpoint says how long to wait
+    endpoint: Endpoint
     sleep: Callable[[float], None] = time.sleep
     _failures: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -100,14 +138,16 @@ class ChatClient:
         Raises:
             ValueError: the variable that is to hold it is not set.
         """
-        if not self.key_variable:
+        if not self.endpoint.key_env:
             return ""
-        key = os.environ.get(self.key_variable, "").strip()
+        key = os.environ.get(self.endpoint.key_env, "").strip()
         if not key or not key.isascii() or not key.isprintable():
-            raise ValueError(f"the environment variable {self.key_variable} holds no key for {self.url}; set it")
+            raise ValueError(
+                f"the environment variable {self.endpoint.key_env} holds no key for {self.endpoint.url}; set it"
+            )
         return key
 
-    def ask(self, body: Mapping[str, Any], read: Callable[[Reply], Read]) -> Read:
+    def ask(self, body: Mapping[str, Any], read: Callable[[ServerReply], Read]) -> Read:
         """Send a request and return what ``read`` makes of the reply; failures that may pass are tried again.
 
         Raises:
@@ -121,15 +161,14 @@ class ChatClient:
             reason = one_line(error).removeprefix("EndpointError: ")  # some endpoints repeat the key
             raise EndpointError((reason.replace(key, "***") if key else reason)[:MAX_REASON]) from None
 
-    def _ask(self, body: Mapping[str, Any], read: Callable[[Reply], Read], key: str) -> Read:
+    def _ask(self, body: Mapping[str, Any], read: Callable[[ServerReply], Read], key: str) -> Read:
         reason, asked_to_wait_s = "", None
-        for attempt in range(self.attempts):
+        for attempt in range(self.endpoint.retries + 1):
             if self._failures >= PATIENCE:
-                raise EndpointError(
-                    f"{self.url} failed {PATIENCE} times in a row and is not asked any more; try again later {reason}"
-                )
+                failed = f"{self.endpoint.url} failed {PATIENCE} times in a row and is not asked any more"
+                raise EndpointError(f"{failed}; try again later {reason}")
             if attempt:
-                backoff_s = self.backoff_s * 2 ** (attempt - 1)
+                backoff_s = self.endpoint.backoff_s * 2 ** (attempt - 1)
                 self.sleep(min(MAX_WAIT_S, backoff_s if asked_to_wait_s is None else asked_to_wait_s))
             try:
                 found = self._ask_once(body, read, key)
@@ -146,15 +185,15 @@ class ChatClient:
             else:
                 self._count(failed=False)
                 return found
-        raise EndpointError(f"gave up after {self.attempts} attempts: {reason}")
+        raise EndpointError(f"gave up after {self.endpoint.retries + 1} attempts: {reason}")
 
-    def _ask_once(self, body: Mapping[str, Any], read: Callable[[Reply], Read], key: str) -> Read:
+    def _ask_once(self, body: Mapping[str, Any], read: Callable[[ServerReply], Read], key: str) -> Read:
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        url = self.url.rstrip("/") + "/chat/completions"
+        url, timeout_s = self.endpoint.url.rstrip("/") + "/chat/completions", self.endpoint.timeout_s
         request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")  # noqa: S310 - checked
         started_s = time.perf_counter()
-        with _cut_after(self.timeout_s) as opener, opener.open(request, timeout=self.timeout_s) as response:
-            return read(Reply(response, started_s, self.timeout_s))
+        with _cut_after(timeout_s) as opener, opener.open(request, timeout=timeout_s) as response:
+            return read(ServerReply(response, started_s, timeout_s))
 
     def _count(self, *, failed: bool) -> None:
         with self._lock:

@@ -3,7 +3,6 @@
 A name is a folder or a hub id, with @REVISION if one is wanted. Code from the hub is never run.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from torch import Tensor
 
 from kimi_audio.assistant import find_device
 from kimi_audio.audio.io import load_audio
-from kimi_audio.evals.contract.types import Clip, Options, Prediction
+from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.contract.types import Options
 from kimi_audio.evals.models.common import check_decoding
 from kimi_audio.evals.models.kimi_audio import hash_of
 from kimi_audio.units import INPUT_RATE_HZ
@@ -34,7 +34,6 @@ DECODING = {
     "no_repeat_ngram_size",
 }
 MAX_NEW_TOKENS = 512  # unless the recipe says otherwise; the library's own default cuts answers after 20
-AUDIO_TOKEN = "<|AUDIO|>"  # noqa: S105 - of Qwen's models
 
 
 @contextmanager
@@ -143,92 +142,9 @@ def load_waves(clips: Sequence[Clip], max_samples: int) -> list[Any]:
     return waves
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Qwen2-Audio and Qwen2.5-Omni
-
-
-@dataclass(frozen=True)
-class QwenParts:
-    """What makes text and sound into what Qwen's models take.
-
-    It stands in for the library's processors: that of Omni wants torchvision even where nothing is seen.
-    """
-
-    tokenizer: Any
-    features: Any  # WhisperFeatureExtractor
-    template: str  # of a chat, Jinja
-
-    @classmethod
-    def load(cls, folder: Path) -> "QwenParts":
-        """Read them from a checkpoint; ImportError without the library."""
-        from transformers import AutoTokenizer, WhisperFeatureExtractor
-
-        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        separate = folder / "chat_template.json"
-        template = json.loads(separate.read_text("utf-8"))["chat_template"] if separate.exists() else None
-        return cls(
-            tokenizer, WhisperFeatureExtractor.from_pretrained(folder), template or tokenizer.chat_template or ""
-        )
-
-    def chat(self, content: Sequence[Mapping[str, str]], system: str) -> str:
-        """Return the text of a chat with one question."""
-        messages: list[dict[str, Any]] = [{"role": "user", "content": list(content)}]
-        if system:
-            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-        return self.tokenizer.apply_chat_template(
-            messages, chat_template=self.template, tokenize=False, add_generation_prompt=True
-        )
-
-    def inputs(self, prompts: Sequence[str], clips: Sequence[Sequence[Clip]]) -> dict[str, Tensor]:
-        """Return the inputs of a batch.
-
-        Returns:
-            input_ids, attention_mask [B, T]; with sound also input_features [clips, M, frames] and
-            feature_attention_mask [clips, frames].
-        """
-        waves = [load_waves(some, self.features.n_samples) for some in clips]
-        heard: dict[str, Tensor] = {}
-        lengths: list[int] = []
-        if flat := [wave for some in waves for wave in some]:
-            found = self.features(
-                flat,
-                sampling_rate=INPUT_RATE_HZ,
-                padding="max_length",
-                return_attention_mask=True,
-                return_tensors="pt",
-            )
-            heard = {"input_features": found["input_features"], "feature_attention_mask": found["attention_mask"]}
-            # Two halvings: the second convolution of the encoder and the pooling behind it.
-            lengths = [((int(frames) - 1) // 2 - 1) // 2 + 1 for frames in found["attention_mask"].sum(-1)]
-        counts = iter(lengths)
-        texts = [_expanded(prompt, [next(counts) for _ in some]) for prompt, some in zip(prompts, waves, strict=True)]
-        text = self.tokenizer(texts, padding=True, return_tensors="pt")
-        return {"input_ids": text["input_ids"], "attention_mask": text["attention_mask"], **heard}
-
-
-def _expanded(prompt: str, lengths: Sequence[int]) -> str:
-    """Return the prompt with one audio token per position of the sound."""
-    first, *others = prompt.split(AUDIO_TOKEN)
-    if len(others) != len(lengths):
-        raise ValueError(f"the prompt has {len(others)} places for sound and the sample {len(lengths)} recordings")
-    return first + "".join(AUDIO_TOKEN * length + rest for length, rest in zip(lengths, others, strict=True))
-
-
 def moved(inputs: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return the inputs on the device, floating point ones in the precision of the model."""
     return {
         name: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
         for name, tensor in inputs.items()
     }
-
-
-def answers(tokenizer: Any, ids: Tensor, ends: int | Sequence[int] | None) -> list[Prediction]:
-    """Return the texts of generated ids [B, T], and whether each came to an end."""
-    known = {ends} if isinstance(ends, int) else set(ends or ())
-    return [
-        Prediction(
-            tokenizer.decode(row, skip_special_tokens=True),
-            finish_reason="stop" if known.intersection(row.tolist()) else "length",
-        )
-        for row in ids
-    ]

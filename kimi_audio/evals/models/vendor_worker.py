@@ -2,7 +2,7 @@
 
 This file needs Python 3.8 and nothing else, so it may be copied beside a vendor's code:
 
-    from worker import serve
+    from vendor_worker import serve
 
     model = ...  # the vendor's way to load it
 

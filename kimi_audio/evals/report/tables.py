@@ -9,15 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from kimi_audio.evals.contract.types import POLICY, Counts, Result, Score
+from kimi_audio.evals.metrics.error_rate import AlignedStep
 from kimi_audio.evals.registry import all_suites
-from kimi_audio.evals.report.aims import find_aim, is_met
-from kimi_audio.evals.report.averages import average_of, published_averages
-from kimi_audio.evals.report.published import Published, find_published
-from kimi_audio.evals.report.speed import EXPLANATION, speed_of, speed_rows
-from kimi_audio.evals.report.speed import HEAD as SPEED_HEAD
-from kimi_audio.evals.run.store import TaskFolder, read_result
+from kimi_audio.evals.report.references import (
+    Published,
+    average_of,
+    find_aim,
+    find_published,
+    is_met,
+    published_averages,
+)
+from kimi_audio.evals.run.store import SampleOutcome, TaskFolder, read_result
 
 FEW_SAMPLES = 10  # say nothing about an aim
+SPEEDS = {  # where the result has a number, and what it is called
+    "first_text_p50_s": ("first_text_s", "p50_s", "first text, s"),
+    "first_sound_p50_s": ("first_sound_s", "p50_s", "first sound, s"),
+    "total_p50_s": ("total_s", "p50_s", "answer, s"),
+    "total_p95_s": ("total_s", "p95_s", "answer, s (95 % within)"),
+    "rtf_heard": ("real_time_factor_heard", "rtf", "RTF heard"),
+    "rtf_spoken": ("real_time_factor_spoken", "rtf", "RTF spoken"),
+}
+SPEED_HEAD = tuple(title for *_, title in SPEEDS.values())
+EXPLANATION = (
+    "Medians over the samples. The real-time factor (RTF) is seconds of work per second of sound, heard or spoken; a "
+    "batch shares its seconds."
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +82,15 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
+class SpeedRow:
+    """How fast a model answered in a task. None: not measured."""
+
+    task: str
+    model: str
+    numbers: dict[str, float | None]  # by the names of ``SPEEDS``
+
+
+@dataclass(frozen=True)
 class AverageRow:
     """An average over tasks of one model, with the published ones."""
 
@@ -86,6 +112,12 @@ def collect(folder: Path) -> list[Entry]:
         raise ValueError(f"there is no result.json in {folder} or below; 'kimi-audio eval run' makes some")
     entries = [Entry(TaskFolder(path.parent), read_result(path)) for path in paths]
     return sorted(entries, key=lambda entry: (entry.result.task, entry.result.model))
+
+
+def alignments_of(outcomes: Iterable[SampleOutcome]) -> dict[str, list[AlignedStep]]:
+    """Return the alignments of transcripts by id of sample; none where the scorer gave none."""
+    found = ((outcome.sample.id, outcome.details.get("alignment")) for outcome in outcomes)
+    return {id_: [AlignedStep(*step) for step in steps] for id_, steps in found if steps}
 
 
 def score_rows(results: Iterable[Result]) -> list[ScoreRow]:
@@ -136,6 +168,17 @@ def matrix(rows: Iterable[ScoreRow]) -> list[MatrixRow]:
     return list(found.values())
 
 
+def speeds_of(result: Result) -> dict[str, float | None]:
+    """Return how fast a model answered: latencies, the first sound, real-time factors."""
+    return {name: result.timings.get(quantity, {}).get(kind) for name, (quantity, kind, _) in SPEEDS.items()}
+
+
+def speed_rows(results: Iterable[Result]) -> list[SpeedRow]:
+    """Return the speed of all results that were timed."""
+    rows = [SpeedRow(result.task, result.model, speeds_of(result)) for result in results]
+    return [row for row in rows if any(value is not None for value in row.numbers.values())]
+
+
 def average_rows(results: Sequence[Result]) -> list[AverageRow]:
     """Return the averages of all suites that a model has all scores for."""
     rows = []
@@ -143,7 +186,7 @@ def average_rows(results: Sequence[Result]) -> list[AverageRow]:
         own = [result for result in results if result.model == model]
         for suite in all_suites().values():
             for average in suite.averages:
-                value = average_of(average, own).value
+                value = average_of(average, own)
                 if value is not None:
                     rows.append(AverageRow(model, average.name, average.source, value, published_averages(average)))
     return rows
@@ -277,42 +320,26 @@ def _harmless(row: dict[str, Any]) -> dict[str, Any]:
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_FIXED = ("task", "subset", "metric", "model", "value", "low", "high", "unit", "samples", "answered", "pessimistic")
+_SCORE = ("subset", "metric", "value", "low", "high", "unit", "samples", "answered", "pessimistic")
 _COUNTS = ("total", "scored", "failed", "unscored", "skipped", "empty")
-_COLUMNS: tuple[str, ...] = (
-    *_FIXED,
-    *_COUNTS,
-    "aim",
-    "is_met",
-    "first_text_p50_s",
-    "first_sound_p50_s",
-    "total_p50_s",
-    "total_p95_s",
-    "rtf_heard",
-    "rtf_spoken",
-    "output",
-    "recipe",
-    "seed",
-    "selection",
-    "revision",
-    "versions",
-    "git_hash",
-    "source",
+_RESULT = ("seed", "selection", "revision", "versions", "git_hash")
+_COLUMNS = (
+    *("task", "subset", "metric", "model", *_SCORE[2:], *_COUNTS, "aim", "is_met"),
+    *(*SPEEDS, "output", "recipe", *_RESULT, "source"),
 )
 
 
 def _csv_row(row: ScoreRow) -> dict[str, Any]:
-    result, score = row.result, row.score
-    values = {name: getattr(score, name) for name in _FIXED if hasattr(score, name)}
-    values |= {name: getattr(row.counts, name) for name in _COUNTS} | speed_of(result).numbers
-    values |= {name: getattr(result, name) for name in ("task", "model", "seed", "selection", "revision", "git_hash")}
-    versions = json.dumps(dict(result.versions), ensure_ascii=False)
+    result = row.result
+    values = {name: getattr(result, name) for name in ("task", "model", *_RESULT)}
+    values |= {name: getattr(row.score, name) for name in _SCORE}
+    values |= {name: getattr(row.counts, name) for name in _COUNTS} | speeds_of(result)
     return values | {
         "aim": row.aim,
         "is_met": row.is_met,
         "output": result.recipe.output,
         "recipe": result.fingerprint,
-        "versions": versions,
+        "versions": json.dumps(dict(result.versions), ensure_ascii=False),
         "source": "measured",
     }
 

@@ -9,21 +9,21 @@ import numpy as np
 
 from kimi_audio.evals.contract.types import Counts, Metric, Score, Scorer, ratio
 from kimi_audio.evals.metrics.statistics import Comparison, bootstrap, compare, compare_ratios, ratio_interval
-from kimi_audio.evals.run.store import Outcome, State
+from kimi_audio.evals.run.store import SampleOutcome, State
 
 MIN_RESAMPLED = 50  # fewer samples say too little about the samples that were not drawn
 
 
-def subsets_of(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+def subsets_of(outcomes: Sequence[SampleOutcome]) -> dict[str, list[SampleOutcome]]:
     """Return the outcomes by subset, all of them under the empty name."""
-    groups: dict[str, list[Outcome]] = {"": list(outcomes)}
+    groups: dict[str, list[SampleOutcome]] = {"": list(outcomes)}
     for outcome in outcomes:
         if outcome.sample.subset:
             groups.setdefault(outcome.sample.subset, []).append(outcome)
     return groups
 
 
-def count(outcomes: Sequence[Outcome]) -> Counts:
+def count(outcomes: Sequence[SampleOutcome]) -> Counts:
     """Count the outcomes."""
     states = [outcome.state for outcome in outcomes]
     return Counts(
@@ -33,7 +33,7 @@ def count(outcomes: Sequence[Outcome]) -> Counts:
     )
 
 
-def make_score(metric: Metric, subset: str, outcomes: Sequence[Outcome], scorer: Scorer) -> Score:
+def make_score(metric: Metric, subset: str, outcomes: Sequence[SampleOutcome], scorer: Scorer) -> Score:
     """Return a metric over the outcomes of a subset, counted in the three ways of POLICY."""
     answered = _statistics(metric, outcomes, State.scored, State.unscored)
     counted = answered + _statistics(metric, outcomes, State.failed)
@@ -59,7 +59,7 @@ def make_score(metric: Metric, subset: str, outcomes: Sequence[Outcome], scorer:
     )
 
 
-def _statistics(metric: Metric, outcomes: Sequence[Outcome], *states: State) -> list[Any]:
+def _statistics(metric: Metric, outcomes: Sequence[SampleOutcome], *states: State) -> list[Any]:
     return [item.values[metric.name] for item in outcomes if item.state in states and metric.name in item.values]
 
 

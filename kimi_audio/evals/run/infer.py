@@ -1,17 +1,18 @@
 """The first step: ask a model for answers, keep each of them at once, and ask for none twice."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals.contract.keys import Cache, answer_key
-from kimi_audio.evals.contract.prompting import choose_recipe, fingerprint, options_of, render_prompt
-from kimi_audio.evals.contract.types import Options, OutputType, Prediction, Recipe, Sample, Task
-from kimi_audio.evals.run.engines import Engine, Reply
+from kimi_audio.evals.contract.keys import Cache, digest_of, key_of
+from kimi_audio.evals.contract.prompting import choose_recipe, fingerprint, render_prompt
+from kimi_audio.evals.contract.rows import appending
+from kimi_audio.evals.contract.types import Conditions, EvalSample, EvalTask, Options, OutputType, Recipe
+from kimi_audio.evals.run.backends import Backend
 from kimi_audio.evals.run.selection import Selection, check_audio, duration_s, mark_duplicates
-from kimi_audio.evals.run.store import Answered, Asked, RowLog, Run, TaskFolder, save_clip
+from kimi_audio.evals.run.store import AskedSample, SampleAnswer, TaskFolder, save_clip
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +29,18 @@ class InferOptions:
     batch_size: int = 1
     cache: Path | None = None  # answers of all runs; None: only what the task's own folder holds
 
+    def conditions(self, task: EvalTask, backend: Backend, selection: str) -> Conditions:
+        """Return what the answers depend on; ValueError if the task has no recipe for the model."""
+        recipe = self.recipe or choose_recipe(task, backend.family)
+        recipe = replace(recipe, output=self.output or recipe.output)
+        who, seed = (backend.name, backend.revision), self.selection.seed
+        return Conditions(task.name, task.version, *who, recipe, fingerprint(recipe), seed, selection)
+
 
 def infer(
-    task: Task,
+    task: EvalTask,
     data: Path,
-    engine: Engine,
+    backend: Backend,
     folder: TaskFolder,
     options: InferOptions,
     advance: Advance = lambda done, total: None,
@@ -44,7 +52,7 @@ def infer(
     Args:
         task: what to ask.
         data: root of all datasets.
-        engine: who is asked.
+        backend: who is asked.
         folder: where the answers go.
         options: which samples, how, and where known answers are.
         advance: told about the progress.
@@ -53,149 +61,112 @@ def infer(
         ValueError: the data is not there or unusable, or there is no recipe.
         OSError: the data cannot be read.
     """
-    recipe = options.recipe or choose_recipe(task, engine.family)
-    recipe = replace(recipe, output=options.output or recipe.output)
-    how = options_of(recipe, options.selection.seed)
-    asked, selection = ask(task, data, options.selection, recipe, how, engine)
-    run = Run(
-        task.name,
-        task.version,
-        engine.name,
-        engine.revision,
-        recipe,
-        fingerprint(recipe),
-        options.selection.seed,
-        selection,
-    )
-    folder.begin(run, asked)
-    answered = _Answers(folder, Cache(options.cache) if options.cache else None, asked, advance)
-    with answered:
-        answered.take_known()
-        pending = answered.refuse(recipe)
-        for reply in engine.answer(_batches(pending, max(options.batch_size, engine.at_once)), how):
-            answered.add(reply)
-
-
-def ask(
-    task: Task, data: Path, selection: Selection, recipe: Recipe, options: Options, engine: Engine
-) -> tuple[list[Asked], str]:
-    """Return the selected samples with prompts and keys, and the selection in words."""
+    conditions = options.conditions(task, backend, "")
+    recipe = conditions.recipe
+    how = Options(recipe.output, recipe.system, recipe.decoding, conditions.seed)
     samples = mark_duplicates(task.dataset.load(data / task.dataset.name))
     if not samples:
         raise ValueError(f"{task.dataset.name} holds no samples in {data / task.dataset.name}")
-    chosen = selection.choose(samples)
-    asked = [_ask_one(sample, recipe, options, engine) for sample in chosen]
-    return asked, selection.describe(len(chosen), len(samples))
+    asked = [_ask(sample, recipe, how, backend) for sample in options.selection.choose(samples)]
+    selection = options.selection.describe(len(asked), len(samples))
+    folder.begin(replace(conditions, selection=selection), asked)
+    cache = Cache(options.cache) if options.cache else None
+    open_ = {item.id: item for item in asked if item.key}
+    total, told = len(open_), set[str]()
+
+    with appending(folder.predictions) as append:
+
+        def keep(answer: SampleAnswer) -> None:
+            if answer.error and answer.error not in told:
+                logger.warning("%s: %s", answer.id, answer.error)  # the report lists all
+                told.add(answer.error)
+            append(folder.answer_row(answer))
+            del open_[answer.id]
+            advance(total - len(open_), total)
+
+        stored = folder.read_answers()
+        for item in list(open_.values()):
+            if _is_usable(stored.get(item.key)):
+                del open_[item.id]
+            elif cache and (answer := _cached(cache, folder, item)):
+                keep(answer)
+        advance(total - len(open_), total)
+        for item in list(open_.values()):
+            if recipe.max_audio_s is not None and item.heard_s > recipe.max_audio_s:
+                limit = f"more than the {recipe.max_audio_s:g} s of the recipe"
+                keep(SampleAnswer(id=item.id, key=item.key, error=f"the audio lasts {item.heard_s:.1f} s, {limit}"))
+        for answer in backend.answer(_batches(open_.values(), max(options.batch_size, backend.at_once)), how):
+            answer = _saved(replace(answer, key=open_[answer.id].key), folder)
+            if cache and not answer.error:
+                if isinstance(answer.speech, Path):
+                    cache.put_file(answer.key, answer.speech)
+                cache.put(answer.key, folder.answer_row(answer))
+            keep(answer)
 
 
-def _ask_one(sample: Sample, recipe: Recipe, options: Options, engine: Engine) -> Asked:
+def _ask(sample: EvalSample, recipe: Recipe, options: Options, backend: Backend) -> AskedSample:
     heard_s = 0.0
-    if engine.hears:
+    if backend.hears:
         sample, heard_s = check_audio(sample)
     if sample.fault:
-        return Asked(sample)
+        return AskedSample(**vars(sample))
     try:
         prompt = render_prompt(recipe, sample)
     except ValueError as error:
-        return Asked(replace(sample, fault=str(error)))
-    seen = _as_asked(sample, prompt) if engine.hears else replace(_as_asked(sample, prompt), audio=())
-    key = answer_key(seen, options, engine.name, engine.revision)
-    return Asked(sample, prompt, key, heard_s)
+        return AskedSample(**vars(replace(sample, fault=str(error))))
+    seen = replace(sample, text=prompt, audio=sample.audio if backend.hears else ())
+    key = answer_key(seen, options, backend.name, backend.revision)
+    return AskedSample(**vars(sample), prompt=prompt, key=key, heard_s=heard_s)
 
 
-def _as_asked(sample: Sample, prompt: str) -> Sample:
-    """Return what the model sees: not the right answer."""
-    return replace(sample, text=prompt, reference="")
+def answer_key(sample: EvalSample, options: Options, name: str, revision: str) -> str:
+    """Return the key of the answer of a model to a sample, whose text is the finished prompt.
+
+    It holds the content of the sample and not the names of its files, so data may move.
+    """
+    return key_of(
+        audio=[digest_of(clip) for clip in sample.audio],
+        prompt=sample.text,
+        meta=dict(sample.meta),
+        output=options.output,
+        system=options.system,
+        decoding=dict(options.decoding),
+        seed=options.seed_of(sample),
+        model=name,
+        revision=revision,
+    )
 
 
-def _batches(asked: Sequence[Asked], size: int) -> Iterator[list[Sample]]:
+def _batches(asked: Iterable[AskedSample], size: int) -> Iterator[Sequence[EvalSample]]:
     """Yield batches of similar length, the longest first: what does not fit is known early, and no worker is last."""
     by_length = sorted(asked, key=lambda item: -item.heard_s)
-    for start in range(0, len(by_length), size):
-        yield [_as_asked(item.sample, item.prompt) for item in by_length[start : start + size]]
+    # What the model sees: the prompt, and not the right answer.
+    seen = [replace(item, text=item.prompt, reference="") for item in by_length]
+    return (seen[start : start + size] for start in range(0, len(seen), size))
 
 
-class _Answers:
-    """The answers of a task, from three sources: its folder, the cache, the model."""
-
-    def __init__(self, folder: TaskFolder, cache: Cache | None, asked: Sequence[Asked], advance: Advance) -> None:
-        self.folder, self.cache, self.advance = folder, cache, advance
-        self.asked = [item for item in asked if item.key]
-        self.keys = {item.sample.id: item.key for item in self.asked}
-        self.done: set[str] = set()
-        self._told: set[str] = set()
-        self._rows = RowLog(folder.predictions)
-
-    def __enter__(self) -> "_Answers":
-        self._rows.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._rows.__exit__(None, None, None)
-
-    def take_known(self) -> None:
-        """Find the answers that are there already."""
-        stored = self.folder.read_answers()
-        for item in self.asked:
-            answer = stored.get(item.key)
-            if answer and not answer.prediction.error and _is_whole(answer.prediction):
-                self.done.add(item.sample.id)
-            elif self.cache and (found := self._from_cache(self.cache, item)):
-                self._append(found)
-        self._tell()
-
-    def _from_cache(self, cache: Cache, item: Asked) -> Answered | None:
-        row = cache.get(item.key)
-        if row is None:
-            return None
-        speech = self.folder.speech_file(item.key) if row["speech"] else None
-        if speech and not cache.get_file(item.key, speech):
-            return None
-        return self.folder.answered(row | {"speech": speech and str(speech), "id": item.sample.id, "cached": True})
-
-    def refuse(self, recipe: Recipe) -> list[Asked]:
-        """Note the samples that are longer than the recipe takes, and return those that are left to ask."""
-        pending = [item for item in self.asked if item.sample.id not in self.done]
-        limit_s = recipe.max_audio_s
-        for item in pending:
-            if limit_s is not None and item.heard_s > limit_s:
-                reason = f"the audio lasts {item.heard_s:.1f} s, more than the {limit_s:g} s of the recipe"
-                self._append(Answered(item.sample.id, item.key, Prediction(error=reason)))
-        return [item for item in pending if item.sample.id not in self.done]
-
-    def add(self, reply: Reply) -> None:
-        """Keep an answer of the model."""
-        key = self.keys[reply.sample.id]
-        prediction, spoken_s = self._save_speech(reply.prediction, self.folder.speech_file(key))
-        answer = Answered(reply.sample.id, key, prediction, spoken_s, reply.batch)
-        self._append(answer)
-        if self.cache and not prediction.error:
-            if isinstance(prediction.speech, Path):
-                self.cache.put_file(key, prediction.speech)
-            self.cache.put(key, self.folder.answer_row(answer))
-
-    def _save_speech(self, prediction: Prediction, target: Path) -> tuple[Prediction, float]:
-        """Return the prediction with its speech in a file of ours, and the seconds of it."""
-        clip = prediction.speech
-        if clip is None or prediction.error or (isinstance(clip, Samples) and not max(clip.array.shape, default=0)):
-            return replace(prediction, speech=None), 0.0
-        try:
-            save_clip(clip, target)
-            return replace(prediction, speech=target), duration_s(target)
-        except (ValueError, OSError) as error:
-            return replace(prediction, speech=None, error=f"the speech cannot be saved: {error}"), 0.0
-
-    def _append(self, answer: Answered) -> None:
-        if (reason := answer.prediction.error) and reason not in self._told:
-            logger.warning("%s: %s", answer.id, reason)  # the report lists all
-            self._told.add(reason)
-        self._rows.append(self.folder.answer_row(answer))
-        self.done.add(answer.id)
-        self._tell()
-
-    def _tell(self) -> None:
-        self.advance(len(self.done), len(self.asked))
+def _is_usable(answer: SampleAnswer | None) -> bool:
+    if answer is None or answer.error:
+        return False
+    return not isinstance(answer.speech, Path) or answer.speech.exists()
 
 
-def _is_whole(prediction: Prediction) -> bool:
-    return not isinstance(prediction.speech, Path) or prediction.speech.exists()
+def _cached(cache: Cache, folder: TaskFolder, item: AskedSample) -> SampleAnswer | None:
+    row = cache.get(item.key)
+    if row is None:
+        return None
+    speech = folder.speech_file(item.key) if row["speech"] else None
+    if speech and not cache.get_file(item.key, speech):
+        return None
+    return replace(folder.answer_of({**row, "speech": None}), speech=speech, id=item.id, cached=True)
+
+
+def _saved(answer: SampleAnswer, folder: TaskFolder) -> SampleAnswer:
+    """Return the answer with its speech in a file of ours, and the seconds of it."""
+    clip, target = answer.speech, folder.speech_file(answer.key)
+    if clip is None or answer.error or (isinstance(clip, Samples) and not max(clip.array.shape, default=0)):
+        return replace(answer, speech=None)
+    try:
+        return replace(answer, speech=save_clip(clip, target), spoken_s=duration_s(target))
+    except (ValueError, OSError) as error:
+        return replace(answer, speech=None, error=f"the speech cannot be saved: {error}")

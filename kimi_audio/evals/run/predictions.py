@@ -42,7 +42,7 @@ _TRN = re.compile(r"(?P<text>.*)\((?P<id>[^()\s]+)\)\s*")
 
 
 @dataclass(frozen=True)
-class Row:
+class PredictionRow:
     """One prediction, and what came with it."""
 
     place: str  # for messages
@@ -63,7 +63,7 @@ class Predictions:
     """The rows of a file, and the lines that are none."""
 
     path: Path
-    rows: tuple[Row, ...]
+    rows: tuple[PredictionRow, ...]
     problems: tuple[Problem, ...] = field(default=())
 
     @property
@@ -74,7 +74,7 @@ class Predictions:
         first = self.problems[0]
         return f"{len(self.problems)} lines of {self.path.name} cannot be read (line {first.line}: {first.reason})"
 
-    def language_of(self, row: Row, stated: str = "") -> str:
+    def language_of(self, row: PredictionRow, stated: str = "") -> str:
         """Return the language of a row: its own, that of the whole file, or what the letters of the references tell."""
         return row.language or stated or self._guess
 
@@ -175,7 +175,7 @@ def _read_pairs(path: Path) -> dict[str, str]:
 # Rows
 
 
-def _row(path: Path, number: int, values: Mapping[str, Any], names: Mapping[str, str]) -> Row:
+def _row(path: Path, number: int, values: Mapping[str, Any], names: Mapping[str, str]) -> PredictionRow:
     place = f"{path.name}, line {number}"
     try:
         fields = _fields(values, names)
@@ -184,7 +184,7 @@ def _row(path: Path, number: int, values: Mapping[str, Any], names: Mapping[str,
         choices = choices if isinstance(choices, list) else [match[1] for match in _OPTION.findall(question)]
         language = fields.get("language")
         has_id = fields.get("id") not in (None, "")
-        return Row(
+        return PredictionRow(
             place,
             _text(fields["id"]) if has_id else str(number),
             _prediction(path, place, fields, values),
@@ -197,7 +197,7 @@ def _row(path: Path, number: int, values: Mapping[str, Any], names: Mapping[str,
             has_id,
         )
     except (TypeError, ValueError) as error:
-        return Row(place, str(number), None, fault=f"{place}: {error}")
+        return PredictionRow(place, str(number), None, fault=f"{place}: {error}")
 
 
 def _fields(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import soundfile
 
-from kimi_audio.evals.contract.types import Clip, Sample
+from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.contract.types import EvalSample
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Selection:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"the limit must be positive, not {self.limit}")
 
-    def choose(self, samples: Sequence[Sample]) -> list[Sample]:
+    def choose(self, samples: Sequence[EvalSample]) -> list[EvalSample]:
         """Return the selected samples, and those that they need, in their order.
 
         Raises:
@@ -37,7 +38,7 @@ class Selection:
         chosen |= {id_ for sample in named if sample.id in chosen for id_ in sample.needs}
         return [sample for sample in samples if sample.id in chosen]
 
-    def _limited(self, samples: Sequence[Sample]) -> set[str]:
+    def _limited(self, samples: Sequence[EvalSample]) -> set[str]:
         """Return the ids of as many samples of each subset as the limit says."""
         if self.limit is None:
             return {sample.id for sample in samples}
@@ -50,7 +51,7 @@ class Selection:
                 chosen.add(sample.id)
         return chosen
 
-    def _rank(self, sample: Sample) -> bytes:
+    def _rank(self, sample: EvalSample) -> bytes:
         return hashlib.sha256(f"{self.seed}:{sample.id}".encode()).digest()
 
     def describe(self, chosen: int, available: int) -> str:
@@ -63,7 +64,7 @@ class Selection:
         return f"{chosen} of {available} ({', '.join(ways)})"
 
 
-def mark_duplicates(samples: Iterable[Sample]) -> list[Sample]:
+def mark_duplicates(samples: Iterable[EvalSample]) -> list[EvalSample]:
     """Return the samples; one whose id was there before gets another id and a fault."""
     seen: Counter[str] = Counter()
     marked = []
@@ -75,7 +76,7 @@ def mark_duplicates(samples: Iterable[Sample]) -> list[Sample]:
     return marked
 
 
-def check_audio(sample: Sample) -> tuple[Sample, float]:
+def check_audio(sample: EvalSample) -> tuple[EvalSample, float]:
     """Return the sample, with a fault if its sound is missing or unreadable, and the seconds of its sound."""
     if sample.fault:
         return sample, 0.0

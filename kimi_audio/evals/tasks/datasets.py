@@ -22,14 +22,13 @@ from rich.progress import Progress
 
 from kimi_audio.core.files import write_whole
 from kimi_audio.core.lines import read_lines, read_objects
-from kimi_audio.evals.contract.types import Dataset, Sample
-from kimi_audio.evals.run.store import save_text, to_json
+from kimi_audio.evals.contract.rows import save_values
+from kimi_audio.evals.contract.types import Dataset, EvalSample
 
 logger = logging.getLogger(__name__)
 
 CHECKSUMS = "checksums.json"
 HUB = "hub://"  # hub://owner/name/path/in/the/dataset
-ARCHIVES = (".zip", ".tar.gz", ".tgz")
 BLOCK_BYTES = 1 << 20
 
 
@@ -44,7 +43,7 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DatasetFiles:
     """How the folder of a dataset looks, and how it comes about."""
 
     # Patterns of the files that define it, one for each part that may be missing. Where there is no list, the folder of
@@ -54,65 +53,52 @@ class Layout:
     downloads: tuple[Download, ...] = ()
     convert: Callable[[Path], None] = lambda folder: None  # what is left to do behind the downloads; may be repeated
 
+    def missing(self, folder: Path) -> list[str]:
+        """Return the patterns of the index that no file fits."""
+        return [pattern for pattern in self.index if next(folder.glob(pattern), None) is None]
 
-def make_dataset(name: str, source: str, layout: Layout, read: Callable[[Path], Iterable[Sample]]) -> Dataset:
+
+def make_dataset(name: str, source: str, files: DatasetFiles, read: Callable[[Path], Iterable[EvalSample]]) -> Dataset:
     """Return a dataset that explains what it lacks.
 
     Args:
         name: of the dataset and its folder.
         source: address and licence.
-        layout: its files.
+        files: how its folder looks.
         read: gives the samples of a folder whose index is there.
     """
 
-    def load(folder: Path) -> Iterable[Sample]:
-        missing = missing_patterns(folder, layout)
-        if len(missing) == len(layout.index):
-            raise ValueError(f"{name} is not in {folder}; run 'kimi-audio eval prepare {name}', or: {layout.by_hand}")
+    def load(folder: Path) -> Iterable[EvalSample]:
+        missing = files.missing(folder)
+        if len(missing) == len(files.index):
+            raise ValueError(f"{name} is not in {folder}; run 'kimi-audio eval prepare {name}', or: {files.by_hand}")
         for pattern in missing:
             logger.warning("%s: nothing matches %s in %s; that part is left out", name, pattern, folder)
-        check_index(folder, layout)
+        check_index(folder, files)
         return read(folder)
 
     def prepare(folder: Path) -> None:
-        if missing_patterns(folder, layout) and layout.downloads:
-            fetch_all(layout, folder)
-        layout.convert(folder)
-        check_recordings(load(folder), name)
+        if files.downloads and files.missing(folder):
+            fetch_all(files, folder)
+        files.convert(folder)
+        # Whether recordings can be read is seen when they are asked about.
+        paths = [clip for sample in load(folder) for clip in sample.audio if isinstance(clip, Path)]
+        if gone := [path for path in paths if not path.is_file()]:
+            raise ValueError(f"{name}: {len(gone)} of {len(paths)} recordings are missing, such as {gone[0]}")
 
     return Dataset(name, load, prepare, source)
 
 
-def index_files(folder: Path, layout: Layout) -> list[Path]:
-    """Return the files (or folders) of the index that are there."""
-    return sorted({path for pattern in layout.index for path in folder.glob(pattern)})
-
-
-def missing_patterns(folder: Path, layout: Layout) -> list[str]:
-    """Return the patterns of the index that no file fits."""
-    return [pattern for pattern in layout.index if next(folder.glob(pattern), None) is None]
-
-
-def check_recordings(samples: Iterable[Sample], name: str) -> None:
-    """Raise ValueError if recordings are missing; whether they can be read is seen when they are asked about."""
-    paths = [clip for sample in samples for clip in sample.audio if isinstance(clip, Path)]
-    if gone := [path for path in paths if not path.is_file()]:
-        raise ValueError(f"{name}: {len(gone)} of {len(paths)} recordings are missing, such as {gone[0]}")
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Checksums
-
-
-def check_index(folder: Path, layout: Layout) -> None:
-    """Compare the index with what was noted, and note what is new.
+def check_index(folder: Path, files: DatasetFiles) -> None:
+    """Compare the checksums of the index with those that were noted, and note what is new.
 
     Raises:
         ValueError: a file has changed.
     """
     path = folder / CHECKSUMS
     known: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    found = {str(file.relative_to(folder)): checksum_of(file, "sha256") for file in index_files(folder, layout)}
+    there = sorted({file for pattern in files.index for file in folder.glob(pattern)})
+    found = {str(file.relative_to(folder)): checksum_of(file, "sha256") for file in there}
     if changed := sorted(name for name, value in found.items() if known.get(name, value) != value):
         raise ValueError(
             f"{folder / changed[0]} is not what it was when it was first used, so scores would not be comparable; "
@@ -120,7 +106,7 @@ def check_index(folder: Path, layout: Layout) -> None:
         )
     if set(found) - set(known):
         try:
-            save_text(path, to_json(known | found))
+            save_values(path, known | found)
         except OSError as error:  # a shared folder may be read-only
             logger.warning("the checksums of %s cannot be noted: %s", folder, error)
 
@@ -139,19 +125,19 @@ def checksum_of(path: Path, algorithm: str) -> str:
 # Fetching
 
 
-def fetch_all(layout: Layout, folder: Path) -> None:
+def fetch_all(files: DatasetFiles, folder: Path) -> None:
     """Download and unpack what is not there yet.
 
     Raises:
         ValueError: a file cannot be had, or is not what its publisher made; the message says what to do by hand.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for download in layout.downloads:
+    for download in files.downloads:
         try:
             fetch(download, folder)
         except (OSError, HTTPException) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ValueError(f"{download.url} cannot be downloaded ({reason}); {layout.by_hand}") from None
+            raise ValueError(f"{download.url} cannot be downloaded ({reason}); {files.by_hand}") from None
 
 
 def fetch(download: Download, folder: Path) -> None:
@@ -160,41 +146,32 @@ def fetch(download: Download, folder: Path) -> None:
     done = target.with_name(target.name + ".unpacked")
     if done.exists():
         return
-    if not target.exists():
-        with write_whole(target) as partial:
-            _fetch_to(partial, download)
-            _check_download(partial, download)
+    if target.exists():
+        _check(target, download)
     else:
-        _check_download(target, download)
-    if target.name.endswith(ARCHIVES):
+        with write_whole(target) as partial:
+            (_fetch_from_hub if download.url.startswith(HUB) else _fetch_by_https)(partial, download)
+            _check(partial, download)
+    if target.name.endswith((".zip", ".tar.gz", ".tgz")):
         unpack(target, target.parent)
         done.touch()
         target.unlink()
 
 
-def _check_download(path: Path, download: Download) -> None:
-    if not download.checksum:
-        return
-    found = checksum_of(path, download.checksum.partition(":")[0])
-    if found != download.checksum:
+def _check(path: Path, download: Download) -> None:
+    wanted = download.checksum
+    if wanted and (found := checksum_of(path, wanted.partition(":")[0])) != wanted:
         raise ValueError(
             f"{path} from {download.url} is damaged, or was changed by its publisher: its checksum is {found}, not "
-            f"{download.checksum}; remove it and try again"
+            f"{wanted}; remove it and try again"
         )
 
 
-def _fetch_to(path: Path, download: Download) -> None:
-    if download.url.startswith(HUB):
-        _fetch_from_hub(path, download.url.removeprefix(HUB))
-    else:
-        _fetch_by_https(path, download)
-
-
-def _fetch_from_hub(path: Path, name: str) -> None:
+def _fetch_from_hub(path: Path, download: Download) -> None:
     from huggingface_hub import hf_hub_download  # imported late, as it takes long
     from huggingface_hub.errors import HfHubHTTPError
 
-    owner, repository, file = name.split("/", 2)
+    owner, repository, file = download.url.removeprefix(HUB).split("/", 2)
     try:
         shutil.copyfile(hf_hub_download(f"{owner}/{repository}", file, repo_type="dataset"), path)
     except HfHubHTTPError as error:
@@ -258,11 +235,7 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
 
 
 def read_csv(path: Path, columns: Iterable[str], delimiter: str = ",") -> Iterator[Mapping[str, str]]:
-    """Yield the rows of a table with a head.
-
-    Raises:
-        ValueError: a column is missing.
-    """
+    """Yield the rows of a table with a head; ValueError if a column is missing."""
     quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE  # tables with tabs hold bare quotes
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = csv.DictReader(file, delimiter=delimiter, quoting=quoting)

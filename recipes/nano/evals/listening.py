@@ -7,12 +7,12 @@ from kimi_audio.assistant import KimiAudio
 from kimi_audio.checkpoint import NANO
 from kimi_audio.core.words import normalise, word_errors
 from kimi_audio.evals.contract.instruments import Instruments
-from kimi_audio.evals.contract.types import Clip
+from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.models.kimi_audio import InProcess
 from kimi_audio.evals.speech.recognisers import ModelRecogniser
 
 if TYPE_CHECKING:
-    from kimi_audio.evals.speech.types import Recogniser
+    from kimi_audio.evals.contract.instruments import Recogniser
 
 
 class OwnEars:

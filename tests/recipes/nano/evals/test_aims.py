@@ -5,10 +5,9 @@ from evaluation_fakes import FakeModel, tiny_task, write_dataset
 
 from kimi_audio.evals.contract.types import Score
 from kimi_audio.evals.registry import all_aims, all_suites, all_tasks
-from kimi_audio.evals.report import aims as aims_module
-from kimi_audio.evals.report import tables
-from kimi_audio.evals.report.aims import is_met
-from kimi_audio.evals.run.engines import Here
+from kimi_audio.evals.report import references, tables
+from kimi_audio.evals.report.references import is_met
+from kimi_audio.evals.run.backends import LocalBackend
 from kimi_audio.evals.run.evaluate import evaluate
 from kimi_audio.evals.run.infer import InferOptions
 
@@ -39,8 +38,8 @@ def test_reports_show_aims(tmp_path, monkeypatch):
     rows += [{"id": f"b{number}", "say": "one", "subset": "y"} for number in range(10)]
     write_dataset(tmp_path / "tiny", rows)
     known = {("tiny", "x", "wer"): 12.0, ("tiny", "y", "right"): 50.0}
-    monkeypatch.setattr(aims_module, "all_aims", lambda: known)
-    results = list(evaluate([tiny_task()], tmp_path, Here(FakeModel()), tmp_path / "run", InferOptions()))
+    monkeypatch.setattr(references, "all_aims", lambda: known)
+    results = list(evaluate([tiny_task()], tmp_path, LocalBackend(FakeModel()), tmp_path / "run", InferOptions()))
     texts = {(row.score.subset, row.score.metric): tables.aim_text(row) for row in tables.score_rows(results)}
     assert texts.pop(("x", "wer")) == "≤ 12 %, met"
     assert texts.pop(("y", "right")) == "≥ 50 %, missed"
