@@ -13,10 +13,10 @@ from kimi_audio.assistant import TRANSCRIBED_AT_ONCE, Answer, KimiAudio
 from kimi_audio.audio.io import Samples, audio_blocks
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.chat import Message
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 
 FAMILY = "kimi-audio"
 FIELDS = {  # of SamplingOptions, by the name that follows text_ or audio_ in the official call

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
 from kimi_audio.evals.models.transformers_model import (
@@ -18,7 +19,6 @@ from kimi_audio.evals.models.transformers_model import (
     load_waves,
     moved,
 )
-from kimi_audio.units import INPUT_RATE_HZ
 
 AUDIO_TOKEN = "<|AUDIO|>"  # noqa: S105 - a token of a model
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from kimi_audio.audio.io import Samples
+from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
 from kimi_audio.evals.models.qwen import QwenModel, QwenParts
 from kimi_audio.evals.models.transformers_model import DECODING, drawing, load_checkpoint
-from kimi_audio.units import OUTPUT_RATE_HZ
 
 FAMILY = "qwen2.5-omni"
 SPEAKER = "speaker"

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from kimi_audio.assistant import find_device
 from kimi_audio.audio.io import load_audio
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.contract.types import Options
 from kimi_audio.evals.models.common import check_decoding
 from kimi_audio.evals.models.kimi_audio import hash_of
-from kimi_audio.units import INPUT_RATE_HZ
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "spk_dict.pt"]
 DECODING = {

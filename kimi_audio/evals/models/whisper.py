@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from kimi_audio.audio.io import load_audio
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
 from kimi_audio.evals.models.transformers_model import DECODING, decoding_of, drawing, load_checkpoint, moved
-from kimi_audio.units import INPUT_RATE_HZ
 
 FAMILY = "whisper"
 KNOWN = DECODING | {"language", "task"}

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from kimi_audio.audio.io import load_audio
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.evals.contract.instruments import Mos
 from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.metrics.libraries import library_versions
-from kimi_audio.units import INPUT_RATE_HZ
 
 Predictor = Callable[[Tensor], float]  # of a waveform [L] at 16 kHz
 

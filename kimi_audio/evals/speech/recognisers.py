@@ -9,11 +9,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from kimi_audio.audio.io import load_audio
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.contract.prompting import choose_recipe, render_prompt
 from kimi_audio.evals.contract.types import EvalSample, EvalTask, Model, Options
 from kimi_audio.evals.metrics.libraries import library_versions
-from kimi_audio.units import INPUT_RATE_HZ
 
 if TYPE_CHECKING:
     from pocketsphinx import Decoder  # pyright: ignore[reportMissingImports]

@@ -13,9 +13,9 @@ import torch
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.audio.mel import whisper_log_mel
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.evals.contract.instruments import SpeakerEncoder
 from kimi_audio.evals.contract.keys import Clip
-from kimi_audio.units import INPUT_RATE_HZ
 
 SPECTRUM = "spectrum"
 BANDS = 80

@@ -16,11 +16,11 @@ import soundfile
 import torch
 
 from kimi_audio.audio.augment import add_noise, make_noise
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.data.split import Split, Utterance
 from kimi_audio.evals.contract.rows import read_rows, save_rows
 from kimi_audio.evals.contract.types import Dataset, EvalSample
 from kimi_audio.evals.tasks.datasets import DatasetFiles, make_dataset
-from kimi_audio.units import INPUT_RATE_HZ
 from recipes.nano.closed import voices
 from recipes.nano.closed.corpus import Recipe as CorpusRecipe
 from recipes.nano.closed.corpus import Speak, build

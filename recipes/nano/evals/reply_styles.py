@@ -7,10 +7,10 @@ from typing import Any
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.audio.prosody import Measures, measure
+from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.evals.contract.prompting import DEFAULT
 from kimi_audio.evals.contract.types import EvalSample, EvalTask, Metric, Prediction, Recipe, SampleScore, Scorer
-from kimi_audio.units import OUTPUT_RATE_HZ
 from recipes.nano.closed.examples import NEUTRAL
 from recipes.nano.closed.judging import is_right
 from recipes.nano.closed.styles import REPLY_STYLES, follows_request
