@@ -16,7 +16,7 @@ from evaluation_fakes import FakeModel, Words, tiny_task, write_dataset
 
 from kimi_audio.evals import registry
 from kimi_audio.evals.contract.types import Average, Counts, EvalSample, Metric, Prediction, Result, SampleScore, Suite
-from kimi_audio.evals.report import page, tables
+from kimi_audio.evals.report import outputs, page, tables
 from kimi_audio.evals.report.comparison import compare, not_compared, pair_entries
 from kimi_audio.evals.report.forest import forest, histogram, times
 from kimi_audio.evals.report.outputs import write_report
@@ -257,7 +257,7 @@ def test_published_numbers_and_averages_stand_beside_ours(run, monkeypatch):
     results = [renamed(entry.result) for entry in tables.collect(run)]
     average = Average("mean", {"librispeech/test-clean": 0.5, "librispeech//right": 0.5}, "us")
     monkeypatch.setattr(tables, "all_suites", lambda: {"s": Suite("s", ("librispeech",), (average,))})
-    markdown = tables.to_markdown(results)
+    markdown = outputs.to_markdown(results)
     (beside,) = [line for line in markdown.splitlines() if "Kimi-Audio 1.28" in line]
     assert "| test-clean | wer |" in beside  # the metric to look at
     assert "in evalkit-wer: Qwen2-Audio-base 1.74" in beside

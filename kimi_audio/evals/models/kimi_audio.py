@@ -14,7 +14,7 @@ from kimi_audio.audio.io import Samples, audio_blocks
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.chat import Message
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
-from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.contract.keys import Clip, digest_of
 from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
 from kimi_audio.lm.rules import GenerationOptions
 
@@ -44,16 +44,11 @@ def hash_of(folders: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(path for path in folder.rglob("*") if path.suffix in HASHED and path.is_file()):
-            digest.update(f"{path.relative_to(folder).as_posix()} {_digest_of(path)}\n".encode())
+            stored = path.resolve().name
+            # The hub's cache names large files by their hash: no need to read 20 GB.
+            found = stored if re.fullmatch(r"[0-9a-f]{64}", stored) else digest_of(path)
+            digest.update(f"{path.relative_to(folder).as_posix()} {found}\n".encode())
     return digest.hexdigest()[:12]
-
-
-def _digest_of(path: Path) -> str:
-    stored = path.resolve().name
-    if re.fullmatch(r"[0-9a-f]{64}", stored):  # the hub's cache names large files by their hash: no need to read 20 GB
-        return stored
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass

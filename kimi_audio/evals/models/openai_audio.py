@@ -99,7 +99,7 @@ class OpenAIAudio:
         self.client = ChatClient(endpoint, self.sleep)
 
     def generate(self, samples: Sequence[EvalSample], options: Options) -> list[Prediction]:
-        """Answer a batch, some samples of it at the same time; what befalls a sample is in its prediction."""
+        """Answer a batch, some samples of it at the same time; what happens to a sample is in its prediction."""
         check_decoding(self.name, options, DECODING.union(self.endpoint.decoding))
         pool = ThreadPoolExecutor(self.endpoint.concurrency)
         try:

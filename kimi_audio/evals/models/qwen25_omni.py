@@ -20,8 +20,9 @@ SPEAKER = "speaker"
 
 def load(name: str, device: str | None) -> "Qwen25Omni":
     """Load a checkpoint; raises what ``load_checkpoint`` raises."""
-    found, model, parts = load_checkpoint(name, device, "Qwen2_5OmniForConditionalGeneration", QwenParts.load)
-    return Qwen25Omni(found.name, found.revision, FAMILY, model, parts)
+    architecture = "Qwen2_5OmniForConditionalGeneration"
+    short, revision, model, parts = load_checkpoint(name, device, architecture, QwenParts.load)
+    return Qwen25Omni(short, revision, FAMILY, model, parts)
 
 
 class Qwen25Omni(QwenModel):

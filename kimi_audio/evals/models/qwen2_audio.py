@@ -15,10 +15,10 @@ BASE_PREFIX, BASE_HUB_ID = "base:", "Qwen/Qwen2-Audio-7B"
 def load(name: str, device: str | None) -> "Qwen2Audio":
     """Load a checkpoint; raises what ``load_checkpoint`` raises."""
     is_base = name.startswith(BASE_PREFIX) or name.partition("@")[0] == BASE_HUB_ID
-    found, model, parts = load_checkpoint(
+    short, revision, model, parts = load_checkpoint(
         name.removeprefix(BASE_PREFIX), device, "Qwen2AudioForConditionalGeneration", QwenParts.load
     )
-    return Qwen2Audio(found.name, found.revision, BASE_FAMILY if is_base else FAMILY, model, parts)
+    return Qwen2Audio(short, revision, BASE_FAMILY if is_base else FAMILY, model, parts)
 
 
 class Qwen2Audio(QwenModel):

@@ -5,7 +5,6 @@ A name is a folder or a hub id, with @REVISION if one is wanted. Code from the h
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,37 +46,10 @@ def transformers_extra() -> Iterator[None]:
         ) from error
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Files of a model, and how to load them."""
-
-    folder: Path
-    name: str  # for reports
-    revision: str  # of weights, code and precision
-    device: torch.device
-    dtype: torch.dtype
-
-
-def find_checkpoint(name: str, device: str | None) -> Checkpoint:
-    """Return a checkpoint, downloaded if needed; in bfloat16 on a GPU, as the vendors use them.
-
-    Raises:
-        ValueError: it is neither a folder nor on the hub.
-        RuntimeError: there is no such device.
-    """
-    found = find_device(device)
-    dtype = torch.float32 if found.type == "cpu" else torch.bfloat16
-    hub_id, _, wanted = name.partition("@")
-    folder = Path(name) if Path(name).is_dir() else _downloaded(hub_id, wanted)
-    weights = hash_of([folder]) if Path(name).is_dir() else folder.name  # the hub's cache names folders by commit
-    revision = f"{weights} transformers {version('transformers')} {str(dtype).removeprefix('torch.')}"
-    return Checkpoint(folder, Path(hub_id).name, revision, found, dtype)
-
-
 def load_checkpoint(
     name: str, device: str | None, architecture: str, read_parts: Callable[[Path], Any]
-) -> tuple[Checkpoint, Any, Any]:
-    """Load a model for inference, and what prepares its inputs.
+) -> tuple[str, str, Any, Any]:
+    """Load a model for inference, in bfloat16 on a GPU, as the vendors use them; it is downloaded if needed.
 
     Args:
         name: a folder or a hub id.
@@ -85,17 +57,26 @@ def load_checkpoint(
         architecture: the library's class of the model.
         read_parts: reads from the folder what prepares the inputs.
 
+    Returns:
+        Its name for reports, the revision of weights, code and precision, the model, and what prepares its inputs.
+
     Raises:
         ModuleNotFoundError: transformers is not installed.
         ValueError: there is no such checkpoint.
+        RuntimeError: there is no such device.
     """
     with transformers_extra():
         import transformers
 
-        found = find_checkpoint(name, device)
-        parts = read_parts(found.folder)
-    model = getattr(transformers, architecture).from_pretrained(str(found.folder), dtype=found.dtype)
-    return found, model.to(found.device).eval(), parts
+        where = find_device(device)
+        dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
+        hub_id, _, wanted = name.partition("@")
+        folder = Path(name) if Path(name).is_dir() else _downloaded(hub_id, wanted)
+        parts = read_parts(folder)
+    weights = hash_of([folder]) if Path(name).is_dir() else folder.name  # the hub's cache names folders by commit
+    revision = f"{weights} transformers {version('transformers')} {str(dtype).removeprefix('torch.')}"
+    model = getattr(transformers, architecture).from_pretrained(str(folder), dtype=dtype)
+    return Path(hub_id).name, revision, model.to(where).eval(), parts
 
 
 def _downloaded(hub_id: str, revision: str) -> Path:

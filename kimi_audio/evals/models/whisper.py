@@ -22,8 +22,7 @@ KNOWN = DECODING | {"language", "task"}
 
 def load(name: str, device: str | None) -> "Whisper":
     """Load a checkpoint; raises what ``load_checkpoint`` raises."""
-    found, model, processor = load_checkpoint(name, device, "WhisperForConditionalGeneration", _processor)
-    return Whisper(found.name, found.revision, model, processor)
+    return Whisper(*load_checkpoint(name, device, "WhisperForConditionalGeneration", _processor))
 
 
 def _processor(folder: Path) -> Any:

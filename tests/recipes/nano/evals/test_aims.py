@@ -5,7 +5,7 @@ from evaluation_fakes import FakeModel, tiny_task, write_dataset
 
 from kimi_audio.evals.contract.types import Score
 from kimi_audio.evals.registry import all_aims, all_suites, all_tasks
-from kimi_audio.evals.report import references, tables
+from kimi_audio.evals.report import outputs, references, tables
 from kimi_audio.evals.report.references import is_met
 from kimi_audio.evals.run.backends import LocalBackend
 from kimi_audio.evals.run.evaluate import evaluate
@@ -44,6 +44,6 @@ def test_reports_show_aims(tmp_path, monkeypatch):
     assert texts.pop(("x", "wer")) == "≤ 12 %, met"
     assert texts.pop(("y", "right")) == "≥ 50 %, missed"
     assert set(texts.values()) == {""}
-    assert "≤ 12 %, met |" in tables.to_markdown(results)
-    assert ",12.0,True," in tables.to_csv(results)
-    assert '"is_met": false' in tables.to_json(results)
+    assert "≤ 12 %, met |" in outputs.to_markdown(results)
+    assert ",12.0,True," in outputs.to_csv(results)
+    assert '"is_met": false' in outputs.to_json(results)
