@@ -158,13 +158,6 @@ def test_circles_are_noticed(tmp_path, monkeypatch):
 # Names and files
 
 
-# Public classes and files of evals that share their name with another; the lists only shrink.
-SHARED_CLASSES = {
-    *("Endpoint", "Engine", "Layout", "Outcome", "Part", "Pool", "Reply", "Sample", "Scored", "Task"),
-}
-SHARED_FILES = {"cache", "files", "prompts", "recipes", "replies", "suites", "types", "worker"}
-
-
 def shared_names(names: Iterable[tuple[str, Path]]) -> dict[str, list[str]]:
     """Return the names that stand in several places, with the places."""
     places: dict[str, list[str]] = {}
@@ -184,15 +177,11 @@ def public_files() -> Iterator[tuple[str, Path]]:
     yield from ((path.stem, path) for path in PACKAGE.rglob("*.py") if not path.stem.startswith("__"))
 
 
-@pytest.mark.parametrize(
-    ("names", "known"), [(public_classes, SHARED_CLASSES), (public_files, SHARED_FILES)], ids=["classes", "files"]
-)
-def test_one_name_is_one_thing(names: Callable[[], Iterator[tuple[str, Path]]], known: set[str]):
-    shared = shared_names(names())
-    outside = shared_names((name, path) for name, path in names() if PACKAGE / "evals" not in path.parents)
-    assert outside == {}
-    assert {name: places for name, places in shared.items() if name not in known} == {}
-    assert sorted(known - set(shared)) == [], "these are one thing now: take them off the list"
+@pytest.mark.parametrize("names", [public_classes, public_files], ids=["classes", "files"])
+def test_one_name_is_one_thing(names: Callable[[], Iterator[tuple[str, Path]]]):
+    found = list(names())
+    assert len(found) > 100
+    assert shared_names(found) == {}
 
 
 def test_public_names_are_declared_once():
