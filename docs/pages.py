@@ -30,6 +30,8 @@ def page_of(source: str) -> str:
         found = os.path.normpath(folder / target)
         if found in TEXTS:
             return f"[{text}]({TEXTS[found]}{anchor})"
+        if found.startswith("docs/sounds/"):
+            return f"[{text}]({found.removeprefix('docs/')})"
         if found.rstrip("/") == "examples":
             return f"[{text}](examples.md)"
         return f"`{text.strip('`')}`"
