@@ -43,6 +43,17 @@ SHORTEST_VOICE_S = 0.1  # of a recording whose voice is taken on
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a reply took: ids of text and codes of sound in its prompt and in itself."""
+
+    prompt_text_tokens: int
+    prompt_audio_tokens: int
+    cached_tokens: int  # positions of the prompt that were remembered
+    text_tokens: int
+    audio_tokens: int
+
+
+@dataclass(frozen=True)
 class StreamChunk:
     """What became known since the last chunk of a streamed reply."""
 
@@ -51,6 +62,7 @@ class StreamChunk:
     is_final: bool
     finish_reason: FinishReason | None = None
     codes: tuple[int, ...] = ()  # speech codes, some of them not heard yet
+    usage: Usage | None = None  # of the whole reply, in its last chunk
 
 
 @dataclass(frozen=True)
@@ -358,14 +370,22 @@ class KimiAudio:
             if output_type == "both" and self.detokenizer is not None:
                 speech = _SpeechStream(self.detokenizer, state, _generator(seed, "cpu"))
             codes: list[int] = []
+            num_text = num_codes = 0
             for event in _unless(cancelled, events):
+                num_text, num_codes = num_text + (event.text_id is not None), num_codes + (event.code is not None)
                 text = "" if event.text_id is None else text_stream.push(event.text_id)
                 text += text_stream.finish() if event.is_last else ""
                 codes += [] if event.code is None else [event.code]
                 audio = torch.zeros(0) if speech is None else speech.push(event.code, event.is_last)
                 if text or len(audio) or event.is_last:
-                    yield StreamChunk(text, audio, event.is_last, event.finish_reason, tuple(codes))
+                    usage = self._usage(prompt, events.num_cached, num_text, num_codes) if event.is_last else None
+                    yield StreamChunk(text, audio, event.is_last, event.finish_reason, tuple(codes), usage)
                     codes = []
+
+    def _usage(self, prompt: Prompt, num_cached: int, num_text: int, num_codes: int) -> Usage:
+        prompt_text = int((prompt.text_ids != self.text_tokenizer.special.blank).sum())
+        prompt_audio = int((prompt.audio_ids >= self.lm.config.audio_offset).sum())
+        return Usage(prompt_text, prompt_audio, num_cached, num_text, num_codes)
 
     # -----------------------------------------------------------------------------------------------------------------
     # Everyday calls
@@ -410,14 +430,41 @@ class KimiAudio:
             voice: see ``Voice.find``; the model's own are in ``settings.voices``.
             seed: see ``generate``.
         """
+        messages, found = self._reading(text, voice)
+        return self._spoken(messages, seed, found)
+
+    def stream_speech(
+        self,
+        text: str,
+        *,
+        voice: Voice | AudioSource | None = None,
+        instructions: str = "",
+        seed: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[StreamChunk]:
+        """Yield what ``speak`` returns while it is made.
+
+        Args:
+            text: what to say.
+            voice: see ``speak``.
+            instructions: how to say it, in words, for a model that was trained to follow such.
+            seed: see ``generate``.
+            cancelled: see ``stream``.
+        """
+        messages, found = self._reading(text, voice)
+        if instructions:
+            messages = [Message("system", "text", instructions), *messages]
+        return self.stream(messages, "both", seed=seed, voice=found, cancelled=cancelled)
+
+    def _reading(self, text: str, voice: Voice | AudioSource | None) -> tuple[list[Message], Voice | None]:
+        """Return what asks for a text to be read, and the recording whose voice the detokenizer takes on."""
         if not text.strip():
             raise ValueError("there is no text to speak")
         found = self._find_voice(voice)
         if found is None or found.name is None:
-            request = self.settings.speak_prompt.replace("{text}", text)
-            return self._spoken([Message("user", "text", request)], seed, found)
+            return [Message("user", "text", self.settings.speak_prompt.replace("{text}", text))], found
         request = self.settings.speak_as_prompt.replace("{voice}", found.name).replace("{text}", text)
-        return self._spoken([Message("user", "text", request)], seed, None)
+        return [Message("user", "text", request)], None
 
     def _find_voice(self, voice: Voice | AudioSource | None) -> Voice | None:
         return None if voice is None else Voice.find(voice, self.settings.voices)
