@@ -2,7 +2,6 @@
 
 import logging
 import os
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -32,6 +31,7 @@ from kimi_audio.lm.worker import EngineThread, ReplyEvents
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
+from kimi_audio.transcript.types import separator
 
 logger = logging.getLogger(__name__)
 
@@ -473,18 +473,6 @@ def raised(wav: Tensor, least_peak: float) -> Tensor:
     """Return sound [L] whose loudest sample has at least this size, if it is not all zero."""
     peak = float(wav.abs().max())
     return wav * (least_peak / peak) if 0 < peak < least_peak else wav
-
-
-def separator(before: str, after: str) -> str:
-    """Return what stands between two pieces of a transcript: a space, but none at the beginning or in Chinese."""
-    if not before or (_is_ideographic(before[-1]) and _is_ideographic(after[0])):
-        return ""
-    return " "
-
-
-def _is_ideographic(char: str) -> bool:
-    """Tell whether a character belongs to a script without spaces: Chinese, Japanese, and their punctuation."""
-    return unicodedata.east_asian_width(char) in "WF" and not unicodedata.name(char, "").startswith("HANGUL")
 
 
 def _unless(cancelled: Callable[[], bool] | None, events: ReplyEvents) -> Iterator[Event]:
