@@ -2,21 +2,17 @@
 
 import logging
 import os
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import torch
 from torch import Tensor
 
 from kimi_audio import checkpoint
 from kimi_audio.audio.io import AudioSource, Damage, audio_blocks, decode_audio, load_audio
-from kimi_audio.audio.segments import cut_at_pauses
-from kimi_audio.audio.speech_gate import holds_speech
 from kimi_audio.chat import ChatTemplate, Message, OutputType, parse_messages
 from kimi_audio.core.numbers import whole_number
 from kimi_audio.core.sequence import AudioTokens
@@ -32,14 +28,27 @@ from kimi_audio.lm.worker import EngineThread, ReplyEvents
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
+from kimi_audio.transcript.alignment import word_times
+from kimi_audio.transcript.listening import Heard, Said, listen
+from kimi_audio.transcript.types import Segment, Timestamps, separator
 from kimi_audio.voice import Voice
 
 logger = logging.getLogger(__name__)
 
 Chat = Iterable[Message | Mapping[str, Any]]
 MIN_PREFIX_BYTES = 64 * 2**20  # earlier turns are remembered in so much memory, or in an eighth of the LLM's weights
-TRANSCRIBED_AT_ONCE = 8  # pieces of a long recording
 SHORTEST_VOICE_S = 0.1  # of a recording whose voice is taken on
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a reply took: ids of text and codes of sound in its prompt and in itself."""
+
+    prompt_text_tokens: int
+    prompt_audio_tokens: int
+    cached_tokens: int  # positions of the prompt that were remembered
+    text_tokens: int
+    audio_tokens: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,7 @@ class StreamChunk:
     is_final: bool
     finish_reason: FinishReason | None = None
     codes: tuple[int, ...] = ()  # speech codes, some of them not heard yet
+    usage: Usage | None = None  # of the whole reply, in its last chunk
 
 
 @dataclass(frozen=True)
@@ -299,6 +309,15 @@ class KimiAudio:
         text = self.text_tokenizer.decode(reply.text_ids, skip_special=True)
         return Answer(text, audio, reply.finish_reason, tuple(reply.codes))
 
+    @property
+    def context_tokens(self) -> int:
+        """How many positions a conversation and its reply may have together."""
+        return self.lm.config.max_positions
+
+    def count_tokens(self, messages: Chat, output_type: OutputType = "both") -> int:
+        """Return how many positions of the context a conversation takes; sounds given as tokens are not encoded."""
+        return len(self._prompt(messages, output_type))
+
     def _prompt(self, messages: Chat, output_type: OutputType) -> Prompt:
         """Return what the LLM continues. Sounds are read first: those that are too long need not be encoded."""
         room_tokens = self.lm.config.max_positions
@@ -358,45 +377,126 @@ class KimiAudio:
             if output_type == "both" and self.detokenizer is not None:
                 speech = _SpeechStream(self.detokenizer, state, _generator(seed, "cpu"))
             codes: list[int] = []
+            num_text = num_codes = 0
             for event in _unless(cancelled, events):
+                num_text, num_codes = num_text + (event.text_id is not None), num_codes + (event.code is not None)
                 text = "" if event.text_id is None else text_stream.push(event.text_id)
                 text += text_stream.finish() if event.is_last else ""
                 codes += [] if event.code is None else [event.code]
                 audio = torch.zeros(0) if speech is None else speech.push(event.code, event.is_last)
                 if text or len(audio) or event.is_last:
-                    yield StreamChunk(text, audio, event.is_last, event.finish_reason, tuple(codes))
+                    usage = self._usage(prompt, events.num_cached, num_text, num_codes) if event.is_last else None
+                    yield StreamChunk(text, audio, event.is_last, event.finish_reason, tuple(codes), usage)
                     codes = []
+
+    def _usage(self, prompt: Prompt, num_cached: int, num_text: int, num_codes: int) -> Usage:
+        prompt_text = int((prompt.text_ids != self.text_tokenizer.special.blank).sum())
+        prompt_audio = int((prompt.audio_ids >= self.lm.config.audio_offset).sum())
+        return Usage(prompt_text, prompt_audio, num_cached, num_text, num_codes)
 
     # -----------------------------------------------------------------------------------------------------------------
     # Everyday calls
 
-    def transcribe(self, source: AudioSource, *, instruction: str | None = None, damage: Damage = "cut") -> str:
-        """Return what is said in a recording of any length; arguments as for ``stream_transcript``."""
-        return "".join(self.stream_transcript(source, instruction=instruction, damage=damage))
+    @overload
+    def transcribe(
+        self,
+        source: AudioSource,
+        *,
+        timestamps: None = None,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+        damage: Damage = "cut",
+    ) -> str: ...
+
+    @overload
+    def transcribe(
+        self,
+        source: AudioSource,
+        *,
+        timestamps: Timestamps,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+        damage: Damage = "cut",
+    ) -> list[Segment]: ...
+
+    def transcribe(
+        self,
+        source: AudioSource,
+        *,
+        timestamps: Timestamps | None = None,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+        damage: Damage = "cut",
+    ) -> str | list[Segment]:
+        """Return what is said in a recording of any length.
+
+        Args:
+            source: see ``encode_audio``.
+            timestamps: "segment" or "word" to get segments with their times, or with those of their words, too.
+            instruction: what the model is asked for, by default what its settings say.
+            hotwords: words or phrases that are likely to be said, such as names.
+            damage: which damage of a file is borne, see ``load_audio``.
+        """
+        asked = {"instruction": instruction, "hotwords": hotwords, "damage": damage}
+        if timestamps is None:
+            return "".join(self.stream_transcript(source, **asked))
+        return [segment for heard in self.listen(source, timestamps, **asked) for segment in heard.segments]
 
     def stream_transcript(
-        self, source: AudioSource, *, instruction: str | None = None, damage: Damage = "cut"
+        self,
+        source: AudioSource,
+        *,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+        damage: Damage = "cut",
     ) -> Iterator[str]:
-        """Yield what is said in a recording of any length while it is read; the parts joined are the transcript.
+        """Yield what is said in a recording while it is read; the parts joined are the transcript. See ``listen``."""
+        before = ""
+        for heard in self.listen(source, instruction=instruction, hotwords=hotwords, damage=damage):
+            for segment in heard.segments:
+                yield separator(before, segment.text) + segment.text
+                before = segment.text
+
+    def listen(
+        self,
+        source: AudioSource,
+        timestamps: Timestamps = "segment",
+        *,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+        damage: Damage = "cut",
+        start_samples: int = 0,
+    ) -> Iterator[Heard]:
+        """Yield stretches of a recording of any length, with what is said in them, while it is read.
 
         A recording longer than the model takes at once is cut at its pauses. Memory does not grow with its length.
         Pieces in which nobody speaks are left out: the model writes words for silence and noise, too.
 
         Args:
             source: see ``encode_audio``.
+            timestamps: "word" adds the times of words, which cost another pass of the LLM over each piece.
             instruction: what the model is asked for, by default what its settings say.
+            hotwords: see ``transcribe``.
             damage: which damage of a file is borne, see ``load_audio``.
+            start_samples: go on where an earlier stretch ended.
         """
-        pieces = cut_at_pauses(audio_blocks(source, INPUT_RATE_HZ, damage=damage), self.settings.segment_s)
-        spoken = filter(holds_speech, pieces)
-        asked = self.settings.transcribe_prompt if instruction is None else instruction
-        before = ""
-        while some := list(islice(spoken, TRANSCRIBED_AT_ONCE)):
-            chats = [_question((piece, INPUT_RATE_HZ), asked) for piece in some]
-            for answer in self.answer_all(chats):
-                if answer.text:
-                    yield separator(before, answer.text) + answer.text
-                    before = answer.text
+        if timestamps not in ("segment", "word"):
+            raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
+        request = self.settings.transcribe_prompt if instruction is None else instruction
+
+        def write(pieces: list[Tensor]) -> list[Said]:
+            chats = [_question((piece, INPUT_RATE_HZ), request) for piece in pieces]
+            if timestamps == "word":  # heard twice, encoded once
+                chats = [_question(self.encode_audio((piece, INPUT_RATE_HZ)), request) for piece in pieces]
+            texts = [answer.text for answer in self.answer_all(chats)]
+            if timestamps == "segment":
+                return [(text, []) for text in texts]
+            prompts = [self._prompt(chat, "text") for chat in chats]
+            pairs = zip(prompts, texts, strict=True)
+            return [(text, word_times(self.lm, self.text_tokenizer, prompt, text)) for prompt, text in pairs]
+
+        blocks = audio_blocks(source, INPUT_RATE_HZ, damage=damage)
+        return listen(blocks, self.settings.segment_s, write, start_samples)
 
     def ask(self, source: AudioSource, question: str) -> str:
         """Return the answer to a written question about a recording."""
@@ -410,14 +510,41 @@ class KimiAudio:
             voice: see ``Voice.find``; the model's own are in ``settings.voices``.
             seed: see ``generate``.
         """
+        messages, found = self._reading(text, voice)
+        return self._spoken(messages, seed, found)
+
+    def stream_speech(
+        self,
+        text: str,
+        *,
+        voice: Voice | AudioSource | None = None,
+        instructions: str = "",
+        seed: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[StreamChunk]:
+        """Yield what ``speak`` returns while it is made.
+
+        Args:
+            text: what to say.
+            voice: see ``speak``.
+            instructions: how to say it, in words, for a model that was trained to follow such.
+            seed: see ``generate``.
+            cancelled: see ``stream``.
+        """
+        messages, found = self._reading(text, voice)
+        if instructions:
+            messages = [Message("system", "text", instructions), *messages]
+        return self.stream(messages, "both", seed=seed, voice=found, cancelled=cancelled)
+
+    def _reading(self, text: str, voice: Voice | AudioSource | None) -> tuple[list[Message], Voice | None]:
+        """Return what asks for a text to be read, and the recording whose voice the detokenizer takes on."""
         if not text.strip():
             raise ValueError("there is no text to speak")
         found = self._find_voice(voice)
         if found is None or found.name is None:
-            request = self.settings.speak_prompt.replace("{text}", text)
-            return self._spoken([Message("user", "text", request)], seed, found)
+            return [Message("user", "text", self.settings.speak_prompt.replace("{text}", text))], found
         request = self.settings.speak_as_prompt.replace("{voice}", found.name).replace("{text}", text)
-        return self._spoken([Message("user", "text", request)], seed, None)
+        return [Message("user", "text", request)], None
 
     def _find_voice(self, voice: Voice | AudioSource | None) -> Voice | None:
         return None if voice is None else Voice.find(voice, self.settings.voices)
@@ -491,18 +618,6 @@ def raised(wav: Tensor, least_peak: float) -> Tensor:
     return wav * (least_peak / peak) if 0 < peak < least_peak else wav
 
 
-def separator(before: str, after: str) -> str:
-    """Return what stands between two pieces of a transcript: a space, but none at the beginning or in Chinese."""
-    if not before or (_is_ideographic(before[-1]) and _is_ideographic(after[0])):
-        return ""
-    return " "
-
-
-def _is_ideographic(char: str) -> bool:
-    """Tell whether a character belongs to a script without spaces: Chinese, Japanese, and their punctuation."""
-    return unicodedata.east_asian_width(char) in "WF" and not unicodedata.name(char, "").startswith("HANGUL")
-
-
 def _unless(cancelled: Callable[[], bool] | None, events: ReplyEvents) -> Iterator[Event]:
     """Yield the events; end the reply when ``cancelled``, which is asked before each of them, says so."""
     while not events.is_over:
@@ -511,7 +626,7 @@ def _unless(cancelled: Callable[[], bool] | None, events: ReplyEvents) -> Iterat
         yield next(events)
 
 
-def _question(source: AudioSource, question: str) -> list[Message]:
+def _question(source: AudioSource | AudioTokens, question: str) -> list[Message]:
     return [Message("user", "text", question), Message("user", "audio", source)]
 
 

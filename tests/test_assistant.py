@@ -252,8 +252,7 @@ def test_long_recordings_are_transcribed_in_pieces(model, monkeypatch, segment_s
 
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=segment_s))
     monkeypatch.setattr(KimiAudio, "answer_all", answer_all)
-    monkeypatch.setattr("kimi_audio.assistant.TRANSCRIBED_AT_ONCE", 2)
-    monkeypatch.setattr("kimi_audio.assistant.holds_speech", lambda _: True)
+    monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
     text = model.transcribe((wav, INPUT_RATE_HZ), instruction="Write.")
     pieces = [audio.content[0] for _, audio in asked]
     assert torch.equal(torch.cat(pieces), wav)
@@ -281,7 +280,7 @@ def test_a_transcript_is_streamed_while_the_recording_is_read(model, monkeypatch
             yield torch.zeros(INPUT_RATE_HZ)
 
     monkeypatch.setattr("kimi_audio.assistant.audio_blocks", blocks)
-    monkeypatch.setattr("kimi_audio.assistant.holds_speech", lambda _: True)
+    monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=1.0))
     monkeypatch.setattr(model, "answer_all", lambda chats: [Answer("word", None, "stop") for _ in chats])
     parts = model.stream_transcript("x.wav")
@@ -506,9 +505,12 @@ def test_silent_pieces_are_left_out(model, question, monkeypatch):
     ],
 )
 def test_pieces_are_joined_as_their_script_is_written(model, monkeypatch, texts, joined):
-    monkeypatch.setattr(KimiAudio, "answer_all", lambda *_: [Answer(text, None, "stop") for text in texts])
-    monkeypatch.setattr("kimi_audio.assistant.holds_speech", lambda _: True)
-    assert model.transcribe((torch.zeros(100), INPUT_RATE_HZ)) == joined
+    said = iter(texts)
+    monkeypatch.setattr(KimiAudio, "answer_all", lambda _, chats: [Answer(next(said), None, "stop") for _ in chats])
+    monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
+    monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=1.0))
+    monkeypatch.setattr("kimi_audio.audio.segments._quietest", lambda wav, begin, end: end)
+    assert model.transcribe((torch.zeros(len(texts) * INPUT_RATE_HZ), INPUT_RATE_HZ)) == joined
 
 
 def test_sound_that_leaves_no_room_is_not_encoded(model, monkeypatch):

@@ -22,7 +22,7 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
-from recipes.nano.corpora import NAMES, written
+from recipes.nano.corpora import ALOUD_IN_VOICE, ALOUD_REQUESTS, ASR_REQUESTS, NAMES, written
 from recipes.nano.semantic import SEMANTIC
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.talks import learned_talks
@@ -53,6 +53,9 @@ SETTINGS = Settings(
     audio_temperature=0.0,
     audio_top_k=0,
     voices=tuple(dict.fromkeys(NAMES.values())),
+    transcribe_prompt=ASR_REQUESTS[0],
+    speak_prompt=ALOUD_REQUESTS[0] + "{text}",
+    speak_as_prompt=ALOUD_IN_VOICE[0].format("{voice}") + "{text}",
 )
 
 

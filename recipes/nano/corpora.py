@@ -35,10 +35,12 @@ from recipes.nano.world.types import Talk, Turn
 
 logger = logging.getLogger(__name__)
 
-ASR_REQUEST = "Please transcribe the spoken content into written text."
-ASR_REQUESTS = (*[ASR_REQUEST] * 4, "Transcribe.", "Write down what is said.", "What is said here?")
-ALOUD_REQUESTS = ("Please read the following text aloud: ", "Read aloud: ", "Say: ", "")
-ALOUD_IN_VOICE = ("Say in the voice of {0}: ", "Read aloud with the voice of {0}: ", "Speak like {0}: ")
+# The first is what nano's settings say, and short: a long one takes a quarter of the time of learning.
+ASR_REQUESTS = ("Transcribe.", "Write down what is said.", "Please transcribe the spoken content into written text.")
+ASR_SHARES = (0.9, 0.05, 0.05)
+ALOUD_REQUESTS = ("Say: ", "Read aloud: ", "Please read the following text aloud: ")
+ALOUD_IN_VOICE = ("Say as {0}: ", "Say in the voice of {0}: ", "Speak like {0}: ")
+FIRST_SHARE = 0.8  # of the requests to read are the first ones
 NAMES = {voice: name for name, (voice, _) in SPEAKERS.items()} | {READER: "Robin"}
 NEIGHBOURS = 4  # recordings whose voices make up babble
 LONGEST_S = 14.0
@@ -82,8 +84,9 @@ def write_heard(items: Sequence[Heard], out: Path, seed: int) -> None:
             varied = vary(load_audio(item.audio, INPUT_RATE_HZ), others, generator)
             with write_whole(path) as partial:
                 soundfile.write(partial, varied.numpy(), INPUT_RATE_HZ, format="FLAC")
-    choose = random.Random(f"requests {seed}").choice  # noqa: S311 (texts, not secrets)
-    lines = [transcription(f"audio/{n:06d}.flac", item.text, choose(ASR_REQUESTS)) for n, item in enumerate(items)]
+    requests = random.Random(f"requests {seed}").choices(ASR_REQUESTS, ASR_SHARES, k=len(items))  # noqa: S311
+    pairs = zip(items, requests, strict=True)
+    lines = [transcription(f"audio/{n:06d}.flac", item.text, request) for n, (item, request) in enumerate(pairs)]
     write_conversations(out / "heard.jsonl", lines)
 
 
@@ -110,8 +113,9 @@ def aloud(folders: Iterable[Path], seed: int) -> Iterator[Conversation]:
         for item in recordings(folder):
             (voice,), text = item.line.voices, item.line.text
             by_name = NAMES[voice] != "Ava" or generator.random() < 0.5
-            request = generator.choice(ALOUD_IN_VOICE).format(NAMES[voice]) if by_name else None
-            asked = (request or generator.choice(ALOUD_REQUESTS[:-1])) + anyhow(text, generator)
+            ways = ALOUD_IN_VOICE if by_name else ALOUD_REQUESTS
+            way = ways[0] if generator.random() < FIRST_SHARE else generator.choice(ways)
+            asked = way.format(NAMES[voice]) + anyhow(text, generator)
             spoken = [str(item.audio.resolve()), written(text)]
             yield {
                 "task_type": "tts",
