@@ -12,6 +12,7 @@ import argparse
 import json
 import logging
 import random
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,25 +70,31 @@ def written(reply: str) -> str:
 # Heard
 
 
-def write_heard(items: Sequence[Heard], out: Path, seed: int) -> None:
-    """Write a variant of every recording, and a conversation that asks for its transcript.
+def write_heard(items: Sequence[Heard], out: Path, seed: int) -> list[str]:
+    """Write a variant of every recording, and a conversation that asks for its transcript; return the variants.
 
-    What an interrupted run has left is kept.
+    What an interrupted run has left is kept. A variant has the name of its recording, whatever else is heard.
+
+    Raises:
+        ValueError: two recordings would have one name.
     """
     (out / "audio").mkdir(parents=True, exist_ok=True)
-    for number, item in enumerate(track(items, "what is heard")):
-        path = out / "audio" / f"{number:06d}.flac"
-        if not path.exists():
-            generator = generator_of(seed, number)
+    names = [f"audio/{item.audio.parent.name}-{item.audio.stem}.flac" for item in items]
+    if len(set(names)) < len(names):
+        raise ValueError("two of the folders of recordings have one name; rename one")
+    requests = []
+    for item, name in zip(track(items, "what is heard"), names, strict=True):
+        generator = generator_of(seed, zlib.crc32(name.encode()))
+        requests += random.Random(f"{seed} {name}").choices(ASR_REQUESTS, ASR_SHARES)  # noqa: S311 (texts)
+        if not (out / name).exists():
             near = [items[int(i)] for i in torch.randint(len(items), (NEIGHBOURS,), generator=generator)]
             others = [load_audio(other.audio, INPUT_RATE_HZ) for other in near]
             varied = vary(load_audio(item.audio, INPUT_RATE_HZ), others, generator)
-            with write_whole(path) as partial:
+            with write_whole(out / name) as partial:
                 soundfile.write(partial, varied.numpy(), INPUT_RATE_HZ, format="FLAC")
-    requests = random.Random(f"requests {seed}").choices(ASR_REQUESTS, ASR_SHARES, k=len(items))  # noqa: S311
-    pairs = zip(items, requests, strict=True)
-    lines = [transcription(f"audio/{n:06d}.flac", item.text, request) for n, (item, request) in enumerate(pairs)]
-    write_conversations(out / "heard.jsonl", lines)
+    heard = zip(items, names, requests, strict=True)
+    write_conversations(out / "heard.jsonl", [transcription(name, item.text, asked) for item, name, asked in heard])
+    return names
 
 
 def transcription(audio: str, text: str, request: str) -> Conversation:
@@ -200,11 +207,11 @@ def main() -> None:
         items += readers(arguments.readers)
     if arguments.orders is not None:
         items += orders(arguments.orders, arguments.transcripts)
-    write_heard(items, arguments.out, seed)
+    names = write_heard(items, arguments.out, seed)
     write_conversations(arguments.out / "aloud.jsonl", aloud(arguments.spoken, seed))
     said: dict[str, list[str]] = {}
-    for number, item in enumerate(items):
-        said.setdefault(item.text, []).append(f"audio/{number:06d}.flac")
+    for name, item in zip(names, items, strict=True):
+        said.setdefault(item.text, []).append(name)
     replies = {} if arguments.replies is None else {i.line.text: i.audio for i in recordings(arguments.replies)}
     write_conversations(arguments.out / "talks.jsonl", talked(learned_talks(), said, replies, seed))
 

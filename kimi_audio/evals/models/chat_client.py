@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from kimi_audio.evals.contract.keys import one_line
 from kimi_audio.evals.contract.prompting import check_fields, known_fields, read_fields
+from kimi_audio.evals.models.common import deadline
 
 PATIENCE = 5  # failures in a row, of all requests, before no more is asked
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # may be different next time
@@ -113,9 +114,10 @@ def read_endpoint(path: Path, kind: type[Kind], what: str, needs: Iterable[str])
         needs: fields that it must have.
 
     Raises:
-        ValueError: it is no YAML, or has wrong fields.
-        OSError: it cannot be read.
+        ValueError: it is not there, is no YAML, or has wrong fields.
     """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}; it is to describe the {what}")
     values = read_fields(path)
     if values is None or not set(needs) <= set(values):
         raise ValueError(f"{path} describes no {what}: it needs {' and '.join(needs)}")
@@ -230,13 +232,8 @@ def _cut_after(seconds: float) -> Iterator[urllib.request.OpenerDirector]:
         def https_open(self, req: urllib.request.Request) -> HTTPResponse:
             return self.do_open(Https, req)
 
-    timer = threading.Timer(seconds, cut)
-    timer.daemon = True
-    timer.start()
-    try:
+    with deadline(seconds, cut):
         yield urllib.request.build_opener(_NoRedirects, HttpHandler, HttpsHandler)
-    finally:
-        timer.cancel()
 
 
 def as_object(data: bytes) -> Mapping[str, Any]:

@@ -1,9 +1,11 @@
 """What the adapters share."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import Event, Timer
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,24 @@ def wav_bytes(clip: Clip) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, array if array.ndim == 1 else array.mean(axis=1), samples.rate_hz, "PCM_16", format="WAV")
     return file.getvalue()
+
+
+@contextmanager
+def deadline(seconds: float, end: Callable[[], None]) -> Iterator[Event]:
+    """Call ``end`` if the block takes longer; the event tells whether that was so."""
+    is_late = Event()
+
+    def ring() -> None:
+        is_late.set()
+        end()
+
+    timer = Timer(seconds, ring)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield is_late
+    finally:
+        timer.cancel()
 
 
 @cache

@@ -62,8 +62,7 @@ def load(name: str, device: str | None) -> "OpenAIAudio":
     """Return the adapter of a preset, of MODEL@URL or of an endpoint file; nothing is sent yet.
 
     Raises:
-        ValueError: the name is none of these, the file has unknown fields, or there is no key.
-        OSError: the file cannot be read.
+        ValueError: the name is none of these, the file is missing or has unknown fields, or there is no key.
     """
     del device  # the endpoint knows its own
     known = presets("endpoints")

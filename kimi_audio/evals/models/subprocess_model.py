@@ -28,16 +28,15 @@ import tempfile
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Timer
 from typing import IO, Any
 
 from kimi_audio.audio.io import Samples
 from kimi_audio.evals.contract.keys import Clip, one_line
 from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
-from kimi_audio.evals.models.common import presets, wav_bytes
+from kimi_audio.evals.models.common import deadline, presets, wav_bytes
 from kimi_audio.evals.models.vendor_worker import PROTOCOL
 
 logger = logging.getLogger(__name__)
@@ -175,7 +174,8 @@ class _Process:
 
     def ask(self, message: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         """Send a message and return what answers it; ProcessError if nothing does."""
-        with self._deadline(timeout_s) as is_late:
+        # When the time is over the process is ended: then reading and writing end, too.
+        with deadline(timeout_s, lambda: _kill(self._process)) as is_late:
             with suppress(OSError):  # it has died; the end of its output follows
                 _pipe(self._process.stdin).write(json.dumps(message).encode() + b"\n")
                 _pipe(self._process.stdin).flush()
@@ -188,23 +188,6 @@ class _Process:
         if is_late.is_set():
             raise ProcessError(f"no answer within {timeout_s:g} s")
         raise ProcessError(f"the process died{self._last_words()}")
-
-    @contextmanager
-    def _deadline(self, timeout_s: float) -> Iterator[Event]:
-        """End the process when the time is over: then reading and writing end, too."""
-        is_late = Event()
-
-        def end() -> None:
-            is_late.set()
-            _kill(self._process)
-
-        timer = Timer(timeout_s, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield is_late
-        finally:
-            timer.cancel()
 
     def _messages(self) -> Iterator[dict[str, Any]]:
         """Yield what is a message, until the output ends."""

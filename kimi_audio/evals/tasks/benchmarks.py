@@ -5,7 +5,6 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,10 @@ import yaml
 
 from kimi_audio.evals.contract.types import EvalSample, EvalTask, Suite
 from kimi_audio.evals.tasks import recognition, understanding
-from kimi_audio.evals.tasks.asking import lettered, recipes_for
+from kimi_audio.evals.tasks.asking import choice_sample, lettered, recipes_for
 from kimi_audio.evals.tasks.datasets import DatasetFiles, Download, make_dataset
 from kimi_audio.evals.tasks.scorers import Transcripts, judged_answers, judged_choices
+from kimi_audio.evals.tasks.understanding import Labelled
 
 RECOGNITION: Mapping[str, Callable[[Path], Iterable[EvalSample]]] = {
     "librispeech": recognition.read_librispeech,
@@ -26,7 +26,7 @@ RECOGNITION: Mapping[str, Callable[[Path], Iterable[EvalSample]]] = {
     "common-voice": recognition.read_common_voice,
     "kespeech": recognition.read_kespeech,
 }
-UNDERSTANDING: Mapping[str, Callable[..., Iterable[EvalSample]]] = {
+UNDERSTANDING: Mapping[str, Callable[[Path], Iterable[EvalSample | Labelled]]] = {
     "mmau": understanding.read_mmau,
     "clothoaqa": understanding.read_clothoaqa,
     "vocalsound": understanding.read_vocalsound,
@@ -59,20 +59,25 @@ class BenchmarkRow:
     options: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)  # of the dataset, and the options that they stand for
 
+    def sample(self, row: EvalSample | Labelled) -> EvalSample:
+        """Return what a reader yields as a sample: a label becomes one of the options."""
+        if isinstance(row, EvalSample):
+            return row
+        known = {option.lower().replace(" ", "_"): option for option in self.options} | self.labels
+        answer = known.get(row.label.lower().replace(" ", "_"), row.label)
+        question = lettered(self.question, self.options)
+        return choice_sample(row.name, row.audio, question, self.options, answer, row.subset)
+
     def task(self, name: str) -> EvalTask:
         """Return the task."""
         downloads = tuple(Download(**values) for values in self.downloads)
         files = DatasetFiles(tuple(self.index), self.by_hand, downloads, CONVERT.get(name, lambda folder: None))
         read = RECOGNITION.get(name) or UNDERSTANDING[name]
-        if self.question:
-            read = partial(read, question=lettered(self.question, self.options), options=self.options)
-        if self.labels:
-            read = partial(read, labels=self.labels)
         if self.languages:
             scorer = Transcripts(*self.languages)
         else:
             scorer = judged_choices() if self.judge == "multiple-choice" else judged_answers(self.judge)
-        dataset = make_dataset(name, self.source, files, read)
+        dataset = make_dataset(name, self.source, files, lambda folder: map(self.sample, read(folder)))
         return EvalTask(name, "1", dataset, scorer, recipes_for(self.recipes, self.prompt), self.description)
 
 

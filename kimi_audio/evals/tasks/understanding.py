@@ -3,9 +3,10 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from string import ascii_uppercase
+from typing import NamedTuple
 
 from rich.progress import track
 
@@ -36,44 +37,44 @@ def read_clothoaqa(folder: Path) -> Iterator[EvalSample]:
                 yield EvalSample(f"{subset}/{number:05d}", audio, row["QuestionText"], row["answer"], subset)
 
 
-def read_vocalsound(
-    folder: Path, question: str, options: Sequence[str], labels: Mapping[str, str]
-) -> Iterator[EvalSample]:
+class Labelled(NamedTuple):
+    """A recording and the word of its dataset for it, which ``benchmarks.py`` makes into a question with options."""
+
+    name: str
+    audio: Path
+    label: str
+    subset: str = ""
+
+
+def read_vocalsound(folder: Path) -> Iterator[Labelled]:
     """Yield which of six sounds a person makes; the paths of the list are those of another machine."""
     for row in read_json(folder / "datafiles" / "te.json")["data"]:
-        name, label = PurePosixPath(row["wav"]).name, str(row["labels"])
-        yield choice_sample(name, folder / "audio_16k" / name, question, options, labels.get(label, label))
+        name = PurePosixPath(row["wav"]).name
+        yield Labelled(name, folder / "audio_16k" / name, str(row["labels"]))
 
 
-def read_nonspeech7k(
-    folder: Path, question: str, options: Sequence[str], labels: Mapping[str, str]
-) -> Iterator[EvalSample]:
+def read_nonspeech7k(folder: Path) -> Iterator[Labelled]:
     """Yield which of seven sounds a person makes."""
     for row in read_csv(folder / "metadata of test set.csv", ("Filename", "Classname")):
-        name, label = row["Filename"], row["Classname"].strip()
-        answer = labels.get(label.lower(), label.capitalize())
-        yield choice_sample(name, folder / "test" / name, question, options, answer)
+        yield Labelled(row["Filename"], folder / "test" / row["Filename"], row["Classname"].strip())
 
 
-def read_tut2017(
-    folder: Path, question: str, options: Sequence[str], labels: Mapping[str, str]
-) -> Iterator[EvalSample]:
+def read_tut2017(folder: Path) -> Iterator[Labelled]:
     """Yield in which of 15 places a recording was made; a line holds the file and the scene."""
     home = folder / "TUT-acoustic-scenes-2017-evaluation"
-    known = {option.replace(" ", "_"): option for option in options} | dict(labels)
     for line in read_lines(home / "meta.txt"):
         file, label = line.split("\t")[:2] if "\t" in line else line.split()[:2]
-        yield choice_sample(file, home / file, question, options, known.get(label.strip(), label))
+        yield Labelled(file, home / file, label.strip())
 
 
-def read_cochlscene(folder: Path, question: str, options: Sequence[str]) -> Iterator[EvalSample]:
+def read_cochlscene(folder: Path) -> Iterator[Labelled]:
     """Yield in which of 13 places a recording was made; its folder is the answer."""
     for subset, name in {"test": "Test", "dev": "Val"}.items():
         for path in sorted((folder / "CochlScene" / name).glob("*/*.wav")):
-            yield choice_sample(f"{subset}/{path.stem}", path, question, options, path.parent.name.lower(), subset)
+            yield Labelled(f"{subset}/{path.stem}", path, path.parent.name, subset)
 
 
-def read_meld(folder: Path, question: str, options: Sequence[str]) -> Iterator[EvalSample]:
+def read_meld(folder: Path) -> Iterator[Labelled]:
     """Yield the emotion of sentences of a television series.
 
     What lasts more than 30 s (wrong cuts) is no part of the test set, as in published scores.
@@ -82,7 +83,7 @@ def read_meld(folder: Path, question: str, options: Sequence[str]) -> Iterator[E
     for row in read_csv(folder / "MELD.Raw" / "test_sent_emo.csv", columns):
         if _seconds(row["EndTime"]) - _seconds(row["StartTime"]) <= 30:
             name = f"dia{row['Dialogue_ID']}_utt{row['Utterance_ID']}"
-            yield choice_sample(name, folder / "audio" / f"{name}.wav", question, options, row["Emotion"])
+            yield Labelled(name, folder / "audio" / f"{name}.wav", row["Emotion"])
 
 
 def _seconds(time: str) -> float:

@@ -109,6 +109,25 @@ def test_what_is_heard_is_a_file_of_conversations(tmp_path):
     assert (tmp_path / "corpus" / "heard.jsonl").read_bytes() == written
 
 
+def test_more_speech_leaves_the_variants_of_the_rest_as_they_are(tmp_path):
+    for folder, count in (("a", 2), ("b", 3)):
+        record(lines(), speak, tmp_path / folder, count)
+    first = write_heard(speech_heard([tmp_path / "a", tmp_path / "b"]), tmp_path / "corpus", seed=0)
+    sounds = {name: (tmp_path / "corpus" / name).read_bytes() for name in first}
+    record(lines(), speak, tmp_path / "a", 4)
+    second = write_heard(speech_heard([tmp_path / "a", tmp_path / "b"]), tmp_path / "corpus", seed=0)
+    assert set(first) < set(second)
+    assert all((tmp_path / "corpus" / name).read_bytes() == sound for name, sound in sounds.items())
+    texts = {Path(line.messages[1].content).name: line.messages[2].content for line in conversations(tmp_path)}
+    assert texts["b-000002.flac"] == "number three of the list"
+    with pytest.raises(ValueError, match="have one name"):
+        write_heard(speech_heard([tmp_path / "a", tmp_path / "a"]), tmp_path / "corpus", seed=0)
+
+
+def conversations(folder: Path) -> ConversationFile:
+    return ConversationFile(folder / "corpus" / "heard.jsonl")
+
+
 def manifest(folder: Path, rows: list[dict[str, object]]) -> Path:
     folder.mkdir()
     (folder / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
