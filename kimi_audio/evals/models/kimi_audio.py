@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kimi_audio import checkpoint
-from kimi_audio.assistant import TRANSCRIBED_AT_ONCE, Answer, KimiAudio
+from kimi_audio.assistant import Answer, KimiAudio
 from kimi_audio.audio.io import Samples, audio_blocks
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.chat import Message
@@ -19,6 +19,7 @@ from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
 from kimi_audio.lm.rules import GenerationOptions
 
 FAMILY = "kimi-audio"
+PIECES_AT_ONCE = 8  # of long recordings
 FIELDS = {  # of SamplingOptions, by the name that follows text_ or audio_ in the official call
     "temperature": "temperature",
     "top_k": "top_k",
@@ -120,8 +121,8 @@ class InProcess:
         started = time.perf_counter()
         pieces = [(place, piece) for place, sample in enumerate(samples) for piece in self._pieces_of(sample)]
         answers: list[list[Answer]] = [[] for _ in samples]
-        for start in range(0, len(pieces), TRANSCRIBED_AT_ONCE):
-            some = pieces[start : start + TRANSCRIBED_AT_ONCE]
+        for start in range(0, len(pieces), PIECES_AT_ONCE):
+            some = pieces[start : start + PIECES_AT_ONCE]
             chats = [_chat((piece,), samples[place].text, options.system) for place, piece in some]
             seeds = [options.seed_of(samples[place]) for place, _ in some]
             for (place, _), answer in zip(some, self.model.answer_all(chats, how, seed=seeds), strict=True):
