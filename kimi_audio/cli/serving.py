@@ -2,14 +2,19 @@
 
 import importlib.util
 import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kimi_audio.cli.command import command
-from kimi_audio.cli.options import ModelChoice
+from kimi_audio.cli.options import JsonOption, ModelChoice, check_files
 from kimi_audio.cli.report import Report
+from kimi_audio.core.files import write_whole
+
+if TYPE_CHECKING:
+    from kimi_audio.serve.load_test import Summary
 
 KEY_VARIABLE = "KIMI_AUDIO_API_KEY"
 
@@ -81,3 +86,63 @@ def _check_extra() -> None:
 
 def _is_there(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
+
+
+@command()
+def loadtest(
+    address: Annotated[
+        str, typer.Argument(help="Of a Realtime server.")
+    ] = "ws://127.0.0.1:8000/v1/realtime?model=nano",
+    *,
+    recordings: Annotated[
+        list[Path] | None, typer.Option("--recording", help="What is asked; by default nano's bundled questions.")
+    ] = None,
+    clients: Annotated[list[int] | None, typer.Option(help="Conversations at once; give several for a curve.")] = None,
+    turns: Annotated[int, typer.Option(min=1, help="Questions of every conversation.")] = 3,
+    silence_ms: Annotated[int, typer.Option(min=50, help="What the server takes for the end of a turn.")] = 300,
+    plot: Annotated[Path | None, typer.Option(help="Picture of the curve; needs matplotlib.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold conversations with a server, many at once, and tell how long it takes to the first sound."""
+    _check_extra()
+    import asyncio
+
+    from kimi_audio.checkpoint import NANO, find_model
+    from kimi_audio.cli.replies import bundled_questions
+    from kimi_audio.serve.load_test import Script, Summary, run
+
+    if plot is not None and not _is_there("matplotlib"):
+        raise RuntimeError("the picture needs matplotlib; install it with: pip install matplotlib")
+    check_files(*(recordings or ()))
+    script = Script(recordings or bundled_questions(find_model(NANO)), turns, silence_ms)
+    report, summaries = Report(as_json), []
+    report.line("clients   turns  failed   first sound p50     p95   with gaps", style="bold")
+    for number in clients or [1]:
+        found = asyncio.run(run(address, script, number, next(iter(_keys(None)), "")))
+        summary = Summary.of(number, found)
+        summaries.append(summary)
+        report.line(
+            f"{number:7} {summary.turns:7} {summary.failed:7} {summary.first_sound_p50_s:15.2f} s "
+            f"{summary.first_sound_p95_s:6.2f} s {summary.turns_with_gaps:9}"
+        )
+        for error in sorted({turn.error for turn in found if turn.error}):
+            report.line(f"  {error}")
+        report.result(asdict(summary))
+    if plot is not None:
+        _draw(summaries, plot)
+    if all(summary.failed == summary.turns for summary in summaries):
+        raise RuntimeError("no conversation had an answer")
+
+
+def _draw(summaries: "list[Summary]", target: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    clients = [summary.clients for summary in summaries]
+    axes.plot(clients, [summary.first_sound_p50_s for summary in summaries], "o-", label="p50")
+    axes.plot(clients, [summary.first_sound_p95_s for summary in summaries], "o-", label="p95")
+    axes.set(xlabel="conversations at once", ylabel="end of speech to first sound, s", ylim=(0, None))
+    axes.legend()
+    with write_whole(target) as partial:
+        figure.savefig(partial, format=target.suffix.lstrip(".") or "png")

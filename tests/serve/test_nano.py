@@ -1,14 +1,18 @@
 """The whole way with the bundled model."""
 
+import base64
 import re
 from collections.abc import Iterator
 from importlib.resources import files
+from typing import Any
 
+import numpy as np
 import pytest
 from openai import OpenAI
 from serve_fakes import running
 
 from kimi_audio import KimiAudio
+from kimi_audio.audio.io import load_audio
 from kimi_audio.serve.encodings import to_pcm16
 
 
@@ -34,3 +38,36 @@ def test_streamed_speech_is_that_of_the_library(client, nano):
     asked = {"input": "yes", "voice": "Ben", "model": "nano", "response_format": "pcm", "extra_body": {"seed": 3}}
     spoken = client.audio.speech.create(**asked).content
     assert spoken == to_pcm16(nano.speak("yes", voice="Ben", seed=3))
+
+
+def test_a_spoken_question_is_answered_in_a_conversation(client):
+    """Sound is sent as from a microphone; the turn is found, and the answer comes as text and sound, and is known."""
+    question = load_audio(str(files("kimi_audio") / "nano" / "questions" / "02-double.wav"), 24_000).numpy()
+    turn = np.concatenate([np.zeros(12_000), question, np.zeros(24_000)])
+    sound = (turn * 32767).astype("<i2").tobytes()
+    vad: Any = {"type": "server_vad", "silence_duration_ms": 300}
+    with client.realtime.connect(model="nano") as connection:
+        connection.session.update(session={"type": "realtime", "audio": {"input": {"turn_detection": vad}}})
+        for start in range(0, len(sound), 1920):
+            connection.input_audio_buffer.append(audio=base64.b64encode(sound[start : start + 1920]).decode())
+        events = []
+        for event in connection:
+            events.append(event)
+            if event.type == "response.done":
+                break
+        item_id = events[-1].response.output[0].id
+        connection.conversation.item.truncate(item_id=item_id, content_index=0, audio_end_ms=80)
+        connection.response.create(response={"output_modalities": ["text"]})
+        for event in connection:
+            if event.type == "response.done":
+                again = event.response
+                break
+    response = events[-1].response
+    assert response.status == "completed"
+    assert re.search("[a-z]{3}", response.output[0].content[0].transcript)
+    spoken = sum(len(base64.b64decode(e.delta)) for e in events if e.type == "response.output_audio.delta") / 48_000
+    assert 0.3 < spoken < 20
+    assert response.usage.input_token_details.audio_tokens >= 18
+    assert response.usage.output_token_details.audio_tokens == round(spoken / 0.08)
+    assert again.status == "completed"
+    assert again.usage.input_token_details.cached_tokens > 10  # the first turn was remembered
