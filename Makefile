@@ -3,10 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check mutants fuzz lock speech-tools clean
+.PHONY: demo serve test check mutants fuzz lock speech-tools clean
 
 demo: .venv/installed  ## ask nano the bundled questions
 	$(BIN)/kimi-audio demo
+
+serve: .venv/installed  ## talk to nano in a browser; prints the address of the page
+	$(BIN)/kimi-audio serve
 
 test: .venv/installed-dev  ## the whole suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -46,7 +49,7 @@ clean:
 		|| { rm -rf .venv; echo "the venv module is missing; install it with: apt-get install python3-venv"; exit 1; }
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[media,vad]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[media,vad,serve]'
 	@touch $@
 
 .venv/installed-dev: .venv/installed

@@ -46,6 +46,17 @@ SHORTEST_VOICE_S = 0.1  # of a recording whose voice is taken on
 
 
 @dataclass(frozen=True)
+class Usage:
+    """What a reply took: ids of text and codes of sound in its prompt and in itself."""
+
+    prompt_text_tokens: int
+    prompt_audio_tokens: int
+    cached_tokens: int  # positions of the prompt that were remembered
+    text_tokens: int
+    audio_tokens: int
+
+
+@dataclass(frozen=True)
 class StreamChunk:
     """What became known since the last chunk of a streamed reply."""
 
@@ -54,6 +65,7 @@ class StreamChunk:
     is_final: bool
     finish_reason: FinishReason | None = None
     codes: tuple[int, ...] = ()  # speech codes, some of them not heard yet
+    usage: Usage | None = None  # of the whole reply, in its last chunk
 
 
 @dataclass(frozen=True)
@@ -352,14 +364,22 @@ class KimiAudio:
             if output_type == "both" and self.detokenizer is not None:
                 speech = _SpeechStream(self.detokenizer, state, _generator(seed, "cpu"))
             codes: list[int] = []
+            num_text = num_codes = 0
             for event in _unless(cancelled, events):
+                num_text, num_codes = num_text + (event.text_id is not None), num_codes + (event.code is not None)
                 text = "" if event.text_id is None else text_stream.push(event.text_id)
                 text += text_stream.finish() if event.is_last else ""
                 codes += [] if event.code is None else [event.code]
                 audio = torch.zeros(0) if speech is None else speech.push(event.code, event.is_last)
                 if text or len(audio) or event.is_last:
-                    yield StreamChunk(text, audio, event.is_last, event.finish_reason, tuple(codes))
+                    usage = self._usage(prompt, events.num_cached, num_text, num_codes) if event.is_last else None
+                    yield StreamChunk(text, audio, event.is_last, event.finish_reason, tuple(codes), usage)
                     codes = []
+
+    def _usage(self, prompt: Prompt, num_cached: int, num_text: int, num_codes: int) -> Usage:
+        prompt_text = int((prompt.text_ids != self.text_tokenizer.special.blank).sum())
+        prompt_audio = int((prompt.audio_ids >= self.lm.config.audio_offset).sum())
+        return Usage(prompt_text, prompt_audio, num_cached, num_text, num_codes)
 
     # -----------------------------------------------------------------------------------------------------------------
     # Everyday calls
@@ -403,11 +423,39 @@ class KimiAudio:
             voice: the name of one of the model's voices (``settings.voices``), or a recording, see ``answer``.
             seed: see ``generate``.
         """
+        messages, voice = self._reading(text, voice)
+        return self._spoken(messages, seed, voice)
+
+    def stream_speech(
+        self,
+        text: str,
+        *,
+        voice: AudioSource | None = None,
+        instructions: str = "",
+        seed: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[StreamChunk]:
+        """Yield what ``speak`` returns while it is made.
+
+        Args:
+            text: what to say.
+            voice: see ``speak``.
+            instructions: how to say it, in words, for a model that was trained to follow such.
+            seed: see ``generate``.
+            cancelled: see ``stream``.
+        """
+        messages, voice = self._reading(text, voice)
+        if instructions:
+            messages = [Message("system", "text", instructions), *messages]
+        return self.stream(messages, "both", seed=seed, voice=voice, cancelled=cancelled)
+
+    def _reading(self, text: str, voice: AudioSource | None) -> tuple[list[Message], AudioSource | None]:
+        """Return what asks for a text to be read, and the recording whose voice the detokenizer takes on."""
         if not text.strip():
             raise ValueError("there is no text to speak")
         name = self.named_voice(voice)
         request = TTS_INSTRUCTION if name is None else READ_IN_VOICE.format(name)
-        return self._spoken([Message("user", "text", request + text)], seed, voice if name is None else None)
+        return [Message("user", "text", request + text)], voice if name is None else None
 
     def named_voice(self, voice: AudioSource | None) -> str | None:
         """Return which of the model's own voices is meant, in any case of letters; None if it is a recording."""

@@ -8,6 +8,7 @@ from kimi_audio.cli import (  # noqa: F401 - each file registers its commands, i
     evaluation,
     inference,
     info,
+    serving,
     training,
 )
 from kimi_audio.cli.command import app

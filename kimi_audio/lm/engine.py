@@ -59,6 +59,7 @@ class Request:
     cache: KVCache = field(default_factory=KVCache)
     num_computed: int = 0  # positions in the cache
     num_computed_text: int = 0  # those of them that the text layers have seen; they stop at the end of the text
+    num_recalled: int = 0  # those of them that an earlier request had computed
 
     def __post_init__(self) -> None:
         self._num_heard = [0, *accumulate(self.is_continuous)]
@@ -271,7 +272,7 @@ class Engine:
             return
         wanted = request.fingerprints[: request.num_known - 1]
         request.cache, request.num_computed = self.prefixes.find(wanted, with_audio=request.state.is_spoken)
-        request.num_computed_text = request.num_computed
+        request.num_computed_text = request.num_recalled = request.num_computed
 
     def _leave(self, request: Request) -> None:
         """Take a request out and remember what its text layers have seen."""

@@ -116,6 +116,11 @@ class ReplyEvents(Iterator[Event], AbstractContextManager["ReplyEvents"]):
         self.is_over = event.is_last
         return _good(event)
 
+    @property
+    def num_cached(self) -> int:
+        """Positions of the prompt that were remembered and not computed again; known with the first event."""
+        return self._request.num_recalled
+
     def cancel(self) -> None:
         """End the reply; the next event is its last."""
         if not (self.is_over or self._is_cancelled):

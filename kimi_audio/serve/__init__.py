@@ -1,0 +1,1 @@
+"""The server: OpenAI's audio routes and Realtime events in front of an assistant."""

@@ -1,0 +1,68 @@
+"""The application: its parts put together, warmed up when it starts, drained when it stops."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from kimi_audio.chat import Message
+from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.serve import health, http_errors, speech, transcriptions
+from kimi_audio.serve.auth import Gate, Keys
+from kimi_audio.serve.backend import Assistant, Backend, all_of
+from kimi_audio.serve.limits import BodyLimit, Slots
+from kimi_audio.serve.requests import RequestRecord
+from kimi_audio.serve.services import Services
+from kimi_audio.serve.settings import Settings
+from kimi_audio.serve.voices import Voices
+
+
+def create_app(assistant: Assistant, model_name: str, settings: Settings | None = None) -> FastAPI:
+    """Return the server as an ASGI application.
+
+    Args:
+        assistant: the model, with its detokenizer.
+        model_name: what clients see.
+        settings: limits, keys, and so on.
+    """
+    settings = settings or Settings()
+    limits = settings.limits
+    services = Services(
+        settings,
+        model_name,
+        Backend(assistant, threads=limits.requests + 2 * limits.sessions),  # a reply and a transcription at a time
+        Voices(tuple(assistant.settings.voices), settings.voices),
+        Keys(settings.api_keys),
+        Slots(limits.requests, limits.waiting),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await warm_up(services.backend)
+        services.is_ready = True
+        yield
+        services.is_ready = False
+        services.backend.close()
+
+    app = FastAPI(title="kimi-audio", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.services = services
+    http_errors.add_handlers(app)
+    for module in (health, transcriptions, speech):
+        app.include_router(module.router)
+    # The last one added is the first one asked.
+    app.add_middleware(BodyLimit, most_bytes=limits.body_bytes)
+    if settings.origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+        )
+    app.add_middleware(Gate, settings=settings, keys=services.keys)
+    app.add_middleware(RequestRecord, metrics=services.metrics)
+    return app
+
+
+async def warm_up(backend: Backend) -> None:
+    """Let the model say something, so that the first user does not wait for what happens only once."""
+    options = backend.assistant.default_options("both")
+    brief = GenerationOptions("both", options.text, options.audio, max_new_tokens=24)
+    await all_of(backend.reply([Message("user", "text", "hello")], "both", options=brief))

@@ -1,0 +1,38 @@
+"""What an operator's Prometheus reads."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0)
+_METHODS = {"GET", "POST", "DELETE", "OPTIONS", "HEAD", "PUT", "PATCH"}
+
+
+class Metrics:
+    """Counts and times of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        own = {"registry": self.registry, "namespace": "kimi_audio"}
+        self._requests = Counter("requests", "HTTP requests.", ["method", "path", "status"], **own)
+        self._request_s = Histogram("request_seconds", "Time of HTTP requests.", ["path"], buckets=_SECONDS, **own)
+        self.sessions = Gauge("sessions", "Realtime conversations under way.", **own)
+        self.sessions_refused = Counter("sessions_refused", "Conversations that found no place.", **own)
+        self.stage_s = Histogram(
+            "stage_seconds",
+            "Time of the stages of a reply: hear (encoding a recording), first_text and first_audio (from the end of "
+            "the user's turn), transcribe, reply (all of it).",
+            ["stage"],
+            buckets=_SECONDS,
+            **own,
+        )
+        self.replies = Counter("replies", "Replies by how they ended.", ["status"], **own)
+        self.heard_s = Counter("heard_seconds", "Sound that was heard.", **own)
+        self.spoken_s = Counter("spoken_seconds", "Sound that was spoken.", **own)
+
+    def request_done(self, method: str, path: str, status: int, took_s: float) -> None:
+        """Count a request; the path is that of the route, not what the client wrote."""
+        self._requests.labels(method if method in _METHODS else "other", path, str(status)).inc()
+        self._request_s.labels(path).observe(took_s)
+
+    def text(self) -> bytes:
+        """Return all of them in Prometheus's format."""
+        return generate_latest(self.registry)

@@ -1,0 +1,47 @@
+"""What the routes of one server share."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from fastapi import Request, WebSocket
+
+from kimi_audio.serve.auth import Keys
+from kimi_audio.serve.backend import Backend
+from kimi_audio.serve.limits import Slots
+from kimi_audio.serve.metrics import Metrics
+from kimi_audio.serve.settings import Limits, Settings
+from kimi_audio.serve.voices import Voices
+
+_LOOK_S = 0.05
+
+
+@dataclass
+class Services:
+    """The parts of a running server."""
+
+    settings: Settings
+    model_name: str
+    backend: Backend
+    voices: Voices
+    keys: Keys
+    slots: Slots
+    metrics: Metrics = field(default_factory=Metrics)
+    is_ready: bool = False  # warmed up, and not about to stop
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the settings."""
+        return self.settings.limits
+
+    async def drain(self) -> None:
+        """Take nothing new, and wait for what is under way, but not for ever."""
+        self.is_ready, self.slots.is_closed = False, True
+        end_s = time.monotonic() + self.limits.drain_s
+        while self.slots.count and time.monotonic() < end_s:
+            await asyncio.sleep(_LOOK_S)
+
+
+def services_of(connection: Request | WebSocket) -> Services:
+    """Return the parts of the server that a request came to."""
+    return connection.app.state.services

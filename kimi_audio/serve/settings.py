@@ -1,0 +1,89 @@
+"""What an operator decides: limits, keys, and who may come from where."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one client, and all of them together, may cost.
+
+    Args:
+        body_bytes: of a request.
+        sound_s: of a recording, counted while it is decoded.
+        sounds: recordings in one request.
+        text_chars: to be read aloud.
+        chat_chars: of all text of a conversation, instructions and tools included.
+        frame_bytes: of one message over a WebSocket.
+        buffer_s: sound that a session may hold before it is committed.
+        input_speed: how much faster than real time a session may send, once ``buffer_s`` have been sent at once.
+        lead_s: how far the speech of a reply may be made ahead of its playback.
+        requests: HTTP requests that are worked on at once.
+        waiting: HTTP requests that may wait for their turn.
+        sessions: conversations at once.
+        items: of one conversation.
+        handshake_s: until a WebSocket is accepted.
+        idle_s: without a message of the client.
+        reply_s: until a reply has ended.
+        session_s: of a conversation.
+        drain_s: that replies under way have left when the server is told to stop.
+    """
+
+    body_bytes: int = 25 << 20
+    sound_s: float = 1800.0
+    sounds: int = 16
+    text_chars: int = 4096
+    chat_chars: int = 100_000
+    frame_bytes: int = 4 << 20
+    buffer_s: float = 90.0
+    input_speed: float = 4.0
+    lead_s: float = 15.0
+    requests: int = 4
+    waiting: int = 32
+    sessions: int = 16
+    items: int = 1000
+    handshake_s: float = 10.0
+    idle_s: float = 600.0
+    reply_s: float = 300.0
+    session_s: float = 3600.0
+    drain_s: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a server runs.
+
+    Args:
+        host: the address that it listens on.
+        port: 0 takes a free one.
+        api_keys: without any, everybody who reaches the server may use it; allowed on loopback addresses alone.
+        origins: of web pages, beside the server's own, whose scripts may use it, such as ``https://example.org``.
+        voices: folder of recordings, each a voice named like its file.
+        limits: see there.
+
+    Raises:
+        ValueError: others could reach the server, and there is no key.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    api_keys: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    voices: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if not self.api_keys and not self.is_local:
+            raise ValueError(
+                f"other machines can reach {self.host}, so keys are needed: set KIMI_AUDIO_API_KEY to one, or several "
+                "separated by commas, or name a file of keys with --api-key-file"
+            )
+        if any(len(key) < 8 or not key.isascii() or not key.isprintable() for key in self.api_keys):
+            raise ValueError("a key has at least 8 printable ASCII characters")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.host in LOOPBACK

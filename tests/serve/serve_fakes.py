@@ -1,0 +1,110 @@
+"""A small assistant that answers at once, and a real server in front of it."""
+
+import io
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from kimi_audio.assistant import StreamChunk, Usage
+from kimi_audio.audio.io import load_audio
+from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.sequence import AudioTokens
+from kimi_audio.serve.app import create_app
+from kimi_audio.serve.server import make_server
+from kimi_audio.serve.services import Services
+from kimi_audio.serve.settings import Settings
+from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN, tokens_in_audio
+
+
+@dataclass
+class FakeAssistant:
+    """Hears how long a sound is, and says what it was told to say, one word and one code a chunk."""
+
+    says: str = "it is three."
+    pause_s: float = 0.0  # before every chunk
+    asked: list[Any] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)  # a reply was given up
+    settings: Any = field(default_factory=lambda: SimpleNamespace(voices=("Ava", "Ben")))
+
+    def encode_audio(self, source: Any) -> AudioTokens:
+        count = tokens_in_audio(len(load_audio(source, INPUT_RATE_HZ)))
+        return AudioTokens(torch.arange(count) % 7, torch.zeros(count, 4))
+
+    def default_options(self, output_type: Any) -> GenerationOptions:
+        return GenerationOptions(output_type)
+
+    def stream(
+        self, messages: Any, output_type: Any = "both", *, options: Any = None, cancelled: Any = None, **rest: Any
+    ) -> Iterator[StreamChunk]:
+        self.asked.append(list(messages))
+        text = self.says(messages) if callable(self.says) else self.says
+        return self._chunks(text, output_type, cancelled, options.max_new_tokens if options else None)
+
+    def stream_speech(
+        self, text: str, *, voice: Any = None, instructions: str = "", cancelled: Any = None, **rest: Any
+    ) -> Iterator[StreamChunk]:
+        self.asked.append((text, voice, instructions))
+        return self._chunks(text, "both", cancelled, None)
+
+    def stream_transcript(self, source: Any, *, instruction: str = "") -> Iterator[str]:
+        seconds = len(load_audio(source, INPUT_RATE_HZ)) / INPUT_RATE_HZ
+        self.asked.append(("transcript", seconds))
+        yield f"{seconds:.1f} seconds"
+        yield " of sound."
+
+    def _chunks(self, text: str, output_type: str, cancelled: Any, most: int | None) -> Iterator[StreamChunk]:
+        words = text.split(" ")
+        speaks = output_type == "both"
+        for number, word in enumerate(words):
+            time.sleep(self.pause_s)
+            if cancelled is not None and cancelled():
+                self.stopped.set()
+                yield StreamChunk("", torch.zeros(0), True, "cancelled", (), Usage(3, 5, 2, number, number * speaks))
+                return
+            if most is not None and number >= most:
+                yield StreamChunk("", torch.zeros(0), True, "length", (), Usage(3, 5, 2, number, number * speaks))
+                return
+            sound = torch.full((OUTPUT_SAMPLES_PER_TOKEN,), 0.25) if speaks else torch.zeros(0)
+            yield StreamChunk(word if not number else " " + word, sound, False, None, (number % 7,) if speaks else ())
+        yield StreamChunk("", torch.zeros(0), True, "stop", (), Usage(3, 5, 2, len(words), len(words) * speaks))
+
+
+class Address(str):
+    """``127.0.0.1:PORT``, and the parts of the server there."""
+
+    services: Services
+
+
+@contextmanager
+def running(assistant: Any, settings: Settings | None = None, model_name: str = "fake") -> Iterator[Address]:
+    """Serve on a free port."""
+    settings = replace(settings or Settings(), port=0)
+    app = create_app(assistant, model_name, settings)
+    ready: queue.SimpleQueue[str] = queue.SimpleQueue()
+    server = make_server(app, settings, on_ready=ready.put)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    address = Address(ready.get(timeout=60).split("/")[2])
+    address.services = app.state.services
+    try:
+        yield address
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def wav_file(seconds: float, rate_hz: int = 16_000) -> bytes:
+    """Return a tone as a wav file."""
+    memory = io.BytesIO()
+    soundfile.write(memory, 0.3 * np.sin(np.arange(int(seconds * rate_hz)) / 20), rate_hz, format="WAV")
+    return memory.getvalue()
