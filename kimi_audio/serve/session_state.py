@@ -1,0 +1,364 @@
+"""What a Realtime session is at a moment, what may happen to it, and what it then wants done: plain, frozen data.
+
+Positions in the user's sound are ticks since the session began, whatever its format: 1/24000 s, so that a sample of
+24 kHz is one tick and one of 8 kHz is three. Moments are seconds of a clock that the caller chooses.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kimi_audio.lm.rules import FinishReason
+from kimi_audio.serve.client_events import AnyClientEvent, InvalidEventError
+from kimi_audio.serve.items import Item
+from kimi_audio.serve.session_config import ResponseConfig, SessionConfig, TurnDetection
+from kimi_audio.serve.settings import Limits
+
+TICKS_PER_S = 24_000
+
+
+def ms(ticks: int) -> int:
+    """Return ticks as milliseconds."""
+    return ticks * 1000 // TICKS_PER_S
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The state
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is the same for all sessions of a server."""
+
+    limits: Limits = field(default_factory=Limits)
+    is_voice: Callable[[str], bool] = lambda _: True
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The user is speaking."""
+
+    item_id: str
+    start: int  # tick
+
+
+@dataclass(frozen=True)
+class Moments:
+    """When the parts of an exchange happened, for its latency; None has not happened."""
+
+    speech_end_s: float | None = None
+    commit_s: float | None = None
+    created_s: float = 0.0
+    first_text_s: float | None = None
+    first_sound_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Response:
+    """The response under way. What it is, words or a call, is open until its first characters are known."""
+
+    id: str
+    config: ResponseConfig
+    moments: Moments
+    kind: Literal["open", "message", "call"] = "open"
+    item: Item | None = None
+    text: str = ""
+    held: "tuple[ReplyChunk, ...]" = ()  # came while it was open
+    sound_ticks: int = 0
+
+    @property
+    def is_in_conversation(self) -> bool:
+        """Whether it becomes part of the conversation, or stands beside it."""
+        return self.config.conversation == "auto"
+
+
+@dataclass(frozen=True)
+class State:
+    """A session."""
+
+    id: str
+    rules: Rules
+    config: SessionConfig
+    began_s: float
+    active_s: float  # when the client last sent something
+    appended_s: float  # when it last sent sound
+    count: int = 0  # of ids that were given
+    items: tuple[Item, ...] = ()
+    received: int = 0  # ticks
+    buffer_start: int = 0  # the first tick that is neither committed nor thrown away
+    burst_s: float = 0.0  # how far the client is ahead of the speed at which it may send
+    turn: Turn | None = None
+    last_turn: Moments | None = None  # of the turn that the next response answers
+    response: Response | None = None
+    response_wanted: bool = False  # as soon as the one under way has ended
+    has_spoken: bool = False  # from then on the voice stays
+    nudge_s: float | None = None  # when the silence of the user is taken for a turn
+    is_draining: bool = False
+    is_closed: bool = False
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What happens
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The client is there."""
+
+
+@dataclass(frozen=True)
+class FromClient:
+    """A message of the client."""
+
+    event: AnyClientEvent
+
+
+@dataclass(frozen=True)
+class BadMessage:
+    """A message of the client that is no event."""
+
+    error: InvalidEventError
+
+
+@dataclass(frozen=True)
+class Appended:
+    """Sound of the client, decoded."""
+
+    ticks: int
+    sound: bytes = b""
+    event_id: str | None = None
+
+
+@dataclass(frozen=True)
+class SpeechStarted:
+    """The turn detector heard speech begin."""
+
+    start: int
+
+
+@dataclass(frozen=True)
+class SpeechStopped:
+    """The turn detector heard a turn end: the last speech, and the silence after it."""
+
+    speech_end: int
+    end: int
+
+
+@dataclass(frozen=True)
+class ReplyChunk:
+    """A piece of a reply: text, sound in base64, and the codes that it is made of."""
+
+    response_id: str
+    text: str = ""
+    sound: str = ""
+    ticks: int = 0
+    codes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class ReplyEnded:
+    """A reply is complete."""
+
+    response_id: str
+    reason: FinishReason
+    usage: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class ReplyFailed:
+    """A reply could not be made."""
+
+    response_id: str
+    message: str
+    code: str = "internal_error"
+
+
+@dataclass(frozen=True)
+class TranscriptPart:
+    """More of what the user said."""
+
+    item_id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class TranscriptEnded:
+    """All of what the user said."""
+
+    item_id: str
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TranscriptFailed:
+    """What the user said could not be written down."""
+
+    item_id: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    """Time has passed."""
+
+
+@dataclass(frozen=True)
+class Drain:
+    """The server is about to stop."""
+
+    within_s: float
+
+
+Happening = (
+    Opened
+    | FromClient
+    | BadMessage
+    | Appended
+    | SpeechStarted
+    | SpeechStopped
+    | ReplyChunk
+    | ReplyEnded
+    | ReplyFailed
+    | TranscriptPart
+    | TranscriptEnded
+    | TranscriptFailed
+    | Tick
+    | Drain
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is to be done
+
+
+@dataclass(frozen=True)
+class Send:
+    """Tell the client."""
+
+    event: Mapping[str, Any]
+
+    @property
+    def type(self) -> str:
+        """The event's name."""
+        return self.event["type"]
+
+
+@dataclass(frozen=True)
+class Store:
+    """Keep sound of the client; it begins at a tick."""
+
+    start: int
+    sound: bytes
+
+
+@dataclass(frozen=True)
+class Discard:
+    """Forget the client's sound before a tick."""
+
+    before: int
+
+
+@dataclass(frozen=True)
+class Detect:
+    """Listen for turns in this way from now on; None listens no more."""
+
+    by: TurnDetection | None
+
+
+@dataclass(frozen=True)
+class Hear:
+    """Make a part of the client's sound the sound of an item."""
+
+    item_id: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class HearGiven:
+    """Make a recording in base64, which is in the format of the client's sound, the sound of a part of an item."""
+
+    item_id: str
+    index: int
+    sound: str
+
+
+@dataclass(frozen=True)
+class Transcribe:
+    """Write down what the user says in an item."""
+
+    item_id: str
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Forget the sound of an item."""
+
+    item_id: str
+
+
+@dataclass(frozen=True)
+class KeepSpeech:
+    """Remember codes that the assistant speaks in an item."""
+
+    item_id: str
+    codes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CutSpeech:
+    """Remember only the beginning of what the assistant spoke in an item."""
+
+    item_id: str
+    end_ms: int
+
+
+@dataclass(frozen=True)
+class StartReply:
+    """Let the model reply to some items."""
+
+    response_id: str
+    items: tuple[Item, ...]
+    config: ResponseConfig
+
+
+@dataclass(frozen=True)
+class CancelReply:
+    """Let the model stop."""
+
+    response_id: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Take note of how a response went: how it ended and how long its parts took."""
+
+    status: str
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Close:
+    """End the connection."""
+
+    code: int
+    reason: str
+
+
+Action = (
+    Send
+    | Store
+    | Discard
+    | Detect
+    | Hear
+    | HearGiven
+    | Transcribe
+    | Forget
+    | KeepSpeech
+    | CutSpeech
+    | StartReply
+    | CancelReply
+    | Measure
+    | Close
+)

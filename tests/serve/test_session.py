@@ -1,0 +1,683 @@
+"""The session as a function on a virtual clock: single stories, and random ones under the watcher's eyes."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from session_watcher import Watched
+
+from kimi_audio.serve.client_events import InvalidEventError, parse_event
+from kimi_audio.serve.session import deadline_s
+from kimi_audio.serve.session_config import SessionConfig
+from kimi_audio.serve.session_state import (
+    TICKS_PER_S,
+    Appended,
+    BadMessage,
+    CancelReply,
+    Close,
+    CutSpeech,
+    Detect,
+    Drain,
+    Forget,
+    FromClient,
+    Happening,
+    Hear,
+    HearGiven,
+    KeepSpeech,
+    Measure,
+    ReplyChunk,
+    ReplyEnded,
+    ReplyFailed,
+    SpeechStarted,
+    SpeechStopped,
+    StartReply,
+    Tick,
+    Transcribe,
+    TranscriptEnded,
+    TranscriptFailed,
+    TranscriptPart,
+)
+from kimi_audio.serve.settings import Limits
+
+MANUAL = SessionConfig().updated({"audio": {"input": {"turn_detection": None}}})
+TIMER = {
+    "type": "function",
+    "name": "setTimer",
+    "parameters": {"type": "object", "properties": {"minutes": {"type": "integer"}}},
+}
+
+
+def client(type: str, **values: Any) -> FromClient:
+    return FromClient(parse_event(json.dumps({"type": type, "event_id": "mine"} | values)))
+
+
+def sound(seconds: float) -> Appended:
+    return Appended(round(seconds * TICKS_PER_S))
+
+
+def words(session: Watched, *texts: str, ticks: int = 1920) -> None:
+    for text in texts:
+        assert session.state.response is not None
+        session.do(ReplyChunk(session.state.response.id, text, "AAAA", ticks, (1,)), after_s=0.08)
+
+
+def ended(session: Watched, reason: Any = "stop") -> ReplyEnded:
+    assert session.state.response is not None
+    return ReplyEnded(session.state.response.id, reason, {"total_tokens": 3})
+
+
+def actions_of(session: Watched, kind: type) -> list[Any]:
+    return [action for action in session.actions if isinstance(action, kind)]
+
+
+def talk(session: Watched, seconds: float = 1.0) -> None:
+    """Let the user speak, from 0.5 s of silence on, and stop."""
+    begin = session.state.received
+    session.do(sound(0.5), after_s=0.5)
+    session.do(SpeechStarted(begin + TICKS_PER_S // 2))
+    session.do(sound(seconds), after_s=seconds)
+    end = session.state.received
+    session.do(sound(0.5), after_s=0.5)
+    session.do(SpeechStopped(end, session.state.received))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Stories
+
+
+def test_a_turn_and_its_answer():
+    session = Watched(SessionConfig().updated({"audio": {"input": {"transcription": {"model": "x"}}}}))
+    talk(session)
+    words(session, "it is", " three")
+    session.do(ended(session))
+    assert session.types() == [
+        "session.created",
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.content_part.added",
+        "response.output_audio_transcript.delta",
+        "response.output_audio.delta",
+        "response.output_audio_transcript.delta",
+        "response.output_audio.delta",
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+        "response.content_part.done",
+        "conversation.item.done",
+        "response.output_item.done",
+        "response.done",
+    ]
+    item_id = session.last("input_audio_buffer.speech_started")["item_id"]
+    assert session.last("input_audio_buffer.committed")["item_id"] == item_id
+    assert session.last("input_audio_buffer.speech_started")["audio_start_ms"] == 200  # with padding
+    assert actions_of(session, Hear) == [Hear(item_id, TICKS_PER_S // 5, 2 * TICKS_PER_S)]
+    assert actions_of(session, Transcribe) == [Transcribe(item_id)]
+    (start,) = actions_of(session, StartReply)
+    assert [item.id for item in start.items] == [item_id]
+    done = session.last("response.done")["response"]
+    assert done["output"][0]["content"] == [{"type": "output_audio", "transcript": "it is three"}]
+    assert done["usage"] == {"total_tokens": 3}
+    answer_id = done["output"][0]["id"]
+    assert actions_of(session, KeepSpeech) == [KeepSpeech(answer_id, (1,))] * 2
+    assert done["metadata"] == {
+        "end_of_speech_to_commit_ms": "500",
+        "created_to_first_text_ms": "80",
+        "created_to_first_sound_ms": "80",
+        "end_of_speech_to_first_sound_ms": "580",
+    }
+    assert actions_of(session, Measure)[0].seconds == pytest.approx(
+        {"first_text": 0.08, "first_audio": 0.08, "reply": 0.16}
+    )
+
+
+def test_who_is_interrupted_stops_before_the_next_turn():
+    session = Watched()
+    talk(session)
+    words(session, "once", " upon")
+    response_id = session.state.response.id
+    session.do(sound(0.1), after_s=0.1)
+    actions = session.do(SpeechStarted(session.state.received))
+    assert CancelReply(response_id) in actions
+    done = session.last("response.done")["response"]
+    assert done["status"] == "cancelled"
+    assert done["status_details"] == {"type": "cancelled", "reason": "turn_detected"}
+    assert done["output"][0]["status"] == "incomplete"
+    assert session.do(ReplyChunk(response_id, "late", "AAAA", 1920)) == []  # of a reply that has ended
+    assert session.do(ReplyEnded(response_id, "cancelled")) == []
+
+
+def test_speech_may_be_told_not_to_interrupt():
+    vad = {"type": "server_vad", "interrupt_response": False}
+    session = Watched(SessionConfig().updated({"audio": {"input": {"turn_detection": vad}}}))
+    talk(session)
+    words(session, "once")
+    first = session.state.response.id
+    talk(session)
+    assert session.state.response.id == first
+    session.do(ended(session))
+    assert session.state.response.id != first  # now the second turn is answered
+    assert len(actions_of(session, StartReply)[1].items) == 3
+
+
+def test_what_was_not_heard_is_forgotten():
+    session = Watched()
+    talk(session)
+    words(session, "one", " two", " three", " four", ticks=TICKS_PER_S)
+    session.do(ended(session))
+    item_id = session.state.items[-1].id
+    session.do(client("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=4001))
+    assert session.last("error")["error"]["event_id"] == "mine"
+    session.do(client("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=2500))
+    assert session.last("conversation.item.truncated")["audio_end_ms"] == 2500
+    assert actions_of(session, CutSpeech) == [CutSpeech(item_id, 2500)]
+    assert session.state.items[-1].content[0].text == "one two"
+    session.do(client("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=2600))
+    assert session.last("error")["error"]["param"] == "audio_end_ms"
+
+
+def test_manual_turns():
+    session = Watched(MANUAL)
+    session.do(client("input_audio_buffer.commit"))
+    assert session.last("error")["error"]["code"] == "input_audio_buffer_commit_empty"
+    session.do(sound(1.0), after_s=1.0)
+    session.do(SpeechStarted(0))
+    assert "input_audio_buffer.speech_started" not in session.types()
+    session.do(client("input_audio_buffer.commit"))
+    assert session.state.response is None  # the client asks for it
+    session.do(sound(0.5), after_s=0.5)
+    session.do(client("input_audio_buffer.clear"))
+    session.do(sound(0.5), after_s=0.5)
+    session.do(client("input_audio_buffer.commit"))
+    assert [(hear.start, hear.end) for hear in actions_of(session, Hear)] == [
+        (0, TICKS_PER_S),
+        (3 * TICKS_PER_S // 2, 2 * TICKS_PER_S),
+    ]
+    session.do(client("response.create"))
+    session.do(client("response.create"))
+    assert session.last("error")["error"]["code"] == "conversation_already_has_active_response"
+    session.do(client("response.cancel"))
+    assert session.last("response.done")["response"]["status_details"]["reason"] == "client_cancelled"
+    assert session.last("response.done")["response"]["output"] == []
+    session.do(client("response.cancel"))
+    assert session.last("error")["error"]["code"] == "response_cancel_not_active"
+
+
+def test_a_call_and_its_result():
+    session = Watched(MANUAL.updated({"tools": [TIMER]}))
+    session.do(
+        client(
+            "conversation.item.create",
+            item={"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]},
+        )
+    )
+    session.do(client("response.create"))
+    before = len(session.sent)
+    words(session, "<call>set_", "timer minutes=5")
+    assert len(session.sent) == before  # neither words nor sound of a call are told
+    words(session, "</call> and more")
+    types = session.types()[before:]
+    assert types == [
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.function_call_arguments.delta",
+        "response.function_call_arguments.done",
+        "conversation.item.done",
+        "response.output_item.done",
+        "response.done",
+    ]
+    done = session.last("response.function_call_arguments.done")
+    assert (done["name"], json.loads(done["arguments"])) == ("setTimer", {"minutes": 5})
+    output = {"type": "function_call_output", "call_id": done["call_id"], "output": "started"}
+    session.do(client("conversation.item.create", item=output))
+    session.do(client("response.create"))
+    assert [item.type for item in actions_of(session, StartReply)[-1].items] == [
+        "message",
+        "function_call",
+        "function_call_output",
+    ]
+    words(session, "the timer", " runs")
+    session.do(ended(session))
+    assert session.last("response.done")["response"]["output"][0]["content"][0]["transcript"] == "the timer runs"
+
+
+@pytest.mark.parametrize("text", ["<call>nothing_known a=1</call>", "<call>never ends", "<"])
+def test_what_only_looks_like_a_call_is_said(text):
+    session = Watched(MANUAL.updated({"tools": [TIMER], "output_modalities": ["text"]}))
+    session.do(client("response.create"))
+    session.do(ReplyChunk(session.state.response.id, text))
+    if session.state.response:
+        session.do(ended(session))
+    assert session.last("response.output_text.done")["text"] == text
+
+
+def test_without_tools_everything_is_words():
+    session = Watched(MANUAL)
+    session.do(client("response.create"))
+    words(session, "<call>")
+    assert session.last("response.output_audio_transcript.delta")["delta"] == "<call>"
+
+
+def test_a_response_keeps_the_configuration_it_began_with():
+    session = Watched(MANUAL)
+    session.do(client("response.create"))
+    session.do(client("session.update", session={"type": "realtime", "output_modalities": ["text"]}))
+    assert session.last("session.updated")["session"]["output_modalities"] == ("text",)
+    words(session, "hello")
+    assert session.types()[-1] == "response.output_audio.delta"
+
+
+def test_out_of_band():
+    session = Watched(MANUAL)
+    asked = {
+        "conversation": "none",
+        "output_modalities": ["text"],
+        "metadata": {"topic": "weather"},
+        "input": [
+            {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "QUJD"}]},
+            {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "classify"}]},
+        ],
+    }
+    session.do(client("response.create", response=asked))
+    words(session, "sunny")
+    session.do(ended(session))
+    assert session.state.items == ()
+    assert not [type for type in session.types() if type.startswith("conversation.item")]
+    (start,) = actions_of(session, StartReply)
+    assert [item.content[0].type for item in start.items] == ["input_audio", "input_text"]
+    assert actions_of(session, HearGiven) == [HearGiven(start.items[0].id, 0, "QUJD")]
+    assert session.last("response.done")["response"]["metadata"]["topic"] == "weather"
+    session.do(client("response.create", response={"input": [{"type": "item_reference", "id": "nowhere"}]}))
+    assert session.last("error")["error"]["code"] == "item_not_found"
+
+
+def test_items():
+    session = Watched(MANUAL)
+
+    def create(id: str, **more: Any) -> None:
+        item = {"id": id, "type": "message", "role": "user", "content": [{"type": "input_text", "text": id}]}
+        session.do(client("conversation.item.create", item=item, **more))
+
+    create("b")
+    create("a", previous_item_id="root")
+    create("c", previous_item_id="b")
+    create("ab", previous_item_id="a")
+    assert [item.id for item in session.state.items] == ["a", "ab", "b", "c"]
+    create("b")
+    assert session.last("error")["error"]["code"] == "item_exists"
+    create("z", previous_item_id="y")
+    assert session.last("error")["error"]["code"] == "item_not_found"
+    session.do(client("conversation.item.retrieve", item_id="ab"))
+    assert session.last("conversation.item.retrieved")["item"]["content"][0]["text"] == "ab"
+    session.do(client("conversation.item.delete", item_id="ab"))
+    assert actions_of(session, Forget) == [Forget("ab")]
+    session.do(client("conversation.item.retrieve", item_id="ab"))
+    assert session.last("error")["error"]["param"] == "item_id"
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "image"},
+        {"type": "message", "role": "robot", "content": []},
+        {"type": "message", "role": "user", "content": "text"},
+        {"type": "message", "role": "user", "content": [{"type": "output_text", "text": "a"}]},
+        {"type": "message", "role": "user", "content": [{"type": "input_text"}]},
+        {"type": "message", "role": "user", "content": [3]},
+        {"type": "function_call_output", "output": 3, "call_id": "c"},
+    ],
+)
+def test_bad_items(item):
+    session = Watched(MANUAL)
+    session.do(client("conversation.item.create", item=item))
+    assert session.last("error")["error"]["param"] == "item"
+    assert session.state.items == ()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"output_modalities": []},
+        {"max_output_tokens": 0},
+        {"audio": {"input": {"format": {"type": "audio/opus"}}}},
+        {"audio": {"input": {"format": {"type": "audio/pcm", "rate": 8000}}}},
+        {"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": 2}}}},
+        {"audio": {"output": {"speed": 9}}},
+        {"audio": {"output": {"voice": "nobody"}}},
+        {"audio": 3},
+        {"tools": [TIMER, {"type": "function", "name": "set_timer"}]},
+        {"tools": [{"type": "function", "name": "123"}]},
+        {"instructions": "a" * 100_001},
+    ],
+)
+def test_bad_configurations(changes):
+    session = Watched()
+    before = session.state.config
+    session.do(client("session.update", session=changes))
+    assert session.types()[-1] == "error"
+    assert session.last("error")["error"]["event_id"] == "mine"
+    assert session.state.config == before
+
+
+def test_a_field_within_a_field_is_changed_alone():
+    session = Watched()
+    vad = {"type": "server_vad", "threshold": 0.7}
+    session.do(client("session.update", session={"audio": {"input": {"turn_detection": vad}}}))
+    session.do(
+        client("session.update", session={"audio": {"input": {"turn_detection": vad | {"silence_duration_ms": 300}}}})
+    )
+    detection = session.state.config.audio.input.turn_detection
+    assert (detection.threshold, detection.silence_duration_ms, detection.prefix_padding_ms) == (0.7, 300, 300)
+    session.do(client("session.update", session={"audio": {"input": {"turn_detection": {"type": "semantic_vad"}}}}))
+    assert session.state.config.audio.input.turn_detection.type == "semantic_vad"
+    session.do(client("session.update", session={"audio": {"input": {"turn_detection": None}}}))
+    assert [detect.by is None for detect in actions_of(session, Detect)] == [False, False, False, False, True]
+
+
+def test_spellings_of_the_beta():
+    session = Watched()
+    beta = {
+        "modalities": ["text", "audio"],
+        "input_audio_format": "g711_ulaw",
+        "output_audio_format": "pcm16",
+        "voice": "alloy",
+        "turn_detection": None,
+        "input_audio_transcription": {"model": "whisper-1"},
+        "max_response_output_tokens": 100,
+    }
+    session.do(client("session.update", session=beta))
+    config = session.state.config
+    assert config.output_modalities == ("audio",)
+    assert config.audio.input.format.type == "audio/pcmu"
+    assert config.audio.input.turn_detection is None
+    assert config.audio.output.voice == "alloy"
+    assert config.max_output_tokens == 100
+    session.do(client("response.create", response={"modalities": ["text"]}))
+    assert session.last("response.created")["response"]["output_modalities"] == ["text"]
+
+
+def test_the_voice_stays_once_it_was_heard():
+    session = Watched(MANUAL)
+    session.do(client("session.update", session={"audio": {"output": {"voice": "ava"}}}))
+    session.do(client("response.create"))
+    words(session, "hello")
+    session.do(client("session.update", session={"audio": {"output": {"voice": "ben"}}}))
+    assert session.last("error")["error"]["code"] == "cannot_update_voice"
+
+
+def test_transcripts():
+    session = Watched(MANUAL)
+    session.do(sound(1.0), after_s=1.0)
+    session.do(client("input_audio_buffer.commit"))
+    item_id = session.state.items[0].id
+    session.do(TranscriptPart(item_id, "what is"))
+    session.do(TranscriptEnded(item_id, "what is this", 1.0))
+    completed = session.last("conversation.item.input_audio_transcription.completed")
+    assert (completed["transcript"], completed["usage"]["seconds"]) == ("what is this", 1.0)
+    assert session.state.items[0].content[0].text == "what is this"
+    session.do(TranscriptFailed(item_id, "no"))
+    assert session.last("conversation.item.input_audio_transcription.failed")["error"]["message"] == "no"
+    session.do(client("conversation.item.delete", item_id=item_id))
+    assert session.do(TranscriptPart(item_id, "late")) == []
+
+
+def test_a_transcription_session_answers_nothing():
+    session = Watched(SessionConfig(type="transcription"))
+    talk(session)
+    assert len(actions_of(session, Transcribe)) == 1
+    assert actions_of(session, StartReply) == []
+    session.do(client("response.create"))
+    assert session.last("error")["error"]["code"] == "invalid_session_type"
+
+
+@pytest.mark.parametrize(
+    ("reason", "status"), [("stop", "completed"), ("length", "incomplete"), ("cancelled", "failed")]
+)
+def test_ends(reason, status):
+    session = Watched(MANUAL)
+    session.do(client("response.create"))
+    words(session, "hello")
+    session.do(ended(session, reason))
+    assert session.last("response.done")["response"]["status"] == status
+
+
+def test_a_failure_ends_the_response_alone():
+    session = Watched(MANUAL)
+    session.do(client("response.create"))
+    session.do(ReplyFailed(session.state.response.id, "the model stumbled"))
+    done = session.last("response.done")["response"]
+    assert done["status_details"]["error"]["message"] == "the model stumbled"
+    session.do(client("response.create"))
+    assert session.state.response is not None
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Limits and time
+
+
+def test_more_sound_than_may_be_held():
+    session = Watched(MANUAL, Limits(buffer_s=2.0))
+    session.do(sound(1.5), after_s=1.5)
+    session.do(sound(1.0), after_s=1.0)
+    assert session.last("error")["error"]["code"] == "input_audio_buffer_full"
+    assert session.state.received == 1.5 * TICKS_PER_S
+    session.do(client("input_audio_buffer.clear"))
+    session.do(sound(1.0), after_s=1.0)
+    assert session.state.received == 2.5 * TICKS_PER_S
+
+
+def test_faster_than_real_time_but_not_for_ever():
+    session = Watched(limits=Limits(buffer_s=2.0, input_speed=4.0))
+    session.do(sound(2.0))
+    session.do(sound(0.4))
+    assert session.last("error")["error"]["code"] == "input_audio_buffer_full"
+    errors = session.types().count("error")
+    for _ in range(50):
+        session.do(sound(0.4), after_s=0.11)
+    assert session.types().count("error") == errors
+
+
+def test_a_listening_session_keeps_only_the_latest_sound():
+    session = Watched()
+    for _ in range(100):
+        session.do(sound(1.0), after_s=1.0)
+    assert session.state.received - session.state.buffer_start == 1.3 * TICKS_PER_S
+
+
+def test_a_turn_that_does_not_end_is_ended():
+    session = Watched(limits=Limits(buffer_s=5.0))
+    session.do(sound(0.5), after_s=0.5)
+    session.do(SpeechStarted(0))
+    for _ in range(6):
+        session.do(sound(1.0), after_s=1.0)
+    assert session.types().count("input_audio_buffer.committed") == 1
+    assert session.state.response is not None
+
+
+def test_a_long_silence_is_taken_for_a_turn():
+    vad = {"type": "server_vad", "idle_timeout_ms": 6000}
+    session = Watched(SessionConfig().updated({"audio": {"input": {"turn_detection": vad}}}))
+    talk(session)
+    words(session, "hello", ticks=2 * TICKS_PER_S)
+    session.do(ended(session))
+    assert deadline_s(session.state) == pytest.approx(session.now_s + 2.0 + 6.0)
+    session.do(sound(2.0), after_s=2.0)
+    session.do(Tick(), after_s=5.9)
+    assert "input_audio_buffer.timeout_triggered" not in session.types()
+    session.do(Tick(), after_s=0.2)
+    assert session.types()[-5:] == [
+        "input_audio_buffer.timeout_triggered",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "response.created",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limits", "code"),
+    [(Limits(session_s=60, idle_s=99), "session_expired"), (Limits(session_s=99, idle_s=60), "session_idle")],
+)
+def test_sessions_end(limits, code):
+    session = Watched(MANUAL, limits)
+    session.do(client("response.create"))
+    session.do(Tick(), after_s=59.0)
+    assert not session.state.is_closed
+    assert deadline_s(session.state) == pytest.approx(160.0)
+    session.do(Tick(), after_s=1.0)
+    assert session.last("error")["error"]["code"] == code
+    assert session.last("response.done")["response"]["status"] == "cancelled"
+    assert isinstance(session.actions[-1], Close)
+    assert session.do(client("response.create")) == []
+
+
+def test_a_reply_that_takes_too_long_fails():
+    session = Watched(MANUAL, Limits(reply_s=10))
+    session.do(client("response.create"))
+    response_id = session.state.response.id
+    assert deadline_s(session.state) == pytest.approx(110.0)
+    assert CancelReply(response_id) in session.do(Tick(), after_s=10.0)
+    assert session.last("response.done")["response"]["status"] == "failed"
+
+
+def test_a_server_that_stops_lets_the_response_end():
+    session = Watched(MANUAL)
+    session.do(client("response.create"))
+    session.do(Drain(30.0))
+    assert session.last("session.expiring")["expires_in_ms"] == 30_000
+    words(session, "goodbye")
+    session.do(ended(session))
+    assert session.last("response.done")["response"]["status"] == "completed"
+    assert session.actions[-1] == Close(1001, "the server stops")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        '{"type": 3}',
+        '{"type": "nothing.known"}',
+        '{"type": "session.update"}',
+        '{"type": "session.update", "session": []}',
+        '{"type": "input_audio_buffer.append", "audio": 3}',
+        '{"type": "conversation.item.truncate", "item_id": "a", "audio_end_ms": -1}',
+        "[" * 100_000,
+    ],
+)
+def test_bad_messages(text):
+    with pytest.raises(InvalidEventError) as caught:
+        parse_event(text)
+    session = Watched()
+    session.do(BadMessage(caught.value))
+    assert session.last("error")["error"]["code"] == "invalid_event"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Random stories
+
+USER_ITEM = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+UPDATES = [
+    {"audio": {"input": {"turn_detection": None}}},
+    {"audio": {"input": {"turn_detection": {"type": "server_vad", "idle_timeout_ms": 5000}}}},
+    {"audio": {"input": {"turn_detection": {"type": "server_vad", "interrupt_response": False}}}},
+    {"audio": {"input": {"turn_detection": {"type": "semantic_vad", "create_response": False}}}},
+    {"audio": {"input": {"format": {"type": "audio/pcmu"}}}},
+    {"audio": {"output": {"voice": "ben"}}},
+    {"tools": [TIMER]},
+    {"tools": []},
+    {"output_modalities": ["text"]},
+    {"type": "transcription"},
+]
+CREATES = [{}, {"conversation": "none"}, {"input": [USER_ITEM]}, {"output_modalities": ["text"]}, {"tools": [TIMER]}]
+OPERATIONS = st.one_of(
+    st.tuples(st.just("sound"), st.sampled_from([0.02, 0.1, 1.0, 30.0])),
+    st.tuples(st.just("starts"), st.floats(-2, 1)),
+    st.tuples(st.just("stops"), st.floats(-2, 1)),
+    st.tuples(
+        st.just("words"), st.sampled_from(["a", " word", "<", "<call>", "set_timer", " minutes=3", "</call>", ""])
+    ),
+    st.tuples(st.just("ends"), st.sampled_from(["stop", "length", "loop", "cancelled", "failed"])),
+    st.tuples(st.just("late"), st.sampled_from(["chunk", "end", "failure"])),
+    st.tuples(st.just("commit"), st.none()),
+    st.tuples(st.just("clear"), st.none()),
+    st.tuples(st.just("create"), st.sampled_from(CREATES)),
+    st.tuples(st.just("cancel"), st.none()),
+    st.tuples(st.just("update"), st.sampled_from(UPDATES)),
+    st.tuples(st.just("item"), st.sampled_from(["x", "y", "root"])),
+    st.tuples(st.just("truncate"), st.integers(0, 3000)),
+    st.tuples(st.just("delete"), st.integers(0, 5)),
+    st.tuples(st.just("transcript"), st.integers(0, 5)),
+    st.tuples(st.just("wait"), st.sampled_from([0.1, 6.0, 100.0])),
+    st.tuples(st.just("drain"), st.none()),
+)
+
+
+def happening(session: Watched, name: str, value: Any) -> Happening:
+    """Return what an operation means in the state of the session."""
+    state = session.state
+    live = state.response.id if state.response else "resp_none"
+    items = state.items
+    some_item = items[value % len(items)].id if isinstance(value, int) and items else "item_none"
+    match name:
+        case "sound":
+            return sound(value)
+        case "starts":
+            return SpeechStarted(max(0, state.received + int(value * TICKS_PER_S)))
+        case "stops":
+            return SpeechStopped(max(0, state.received + int(value * TICKS_PER_S)), state.received)
+        case "words":
+            return ReplyChunk(live, value, "AAAA", 1920, (1,))
+        case "ends":
+            return ReplyFailed(live, "no") if value == "failed" else ReplyEnded(live, value)
+        case "late":
+            old = next(iter(sorted(session.ended)), "resp_none")
+            return {"chunk": ReplyChunk(old, "x"), "end": ReplyEnded(old, "stop"), "failure": ReplyFailed(old, "x")}[
+                value
+            ]
+        case "commit" | "clear":
+            return client(f"input_audio_buffer.{name}")
+        case "create":
+            return client("response.create", response=value)
+        case "cancel":
+            return client("response.cancel")
+        case "update":
+            return client("session.update", session=value)
+        case "item":
+            return client("conversation.item.create", item=USER_ITEM | {"id": value}, previous_item_id="root")
+        case "truncate":
+            return client("conversation.item.truncate", item_id=some_item, audio_end_ms=value)
+        case "delete":
+            return client("conversation.item.delete", item_id=some_item)
+        case "transcript":
+            return TranscriptEnded(some_item, "said", 1.0)
+        case "drain":
+            return Drain(1.0)
+    return Tick()
+
+
+@settings(max_examples=100)
+@given(st.lists(OPERATIONS, max_size=60), st.booleans())
+def test_whatever_happens(operations, manual):
+    session = Watched(MANUAL if manual else SessionConfig(), Limits(buffer_s=40.0, items=8, reply_s=50, idle_s=90))
+    for name, value in operations:
+        was_speaking = session.state.turn is not None
+        session.do(happening(session, name, value), after_s=value if name == "wait" else 0.01)
+        by, response = session.state.config.audio.input.turn_detection, session.state.response
+        began_speaking = session.state.turn is not None and not was_speaking
+        if began_speaking and by is not None and by.interrupt_response:
+            assert response is None or not response.is_in_conversation, "the user is not let in"
+        assert deadline_s(session.state) >= session.now_s or name != "wait" or session.state.is_closed
+    session.do(Drain(1.0))
+    if session.state.response is not None:
+        session.do(ended(session))
+    assert session.state.is_closed
+    assert session.types().count("response.created") == session.types().count("response.done")
