@@ -133,11 +133,12 @@ def _become_message(step: Step, response: Response, *chunks: ReplyChunk) -> None
 
 
 def _pass_on(step: Step, response: Response, chunk: ReplyChunk) -> Response:
-    assert response.item is not None
+    item = response.item
+    assert item is not None
     response = replace(response, text=response.text + chunk.text, sound_ticks=response.sound_ticks + chunk.ticks)
     step.set(response=response, has_spoken=step.state.has_spoken or bool(chunk.ticks))
     if chunk.codes and response.is_in_conversation:
-        step.act(KeepSpeech(response.item.id, chunk.codes))
+        step.act(KeepSpeech(item.id, chunk.codes))
     if chunk.text:
         kind = "output_audio_transcript" if response.config.is_spoken else "output_text"
         step.send(f"response.{kind}.delta", **_ids(response), **_PLACE, delta=chunk.text)
