@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from kimi_audio.assistant import StreamChunk
 from kimi_audio.audio.sources import AudioSource
+from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.sequence import AudioTokens
 
 Item = TypeVar("Item")
 IsStopped = Callable[[], bool]

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.serve.http_errors import ApiError, unsupported
-from kimi_audio.units import OUTPUT_RATE_HZ
 
 _UNKNOWN_BYTES = 0xFFFFFFFF  # the length in the header of a sound whose end is not known
 

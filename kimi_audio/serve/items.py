@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from kimi_audio.chat.tools import Tool, parse_call
 from kimi_audio.serve.session_config import FunctionTool
-from kimi_audio.tools import Tool, parse_call
 
 Role = Literal["user", "assistant", "system"]
 Status = Literal["in_progress", "completed", "incomplete"]

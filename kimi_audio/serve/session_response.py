@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kimi_audio.chat.tools import is_call
 from kimi_audio.serve.client_events import ResponseCreate, described
 from kimi_audio.serve.items import Content, Item, function_call, parse_item, plain_tools
 from kimi_audio.serve.session_config import ResponseConfig, ServerVad
@@ -23,7 +24,6 @@ from kimi_audio.serve.session_state import (
     ms,
 )
 from kimi_audio.serve.session_step import Refused, Step
-from kimi_audio.tools import is_call
 
 CALL_END = "</call>"
 _PLACE = {"output_index": 0, "content_index": 0}

@@ -8,8 +8,8 @@ import torch
 
 from kimi_audio.audio.io import audio_blocks
 from kimi_audio.audio.sources import Samples
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.serve.http_errors import ApiError
-from kimi_audio.units import INPUT_RATE_HZ
 
 
 def decoded(content: bytes, most_s: float) -> Samples:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.serve.http_errors import ApiError
-from kimi_audio.units import OUTPUT_RATE_HZ
 
 
 async def at_speed(sounds: AsyncIterator[Tensor], speed: float) -> AsyncIterator[Tensor]:

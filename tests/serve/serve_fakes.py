@@ -16,13 +16,13 @@ import torch
 
 from kimi_audio.assistant import StreamChunk, Usage
 from kimi_audio.audio.io import load_audio
+from kimi_audio.core.sequence import AudioTokens
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.sequence import AudioTokens
 from kimi_audio.serve.app import create_app
 from kimi_audio.serve.server import make_server
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.settings import Settings
-from kimi_audio.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN, tokens_in_audio
 
 
 @dataclass

@@ -14,12 +14,12 @@ import pytest
 from openai import OpenAI
 from serve_fakes import FakeAssistant, running, wav_file
 
+from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.auth import Keys
 from kimi_audio.serve.http_errors import ApiError, failure
 from kimi_audio.serve.logs import JsonFormatter
 from kimi_audio.serve.settings import Limits, Settings
 from kimi_audio.serve.voices import Voices
-from kimi_audio.units import OUTPUT_SAMPLES_PER_TOKEN
 
 KEYS = ("first-key-1234", "second-key-5678")
 

@@ -12,7 +12,7 @@ import soundfile
 from openai import OpenAI
 from serve_fakes import FakeAssistant, running
 
-from kimi_audio.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
+from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 
 TEXT = "one two three four five six seven eight nine ten"
 SAMPLES = 10 * OUTPUT_SAMPLES_PER_TOKEN
