@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from kimi_audio.chat import Message
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.serve import health, http_errors, speech, transcriptions
+from kimi_audio.serve import health, http_errors, pages, speech, transcriptions
 from kimi_audio.serve.auth import Gate, Keys
 from kimi_audio.serve.backend import Assistant, Backend, all_of
 from kimi_audio.serve.limits import BodyLimit, Slots
@@ -50,6 +50,7 @@ def create_app(assistant: Assistant, model_name: str, settings: Settings | None 
     http_errors.add_handlers(app)
     for module in (health, transcriptions, speech):
         app.include_router(module.router)
+    pages.add_pages(app)
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, most_bytes=limits.body_bytes)
     if settings.origins:
