@@ -41,9 +41,9 @@ export class Connection {
       };
       socket.onclose = async ({ code }) => {
         clearTimeout(timer);
-        const problem = closeProblem(code, this.errorCode, isThere);
+        const problem = closeProblem(code, this.errorCode, isThere) ?? (isThere ? null : "refused");
         if (isThere) this.onEnd(problem);
-        else reject(new ConnectionProblem(problem === "refused" ? await reasonOfRefusal() : (problem ?? "refused")));
+        else reject(new ConnectionProblem(["refused", "full"].includes(problem) ? await reasonOfRefusal() : problem));
       };
     });
   }

@@ -13,7 +13,7 @@ export function partsOf(metadata, playoutMs) {
   const parts = [];
   const serverMs = totalMs === null ? fromCreationMs : totalMs - (silenceMs ?? 0);
   if (serverMs === null) return parts;
-  if (silenceMs !== null) parts.push({ name: "silence", title: "waiting for you to finish", ms: silenceMs });
+  if (silenceMs !== null) parts.push({ name: "silence", title: "your pause", ms: silenceMs });
   if (textMs !== null && textMs < serverMs) {
     const untilText = Math.max(0, serverMs - (fromCreationMs ?? serverMs)) + textMs;
     parts.push({ name: "text", title: "first word", ms: Math.min(untilText, serverMs) });
@@ -21,7 +21,7 @@ export function partsOf(metadata, playoutMs) {
   } else {
     parts.push({ name: "sound", title: "first sound", ms: serverMs });
   }
-  if (playoutMs !== null) parts.push({ name: "playout", title: "playing", ms: Math.round(playoutMs) });
+  if (playoutMs !== null) parts.push({ name: "playout", title: "playback", ms: Math.round(playoutMs) });
   return parts;
 }
 

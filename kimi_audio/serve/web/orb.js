@@ -3,15 +3,15 @@
 const POINTS = 120;
 const STILL = matchMedia("(prefers-reduced-motion: reduce)");
 
-/** How each phase looks: colour, how far sound moves it, and how it moves by itself. */
+/** How each phase looks: its two colours, how far sound moves it, and how it moves by itself. */
 const LOOKS = {
-  idle: { color: "--idle", breath: 0.012, spin: 0.1 },
-  connecting: { color: "--idle", breath: 0.02, spin: 0.6, isWaiting: true },
-  listening: { color: "--user", breath: 0.01, spin: 0.15, by: "microphone", gain: 0.5 },
-  hearing: { color: "--user", breath: 0, spin: 0.3, by: "microphone", gain: 1 },
-  thinking: { color: "--thinking", breath: 0.03, spin: 0.9, isWaiting: true },
-  speaking: { color: "--assistant", breath: 0, spin: 0.3, by: "speaker", gain: 1 },
-  error: { color: "--error", breath: 0, spin: 0 },
+  idle: { colors: ["--user", "--thinking"], breath: 0.012, spin: 0.1 },
+  connecting: { colors: ["--user", "--thinking"], breath: 0.02, spin: 0.6, isWaiting: true },
+  listening: { colors: ["--user", "--user-2"], breath: 0.01, spin: 0.15, by: "microphone", gain: 0.5 },
+  hearing: { colors: ["--user", "--user-2"], breath: 0, spin: 0.3, by: "microphone", gain: 1 },
+  thinking: { colors: ["--thinking", "--thinking-2"], breath: 0.03, spin: 0.9, isWaiting: true },
+  speaking: { colors: ["--assistant", "--assistant-2"], breath: 0, spin: 0.3, by: "speaker", gain: 1 },
+  error: { colors: ["--error", "--idle"], breath: 0, spin: 0 },
 };
 
 export class Orb {
@@ -22,7 +22,7 @@ export class Orb {
     this.samples = new Float32Array(1024);
     this.level = 0;
     this.wave = new Float32Array(POINTS);
-    this.color = null;
+    this.colors = null;
     this.turn = 0;
     this.beforeMs = performance.now();
     new ResizeObserver(() => this._resize()).observe(canvas);
@@ -45,7 +45,8 @@ export class Orb {
     const conversation = this.conversation();
     const look = LOOKS[conversation.phase];
     this._listen(look.by ? conversation[look.by]?.analyser : null, look.gain ?? 0);
-    this._approach(parse(getComputedStyle(this.canvas).getPropertyValue(look.color)), passedS);
+    const style = getComputedStyle(this.canvas);
+    this._approach(look.colors.map((name) => parse(style.getPropertyValue(name))), passedS);
     const isStill = STILL.matches;
     this.turn += isStill ? 0 : passedS * look.spin;
     const breath = isStill ? 0 : look.breath * Math.sin(nowMs / 900);
@@ -70,10 +71,10 @@ export class Orb {
   }
 
   /** Colours flow into each other. */
-  _approach(color, passedS) {
-    this.color ??= color;
+  _approach(colors, passedS) {
+    this.colors ??= colors;
     const share = Math.min(1, 5 * passedS);
-    this.color = this.color.map((value, index) => value + share * (color[index] - value));
+    this.colors = this.colors.map((color, index) => mixed(color, colors[index], share));
   }
 
   _paint(scale, look, isStill) {
@@ -93,8 +94,8 @@ export class Orb {
 
   _glow(context, radius, size) {
     const glow = context.createRadialGradient(0, 0, radius * 0.8, 0, 0, size / 2);
-    glow.addColorStop(0, rgba(this.color, 0.2 + 0.25 * this.level));
-    glow.addColorStop(1, rgba(this.color, 0));
+    glow.addColorStop(0, rgba(this.colors[0], 0.22 + 0.25 * this.level));
+    glow.addColorStop(1, rgba(this.colors[0], 0));
     context.fillStyle = glow;
     context.fillRect(-size / 2, -size / 2, size, size);
   }
@@ -110,18 +111,22 @@ export class Orb {
       const distance = radius * (1.06 + 0.03 * layer + swing * bend);
       context.lineTo(distance * Math.cos(angle), distance * Math.sin(angle));
     }
-    context.fillStyle = rgba(this.color, 0.14);
+    context.fillStyle = rgba(this.colors[layer % 2], 0.16);
     context.fill();
   }
 
   _disc(context, radius) {
-    const shade = context.createRadialGradient(-0.35 * radius, -0.45 * radius, 0.1 * radius, 0, 0, 1.05 * radius);
-    shade.addColorStop(0, rgba(mixed(this.color, 255, 0.45), 1));
-    shade.addColorStop(0.55, rgba(this.color, 1));
-    shade.addColorStop(1, rgba(mixed(this.color, 20, 0.28), 1));
     context.beginPath();
     context.arc(0, 0, radius, 0, 2 * Math.PI);
-    context.fillStyle = shade;
+    const slope = context.createLinearGradient(-0.7 * radius, -0.8 * radius, 0.7 * radius, 0.8 * radius);
+    slope.addColorStop(0.1, rgba(this.colors[0], 1));
+    slope.addColorStop(0.95, rgba(this.colors[1], 1));
+    context.fillStyle = slope;
+    context.fill();
+    const shine = context.createRadialGradient(-0.35 * radius, -0.5 * radius, 0, -0.3 * radius, -0.4 * radius, radius);
+    shine.addColorStop(0, "rgba(255,255,255,0.38)");
+    shine.addColorStop(1, "rgba(255,255,255,0)");
+    context.fillStyle = shine;
     context.fill();
   }
 
@@ -131,14 +136,15 @@ export class Orb {
     for (let point = 0; point < 2 * POINTS; point++) {
       const index = point < POINTS ? point : 2 * POINTS - 1 - point;
       const angle = (Math.PI * (point + 0.5)) / POINTS - Math.PI / 2;
-      const bent = Math.max(-1, Math.min(1, 3 * this.wave[index]));
-      const distance = radius + size * (0.012 * 6 * this.level + 0.075 * bent);
+      const taper = Math.sqrt(Math.sin((Math.PI * (index + 0.5)) / POINTS)); // the halves meet smoothly
+      const bent = Math.max(-1, Math.min(1, 3 * this.wave[index])) * taper;
+      const distance = radius + size * (0.06 * this.level + 0.075 * bent);
       context.lineTo(distance * Math.cos(angle), distance * Math.sin(angle));
     }
     context.closePath();
     context.lineWidth = Math.max(1.5, size / 170);
     context.lineJoin = "round";
-    context.strokeStyle = rgba(this.color, 0.85);
+    context.strokeStyle = rgba(this.colors[0], 0.85);
     context.stroke();
   }
 
@@ -150,7 +156,7 @@ export class Orb {
     for (const [from, alpha] of [[0, 0.9], [Math.PI, 0.45]]) {
       context.beginPath();
       context.arc(0, 0, radius, start + from, start + from + 1.2);
-      context.strokeStyle = rgba(this.color, alpha);
+      context.strokeStyle = rgba(this.colors[0], alpha);
       context.stroke();
     }
   }
@@ -163,7 +169,7 @@ function parse(hex) {
 }
 
 function mixed(color, other, share) {
-  return color.map((value) => value + share * (other - value));
+  return color.map((value, index) => value + share * (other[index] - value));
 }
 
 function rgba(color, alpha) {
