@@ -51,7 +51,7 @@ export class Developer {
       const ms = Object.fromEntries(turn.parts.map((part) => [part.name, part.ms]));
       const values = ["silence", "text", "sound", "playout"].map((name) => cell(ms[name] ?? "–"));
       const total = cell(turn.parts.length ? totalMs(turn.parts) : "–");
-      const head = make("th", { scope: "row", title: turn.responseId }, `${index + 1} ${turn.status}`);
+      const head = make("th", { scope: "row", title: turn.responseId }, turn.status === "completed" ? `${index + 1}` : `${index + 1} ${turn.status}`);
       return make("tr", {}, head, ...values, total, cell(turn.gaps));
     });
     $("#timings").replaceChildren(...rows);

@@ -8,7 +8,7 @@ import { clock, srt } from "./times.js";
 const TASKS = {
   transcribe: { verb: "Transcribe", route: "/v1/audio/transcriptions", needsFile: true },
   ask: { verb: "Ask", route: "/v1/chat/completions", needsFile: true },
-  convert: { verb: "Change the voice", route: "/v1/chat/completions", needsFile: true },
+  convert: { verb: "Change voice", route: "/v1/chat/completions", needsFile: true },
   read: { verb: "Read aloud", route: "/v1/audio/speech", needsFile: false },
 };
 const NEEDS = { file: "Choose a recording first.", question: "Write a question first.", text: "Write a text first." };
