@@ -304,6 +304,15 @@ class KimiAudio:
         text = self.text_tokenizer.decode(reply.text_ids, skip_special=True)
         return Answer(text, audio, reply.finish_reason, tuple(reply.codes))
 
+    @property
+    def context_tokens(self) -> int:
+        """How many positions a conversation and its reply may have together."""
+        return self.lm.config.max_positions
+
+    def count_tokens(self, messages: Chat, output_type: OutputType = "both") -> int:
+        """Return how many positions of the context a conversation takes; sounds given as tokens are not encoded."""
+        return len(self._prompt(messages, output_type))
+
     def _prompt(self, messages: Chat, output_type: OutputType) -> Prompt:
         """Return what the LLM continues. Sounds are read first: those that are too long need not be encoded."""
         room_tokens = self.lm.config.max_positions

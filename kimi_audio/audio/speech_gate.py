@@ -37,11 +37,11 @@ def holds_speech(wav: Tensor) -> bool:
 
 def changes_like_speech(wav: Tensor) -> bool:
     """Tell whether something that is neither flat nor steady nor short rises in wav [L] above its background."""
-    frames = _speech_like_frames(wav)
+    frames = speech_like_frames(wav)
     return bool((frames.unfold(0, SHORTEST_FRAMES, 1).sum(1) >= SHORTEST_FRAMES).any()) if len(frames) else False
 
 
-def _speech_like_frames(wav: Tensor) -> Tensor:
+def speech_like_frames(wav: Tensor) -> Tensor:
     """Return for every frame [T] whether it rises and is not flat; nothing for less than the shortest speech."""
     least = FRAME_SAMPLES + (SHORTEST_FRAMES - 1) * HOP_SAMPLES
     if len(wav) < least:
@@ -84,14 +84,14 @@ def vad_probabilities(wav: Tensor) -> Tensor:
     loudest = float(wav.abs().max())
     if not loudest:
         return torch.zeros(0)
-    network = _vad()
+    network = vad_network()
     network.reset_states()
     return network.audio_forward(wav * (VAD_LOUDEST / loudest), sr=INPUT_RATE_HZ)[0]
 
 
 @cache
-def _vad() -> torch.jit.ScriptModule:
-    """Load the network from the library's file; importing the library would set the number of torch's threads."""
+def vad_network() -> torch.jit.ScriptModule:
+    """Return the network, loaded from a file: importing the library would set the number of torch's threads."""
     spec = importlib.util.find_spec("silero_vad")
     assert spec is not None
     assert spec.origin is not None

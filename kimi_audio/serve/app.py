@@ -8,7 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from kimi_audio.chat import Message
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.serve import health, http_errors, pages, speech, transcriptions
+from kimi_audio.serve import health, http_errors, pages, realtime, realtime_secrets, speech, transcriptions
 from kimi_audio.serve.auth import Gate, Keys
 from kimi_audio.serve.backend import Assistant, Backend, all_of
 from kimi_audio.serve.limits import BodyLimit, Slots
@@ -31,7 +31,7 @@ def create_app(assistant: Assistant, model_name: str, settings: Settings | None 
     services = Services(
         settings,
         model_name,
-        Backend(assistant, threads=limits.requests + 2 * limits.sessions),  # a reply and a transcription at a time
+        Backend(assistant, threads=limits.requests + 3 * limits.sessions),  # a session hears, writes down and speaks
         Voices(tuple(assistant.settings.voices), settings.voices),
         Keys(settings.api_keys),
         Slots(limits.requests, limits.waiting),
@@ -48,7 +48,7 @@ def create_app(assistant: Assistant, model_name: str, settings: Settings | None 
     app = FastAPI(title="kimi-audio", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.services = services
     http_errors.add_handlers(app)
-    for module in (health, transcriptions, speech):
+    for module in (health, transcriptions, speech, realtime, realtime_secrets):
         app.include_router(module.router)
     pages.add_pages(app)
     # The last one added is the first one asked.

@@ -5,6 +5,7 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterable
+from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -26,7 +27,7 @@ class Keys:
 
     def __init__(self, keys: Iterable[str], clock: Callable[[], float] = time.time) -> None:
         self._digests = [_digest(key) for key in keys]
-        self._secrets: dict[bytes, float] = {}  # when they expire
+        self._secrets: dict[bytes, tuple[float, dict[str, Any]]] = {}  # when they expire, and what they are for
         self._clock = clock
 
     @property
@@ -38,16 +39,20 @@ class Keys:
         """Tell whether a token is a key, or, where those do, a secret that has not expired; in constant time."""
         digest = _digest(token)
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        return any(matches) or (secrets_too and self._secrets.get(digest, 0.0) > self._clock())
+        return any(matches) or (secrets_too and self._secrets.get(digest, (0.0, {}))[0] > self._clock())
 
-    def new_secret(self, lifetime_s: int) -> tuple[str, int]:
+    def session_of(self, token: str) -> dict[str, Any]:
+        """Return the configuration that sessions with a secret begin with."""
+        return self._secrets.get(_digest(token), (0.0, {}))[1]
+
+    def new_secret(self, lifetime_s: int, session: dict[str, Any]) -> tuple[str, int]:
         """Return a secret for a browser and the second of the epoch at which it expires."""
         now = self._clock()
-        self._secrets = {digest: end for digest, end in self._secrets.items() if end > now}
+        self._secrets = {digest: kept for digest, kept in self._secrets.items() if kept[0] > now}
         if len(self._secrets) >= MAX_SECRETS:
             raise ApiError("There are too many client secrets; wait until some expire.", 429, retry_after_s=60)
         secret, expires_at = SECRET_PREFIX + secrets.token_urlsafe(32), int(now) + lifetime_s
-        self._secrets[_digest(secret)] = expires_at
+        self._secrets[_digest(secret)] = expires_at, session
         return secret, expires_at
 
 

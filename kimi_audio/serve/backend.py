@@ -14,13 +14,23 @@ from kimi_audio.lm.rules import GenerationOptions
 
 Item = TypeVar("Item")
 IsStopped = Callable[[], bool]
-_ROOM_ITEMS = 64  # made and not yet taken
+_ROOM_ITEMS = 8  # made and not yet taken
+_DETECTING_THREADS = 2
 
 
 class Assistant(Protocol):
     """What the server needs of a model; see ``KimiAudio``."""
 
     settings: Any  # its ``voices``: names of the voices it speaks with
+
+    @property
+    def context_tokens(self) -> int:
+        """How long a conversation and its reply may be together."""
+        ...
+
+    def count_tokens(self, messages: Any, output_type: Any) -> int:
+        """Return how long a conversation is."""
+        ...
 
     def encode_audio(self, source: AudioSource) -> AudioTokens:
         """Return what the model hears in a recording."""
@@ -71,11 +81,16 @@ class Backend:
     def __init__(self, assistant: Assistant, threads: int) -> None:
         self.assistant = assistant
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="kimi-audio serve")
+        self._detecting = ThreadPoolExecutor(_DETECTING_THREADS, thread_name_prefix="kimi-audio turns")
         self._running: set[threading.Event] = set()
 
     async def call(self, function: Callable[..., Item], *arguments: Any) -> Item:
         """Return what a blocking function returns."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+
+    async def detect(self, function: Callable[..., Item], *arguments: Any) -> Item:
+        """Return what a function returns that takes a moment only and may not wait behind those that take long."""
+        return await asyncio.get_running_loop().run_in_executor(self._detecting, function, *arguments)
 
     async def stream(self, start: Callable[[IsStopped], Iterator[Item]]) -> AsyncIterator[Item]:
         """Yield what a blocking iterator yields; it is made no more than a little ahead.
@@ -122,6 +137,7 @@ class Backend:
         for stop in [*self._running]:
             stop.set()
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._detecting.shutdown(wait=True, cancel_futures=True)
 
     # -----------------------------------------------------------------------------------------------------------------
     # What routes ask for

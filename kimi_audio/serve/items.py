@@ -130,14 +130,14 @@ def plain_tools(tools: tuple[FunctionTool, ...]) -> dict[Tool, FunctionTool]:
     """
     known: dict[Tool, FunctionTool] = {}
     for tool in tools:
-        plain = Tool(_plain(tool.name), tuple(_plain(name) for name in tool.argument_names))
+        plain = Tool(plain_name(tool.name), tuple(plain_name(name) for name in tool.argument_names))
         if plain.name in {other.name for other in known}:
             raise ValueError(f"two functions are called {plain.name}")
         known[plain] = tool
     return known
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """Return a name in the model's letters: ``getWeather`` is ``get_weather``."""
     words = "".join(f"_{char}" if char.isupper() and number else char for number, char in enumerate(name))
     kept = "".join(char if char.isascii() and char.isalnum() else "_" for char in words.lower())

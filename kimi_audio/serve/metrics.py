@@ -1,5 +1,7 @@
 """What an operator's Prometheus reads."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -32,6 +34,12 @@ class Metrics:
         """Count a request; the path is that of the route, not what the client wrote."""
         self._requests.labels(method if method in _METHODS else "other", path, str(status)).inc()
         self._request_s.labels(path).observe(took_s)
+
+    def reply_done(self, status: str, seconds: Mapping[str, float]) -> None:
+        """Count a reply of a conversation and how long its stages took."""
+        self.replies.labels(status).inc()
+        for stage, took_s in seconds.items():
+            self.stage_s.labels(stage).observe(took_s)
 
     def text(self) -> bytes:
         """Return all of them in Prometheus's format."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from fastapi import Request, WebSocket
 
@@ -14,6 +15,14 @@ from kimi_audio.serve.settings import Limits, Settings
 from kimi_audio.serve.voices import Voices
 
 _LOOK_S = 0.05
+
+
+class Drainable(Protocol):
+    """A conversation under way."""
+
+    def drain(self, within_s: float) -> None:
+        """Let it end soon."""
+        ...
 
 
 @dataclass
@@ -28,6 +37,7 @@ class Services:
     slots: Slots
     metrics: Metrics = field(default_factory=Metrics)
     is_ready: bool = False  # warmed up, and not about to stop
+    sessions: set["Drainable"] = field(default_factory=set)
 
     @property
     def limits(self) -> Limits:
@@ -38,7 +48,9 @@ class Services:
         """Take nothing new, and wait for what is under way, but not for ever."""
         self.is_ready, self.slots.is_closed = False, True
         end_s = time.monotonic() + self.limits.drain_s
-        while self.slots.count and time.monotonic() < end_s:
+        for session in self.sessions:
+            session.drain(self.limits.drain_s)
+        while (self.slots.count or self.sessions) and time.monotonic() < end_s:
             await asyncio.sleep(_LOOK_S)
 
 

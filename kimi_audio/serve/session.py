@@ -55,7 +55,6 @@ from kimi_audio.serve.session_state import (
     State,
     Store,
     Tick,
-    Transcribe,
     TranscriptEnded,
     TranscriptFailed,
     TranscriptPart,
@@ -269,7 +268,7 @@ def _truncate(work: Step, event: ItemTruncate) -> None:
         shown = text[: len(text) * event.audio_end_ms // item.audio_ms]
         heard = shown[: shown.rfind(" ") + 1].rstrip() if " " in text else ""
     work.replace_item(replace(item, audio_ms=event.audio_end_ms).with_text(0, heard))
-    work.act(CutSpeech(item.id, event.audio_end_ms))
+    work.act(CutSpeech(item.id, round(event.audio_end_ms * work.state.config.audio.output.speed)))
     work.send(
         "conversation.item.truncated",
         item_id=item.id,
@@ -376,14 +375,14 @@ def _commit_by_client(work: Step) -> None:
 def _commit(work: Step, item_id: str, start: int, end: int, speech_end_s: float) -> None:
     """Make a part of the sound an item of the user."""
     work.set(turn=None, buffer_start=end, last_turn=Moments(speech_end_s=speech_end_s, commit_s=work.now_s))
-    work.act(Hear(item_id, start, end))
+    config = work.state.config
+    is_transcribed = config.type == "transcription" or config.audio.input.transcription is not None
+    work.act(Hear(item_id, start, end, is_transcribed))
     work.act(Discard(end))
     work.send("input_audio_buffer.committed", previous_item_id=work.last_item_id, item_id=item_id)
     item = Item(item_id, content=(Content("input_audio"),))
     work.add_item(item)
     work.item_done(item)
-    if work.state.config.audio.input.transcription is not None or work.state.config.type == "transcription":
-        work.act(Transcribe(item_id))
 
 
 def _transcript(work: Step, heard: TranscriptPart | TranscriptEnded | TranscriptFailed) -> None:

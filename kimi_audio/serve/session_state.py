@@ -268,11 +268,12 @@ class Detect:
 
 @dataclass(frozen=True)
 class Hear:
-    """Make a part of the client's sound the sound of an item."""
+    """Make a part of the client's sound the sound of an item, and write it down if the client wants that."""
 
     item_id: str
     start: int
     end: int
+    is_transcribed: bool
 
 
 @dataclass(frozen=True)
@@ -282,13 +283,6 @@ class HearGiven:
     item_id: str
     index: int
     sound: str
-
-
-@dataclass(frozen=True)
-class Transcribe:
-    """Write down what the user says in an item."""
-
-    item_id: str
 
 
 @dataclass(frozen=True)
@@ -353,7 +347,6 @@ Action = (
     | Detect
     | Hear
     | HearGiven
-    | Transcribe
     | Forget
     | KeepSpeech
     | CutSpeech

@@ -2,38 +2,25 @@
 
 import base64
 import binascii
-import io
 
-import torch
-
-from kimi_audio.audio.io import audio_blocks
+from kimi_audio.audio import sandbox
 from kimi_audio.audio.sources import Samples
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.serve.http_errors import ApiError
+from kimi_audio.serve.settings import Limits
 
 
-def decoded(content: bytes, most_s: float) -> Samples:
-    """Return a recording [L] at 16 kHz; it is decoded no further than is allowed.
+def decoded(content: bytes, limits: Limits) -> Samples:
+    """Return a recording [L] at 16 kHz, decoded in a process of its own and no further than is allowed.
 
     Raises:
         ApiError: it is no audio, damaged, or too long.
     """
-    blocks, samples = [], 0
+    allowed = sandbox.Limits(file_bytes=limits.body_bytes, sound_s=limits.sound_s)
     try:
-        # A file object, so that messages do not name a path, and bytes are never taken for one.
-        for block in audio_blocks(io.BytesIO(content), INPUT_RATE_HZ):
-            blocks.append(block)
-            samples += len(block)
-            if samples > most_s * INPUT_RATE_HZ:
-                raise ApiError(
-                    f"The recording is longer than {most_s:g} s; cut it into parts.",
-                    413,
-                    code="audio_too_long",
-                    param="file",
-                )
+        return sandbox.decode_untrusted(content, allowed, rate_hz=INPUT_RATE_HZ, name="the recording")
     except ValueError as error:
-        raise ApiError(f"The recording cannot be read: {error}.", code="invalid_audio", param="file") from None
-    return Samples(torch.cat(blocks), INPUT_RATE_HZ)
+        raise ApiError(f"The recording cannot be used: {error}.", code="invalid_audio", param="file") from None
 
 
 def from_base64(data: str, most_bytes: int, param: str) -> bytes:

@@ -73,7 +73,7 @@ async def transcriptions(request: Request) -> Response:
     if asked.stream:
         return await event_stream(_events(services, asked))
     async with services.slots.place():
-        sound = await services.backend.call(decoded, asked.content, services.limits.sound_s)
+        sound = await services.backend.call(decoded, asked.content, services.limits)
         text = "".join(await all_of(services.backend.transcript(sound)))
     if asked.response_format == "text":
         return PlainTextResponse(text + "\n")
@@ -82,7 +82,7 @@ async def transcriptions(request: Request) -> Response:
 
 async def _events(services: Services, asked: TranscriptionRequest) -> AsyncIterator[bytes]:
     async with services.slots.place():
-        sound = await services.backend.call(decoded, asked.content, services.limits.sound_s)
+        sound = await services.backend.call(decoded, asked.content, services.limits)
         parts = []
         async for part in services.backend.transcript(sound):
             parts.append(part)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from kimi_audio.audio.formats import SUFFIXES
-from kimi_audio.serve.http_errors import unsupported
+from kimi_audio.serve.http_errors import ApiError, unsupported
 
 DEFAULT = "default"
 OPENAI = (  # clients that were written for OpenAI ask for these; each is one of ours
@@ -35,6 +35,19 @@ class Voices:
     def names(self) -> list[str]:
         """What may be asked for, without the names of OpenAI's voices."""
         return [DEFAULT, *self._names.values(), *self._recordings]
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a voice of this name."""
+        try:
+            self.find(name)
+        except ApiError:
+            return False
+        return True
+
+    def recording(self, name: str) -> Path | None:
+        """Return the recording of a voice; those that the model knows by name it takes on when it reads aloud only."""
+        voice = self.find(name)
+        return voice if isinstance(voice, Path) else None
 
     def find(self, voice: str | dict[str, Any] | None, param: str = "voice") -> str | Path | None:
         """Return a voice for the model; None is its own.

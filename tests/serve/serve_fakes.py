@@ -20,7 +20,7 @@ from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.app import create_app
-from kimi_audio.serve.server import make_server
+from kimi_audio.serve.server import Server, make_server
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.settings import Settings
 
@@ -29,7 +29,7 @@ from kimi_audio.serve.settings import Settings
 class FakeAssistant:
     """Hears how long a sound is, and says what it was told to say, one word and one code a chunk."""
 
-    says: str = "it is three."
+    says: Any = "it is three."  # or what makes it from the messages
     pause_s: float = 0.0  # before every chunk
     asked: list[Any] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)  # a reply was given up
@@ -38,6 +38,11 @@ class FakeAssistant:
     def encode_audio(self, source: Any) -> AudioTokens:
         count = tokens_in_audio(len(load_audio(source, INPUT_RATE_HZ)))
         return AudioTokens(torch.arange(count) % 7, torch.zeros(count, 4))
+
+    context_tokens: int = 1000
+
+    def count_tokens(self, messages: Any, output_type: Any = "both") -> int:
+        return sum(len(message.content.codes) if message.message_type == "audio" else 10 for message in messages)
 
     def default_options(self, output_type: Any) -> GenerationOptions:
         return GenerationOptions(output_type)
@@ -82,6 +87,7 @@ class Address(str):
     """``127.0.0.1:PORT``, and the parts of the server there."""
 
     services: Services
+    server: Server
 
 
 @contextmanager
@@ -94,7 +100,7 @@ def running(assistant: Any, settings: Settings | None = None, model_name: str = 
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     address = Address(ready.get(timeout=60).split("/")[2])
-    address.services = app.state.services
+    address.services, address.server = app.state.services, server
     try:
         yield address
     finally:

@@ -24,7 +24,7 @@ from kimi_audio.serve.session_state import (
 )
 from kimi_audio.serve.settings import Limits
 
-_OPENAI: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+OPENAI_EVENTS: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 OWN = {"session.expiring"}
 PAIRS = {
     "response.output_item.added": "response.output_item.done",
@@ -84,7 +84,7 @@ class Watched:
             case Store(start, _):
                 assert start == self.stored, "sound is lost or doubled"
                 self.stored = self.state.received  # all of this step
-            case Hear(_, start, end):
+            case Hear(_, start, end, _):
                 assert self.taken <= start < end <= self.stored, "sound is committed twice or was thrown away"
                 self.taken = end
             case Discard(before):
@@ -102,7 +102,7 @@ class Watched:
         self.sent.append(event)
         type = event["type"]
         if type not in OWN:
-            parsed = _OPENAI.validate_python(event)
+            parsed = OPENAI_EVENTS.validate_python(event)
             assert parsed.type == type
         if type == "response.created":
             assert self.live is None, "two responses at once"

@@ -96,10 +96,12 @@ def test_others_need_keys():
 def test_secrets_expire_and_open_realtime_only():
     now = [1000.0]
     keys = Keys(KEYS, clock=lambda: now[0])
-    secret, expires_at = keys.new_secret(600)
+    secret, expires_at = keys.new_secret(600, {"instructions": "be brief"})
     assert expires_at == 1600
     assert keys.knows(secret, secrets_too=True)
     assert not keys.knows(secret, secrets_too=False)
+    assert keys.session_of(secret) == {"instructions": "be brief"}
+    assert keys.session_of("unknown") == {}
     now[0] = 1600.0
     assert not keys.knows(secret, secrets_too=True)
 
@@ -117,9 +119,9 @@ def narrow():
 
 def test_a_long_recording(narrow):
     client = OpenAI(base_url=f"http://{narrow}/v1", api_key="x", max_retries=0)
-    with pytest.raises(openai.APIStatusError, match=r"longer than 1\.5 s") as caught:
+    with pytest.raises(openai.APIStatusError, match=r"at most 1\.5 s") as caught:
         client.audio.transcriptions.create(file=("a.wav", wav_file(2.0)), model="x")
-    assert caught.value.status_code == 413
+    assert caught.value.code == "invalid_audio"
     assert client.audio.transcriptions.create(file=("a.wav", wav_file(1.4)), model="x").text
 
 

@@ -35,7 +35,6 @@ from kimi_audio.serve.session_state import (
     SpeechStopped,
     StartReply,
     Tick,
-    Transcribe,
     TranscriptEnded,
     TranscriptFailed,
     TranscriptPart,
@@ -121,8 +120,7 @@ def test_a_turn_and_its_answer():
     item_id = session.last("input_audio_buffer.speech_started")["item_id"]
     assert session.last("input_audio_buffer.committed")["item_id"] == item_id
     assert session.last("input_audio_buffer.speech_started")["audio_start_ms"] == 200  # with padding
-    assert actions_of(session, Hear) == [Hear(item_id, TICKS_PER_S // 5, 2 * TICKS_PER_S)]
-    assert actions_of(session, Transcribe) == [Transcribe(item_id)]
+    assert actions_of(session, Hear) == [Hear(item_id, TICKS_PER_S // 5, 2 * TICKS_PER_S, is_transcribed=True)]
     (start,) = actions_of(session, StartReply)
     assert [item.id for item in start.items] == [item_id]
     done = session.last("response.done")["response"]
@@ -429,7 +427,7 @@ def test_transcripts():
 def test_a_transcription_session_answers_nothing():
     session = Watched(SessionConfig(type="transcription"))
     talk(session)
-    assert len(actions_of(session, Transcribe)) == 1
+    assert [hear.is_transcribed for hear in actions_of(session, Hear)] == [True]
     assert actions_of(session, StartReply) == []
     session.do(client("response.create"))
     assert session.last("error")["error"]["code"] == "invalid_session_type"

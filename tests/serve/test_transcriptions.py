@@ -38,10 +38,10 @@ def test_what_there_is_not_is_refused(client, recording, fields, param):
 
 
 def test_no_audio(client):
-    with pytest.raises(openai.BadRequestError, match="cannot be read") as caught:
+    with pytest.raises(openai.BadRequestError, match="cannot be used") as caught:
         client.audio.transcriptions.create(file=("talk.wav", b"no sound" * 100), model="fake")
     assert caught.value.code == "invalid_audio"
-    with pytest.raises(openai.BadRequestError, match="cannot be read"):  # before the first event
+    with pytest.raises(openai.BadRequestError, match="cannot be used"):  # before the first event
         client.audio.transcriptions.create(file=("talk.wav", b"no sound"), model="fake", stream=True)
 
 
@@ -49,7 +49,7 @@ def test_a_name_is_not_opened(client, tmp_path):
     """The content counts; the name is that of a file on the server."""
     file = tmp_path / "here.wav"
     file.write_bytes(wav_file(1.0))
-    with pytest.raises(openai.BadRequestError, match="cannot be read"):
+    with pytest.raises(openai.BadRequestError, match="cannot be used"):
         client.audio.transcriptions.create(file=(str(file), str(file).encode()), model="fake")
 
 

@@ -55,7 +55,7 @@ export class Conversation {
     this._happened({ type: "start" });
     try {
       if (withMicrophone && !navigator.mediaDevices) throw new ConnectionProblem("insecure");
-      if (!window.AudioWorkletNode) throw new ConnectionProblem(window.isSecureContext ? "unsupported" : "insecure");
+      if (withMicrophone && !window.AudioWorkletNode) throw new ConnectionProblem("unsupported");
       await this._open(withMicrophone);
     } catch (error) {
       if (attempt === this.attempt) this._end(problemOf(error)); // else it was hung up meanwhile
@@ -114,7 +114,7 @@ export class Conversation {
   /** Use settings that have changed. */
   apply() {
     if (this.speaker) this.speaker.volume = this.settings().volume;
-    if (this.isOn) this.send({ type: "session.update", session: sessionOf(this.settings(), !this.hasSpoken) });
+    if (this.isOn) this.send({ type: "session.update", session: this._session(!this.hasSpoken) });
     this.onChange();
   }
 
@@ -132,8 +132,8 @@ export class Conversation {
       (problem) => this._lose(problem),
       this.onTraffic,
     );
-    const speaker = await openSpeaker(this.settings().volume);
-    if (attempt !== this.attempt) return speaker.close(); // hung up meanwhile
+    const speaker = window.AudioWorkletNode ? await openSpeaker(this.settings().volume) : null;
+    if (attempt !== this.attempt) return speaker?.close(); // hung up meanwhile
     this._parts(connection, speaker, null);
     const opened = connection.open();
     opened.catch(() => {}); // it is awaited below, unless the microphone fails first
@@ -142,8 +142,10 @@ export class Conversation {
     this.microphone = microphone;
     await opened;
     this.canGoOn = false;
-    speaker.onProgress = (progress) => this._progress(progress);
-    speaker.onStopped = (items) => items.forEach((item) => this._truncate(item));
+    if (speaker) {
+      speaker.onProgress = (progress) => this._progress(progress);
+      speaker.onStopped = (items) => items.forEach((item) => this._truncate(item));
+    }
     if (microphone) {
       microphone.isMuted = this.isMuted;
       microphone.onPiece = (pcm, level) => this._piece(pcm, level);
@@ -155,13 +157,18 @@ export class Conversation {
 
   /** The session is there: tell it how we talk, and what was said before the connection was lost. */
   _greet() {
-    this.send({ type: "session.update", session: sessionOf(this.settings(), true) });
+    this.send({ type: "session.update", session: this._session(true) });
     if (!this.canGoOn) return;
     for (const { id, role, text } of this.entries) {
       if (role === "note" || !text) continue;
       const content = [{ type: role === "user" ? "input_text" : "output_text", text }];
       this.send({ type: "conversation.item.create", item: { id, type: "message", role, content } });
     }
+  }
+
+  /** Where nothing can be played, in insecure pages, the replies are written. */
+  _session(withVoice) {
+    return sessionOf(this.settings(), withVoice, this.speaker ? "audio" : "text");
   }
 
   _parts(connection, speaker, microphone) {

@@ -23,13 +23,18 @@ export function save(settings) {
   localStorage.setItem("settings", JSON.stringify(settings));
 }
 
-/** Return a session for `session.update`. @param {boolean} withVoice not once it was heard: it stays then */
-export function sessionOf(settings, withVoice) {
+/**
+ * Return a session for `session.update`.
+ * @param {typeof DEFAULTS} settings
+ * @param {boolean} withVoice not once it was heard: it stays then
+ * @param {"audio"|"text"} modality of the replies
+ */
+export function sessionOf(settings, withVoice, modality) {
   const format = { type: "audio/pcm", rate: 24000 };
   return {
     type: "realtime",
     instructions: settings.instructions,
-    output_modalities: ["audio"],
+    output_modalities: [modality],
     audio: {
       input: { format, transcription: {}, turn_detection: turnDetection(settings) },
       output: { format, ...(withVoice && { voice: settings.voice }) },

@@ -259,11 +259,11 @@ test("times of recordings", () => {
 
 test("the session follows the settings", () => {
   const settings = { voice: "Ava", instructions: "brief", turns: "pause", silenceMs: 300, eagerness: "low" };
-  const { audio } = sessionOf(settings, true);
+  const { audio } = sessionOf(settings, true, "audio");
   assert.deepEqual(audio.input.turn_detection, { type: "server_vad", silence_duration_ms: 300 });
   assert.equal(audio.output.voice, "Ava");
-  assert.equal("voice" in sessionOf(settings, false).audio.output, false);
-  assert.equal(sessionOf({ ...settings, turns: "manual" }, true).audio.input.turn_detection, null);
-  const meaning = sessionOf({ ...settings, turns: "meaning" }, true).audio.input.turn_detection;
+  assert.equal("voice" in sessionOf(settings, false, "audio").audio.output, false);
+  assert.equal(sessionOf({ ...settings, turns: "manual" }, true, "text").audio.input.turn_detection, null);
+  const meaning = sessionOf({ ...settings, turns: "meaning" }, true, "text").audio.input.turn_detection;
   assert.deepEqual(meaning, { type: "semantic_vad", eagerness: "low" });
 });

@@ -1,0 +1,115 @@
+"""What the model is told of a conversation: its items as messages, with their sounds as tokens."""
+
+import asyncio
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+
+from kimi_audio.chat import Message
+from kimi_audio.chat.tools import Call, Value, write_call, write_result, write_tools
+from kimi_audio.core.sequence import AudioTokens
+from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
+from kimi_audio.serve.items import Item, plain_name, plain_tools
+from kimi_audio.serve.session_config import ResponseConfig
+
+TOKEN_MS = 1000 * OUTPUT_SAMPLES_PER_TOKEN // OUTPUT_RATE_HZ
+MAX_RESULT_CHARS = 2000
+
+
+class Sounds:
+    """The sounds of the items of one conversation: tokens of what was heard, codes of what was said."""
+
+    def __init__(self) -> None:
+        self._heard: dict[tuple[str, int], asyncio.Future[AudioTokens]] = {}
+        self._spoken: dict[str, list[int]] = {}
+
+    def hear(self, item_id: str, index: int, tokens: "asyncio.Future[AudioTokens]") -> None:
+        """Take what will be known of a sound of the user."""
+        self._heard[item_id, index] = tokens
+
+    def speak(self, item_id: str, codes: Iterable[int]) -> None:
+        """Take more of what the assistant says."""
+        self._spoken.setdefault(item_id, []).extend(codes)
+
+    def cut(self, item_id: str, end_ms: float) -> None:
+        """Keep of what the assistant said only the tokens that were heard to their end."""
+        codes = self._spoken.get(item_id, [])
+        del codes[int(end_ms) // TOKEN_MS :]
+
+    def forget(self, item_id: str) -> None:
+        """Forget the sounds of an item."""
+        self._spoken.pop(item_id, None)
+        for key in [key for key in self._heard if key[0] == item_id]:
+            self._heard.pop(key).cancel()
+
+    async def messages(self, items: Iterable[Item]) -> list[Message]:
+        """Return the items as messages; sounds that are not encoded yet are waited for."""
+        found = []
+        for item in items:
+            for index, part in enumerate(item.content):
+                if part.type == "input_audio":
+                    found.append(Message("user", "audio", await asyncio.shield(self._heard[item.id, index])))
+                elif item.role != "assistant" and part.text:
+                    found.append(Message(item.role, "text", part.text))
+                elif part.text:
+                    found.append(self._said(item, part.text))
+            found += _function_messages(item)
+        return found
+
+    def _said(self, item: Item, text: str) -> Message:
+        codes = self._spoken.get(item.id)
+        if not codes:
+            return Message("assistant", "text", text)
+        return Message("assistant", "audio-text", (AudioTokens(torch.tensor(codes)), text))
+
+
+def opening(config: ResponseConfig) -> list[Message]:
+    """Return what stands before the conversation: the instructions, and the functions that may be called."""
+    found = [Message("system", "text", config.instructions)] if config.instructions.strip() else []
+    if config.usable_tools:
+        found.append(Message("system", "text", write_tools(list(plain_tools(config.usable_tools)))))
+    return found
+
+
+def within(opening: list[Message], messages: list[Message], room_tokens: int, count: Any) -> list[Message]:
+    """Return the opening and the latest messages, as many as there is room for, at least the last one.
+
+    Args:
+        opening: stays.
+        messages: the oldest of them go.
+        room_tokens: of the model.
+        count: returns the tokens of messages.
+    """
+    first = 0
+    while first < len(messages) - 1 and count([*opening, *messages[first:]]) > room_tokens:
+        first += 1
+    return [*opening, *messages[first:]]
+
+
+def _function_messages(item: Item) -> Iterator[Message]:
+    if item.type == "function_call":
+        yield Message("assistant", "text", write_call(Call(plain_name(item.name) or "unknown", _plain_arguments(item))))
+    elif item.type == "function_call_output":
+        text = " ".join(item.output.replace("<", " ").replace(">", " ").split())[:MAX_RESULT_CHARS]
+        yield Message("user", "text", write_result(text or "done"))
+
+
+def _plain_arguments(item: Item) -> dict[str, Value]:
+    """Return the arguments of a call as the model writes them; what it cannot write is left out."""
+    try:
+        values = json.loads(item.arguments or "{}")
+    except ValueError:
+        return {}
+    plain = {}
+    for name, value in values.items() if isinstance(values, dict) else ():
+        key = plain_name(name)
+        words = value if isinstance(value, int) and not isinstance(value, bool) else plain_name(str(value))
+        words = words.replace("_", " ") if isinstance(words, str) else words
+        try:
+            Call("any", {key: words})
+        except ValueError:
+            continue
+        plain[key] = words
+    return plain

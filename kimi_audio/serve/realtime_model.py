@@ -1,0 +1,202 @@
+"""The model's side of one conversation: it hears, writes down and replies, and tells the session what comes of it."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from kimi_audio.assistant import StreamChunk, Usage
+from kimi_audio.audio.sources import Samples
+from kimi_audio.core.sequence import AudioTokens
+from kimi_audio.core.units import OUTPUT_RATE_HZ
+from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.serve.history import Sounds, opening, within
+from kimi_audio.serve.http_errors import failure
+from kimi_audio.serve.services import Services
+from kimi_audio.serve.session_config import AudioFormat, ResponseConfig
+from kimi_audio.serve.session_state import (
+    CancelReply,
+    CutSpeech,
+    Forget,
+    Happening,
+    Hear,
+    HearGiven,
+    KeepSpeech,
+    ReplyChunk,
+    ReplyEnded,
+    ReplyFailed,
+    StartReply,
+    TranscriptEnded,
+    TranscriptFailed,
+    TranscriptPart,
+)
+from kimi_audio.serve.sounds import from_base64, seconds_of
+from kimi_audio.serve.wire_audio import OutputEncoder, samples_of, ticks_per_byte
+
+REPLY_ROOM_TOKENS = 400  # 32 s of speech, kept free for the reply as far as the context allows
+
+
+class RealtimeModel:
+    """Works for one session.
+
+    Args:
+        services: of the server.
+        tell: takes what happens; it may let the teller wait.
+    """
+
+    def __init__(self, services: Services, tell: Callable[[Happening], Awaitable[None]]) -> None:
+        self._services, self._tell = services, tell
+        self._sounds = Sounds()
+        self._replies: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+        """Let something run until the session is closed."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def close(self) -> None:
+        """Stop everything and wait for it."""
+        tasks = [*self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def do(self, action: StartReply | CancelReply | KeepSpeech | CutSpeech | Forget) -> None:
+        """Do what the session wants."""
+        match action:
+            case StartReply():
+                self._replies[action.response_id] = self.start(self._reply(action))
+            case CancelReply(response_id):
+                self._cancel(response_id)
+            case KeepSpeech(item_id, codes):
+                self._sounds.speak(item_id, codes)
+            case CutSpeech(item_id, end_ms):
+                self._sounds.cut(item_id, end_ms)
+            case Forget(item_id):
+                self._sounds.forget(item_id)
+
+    def _cancel(self, response_id: str) -> None:
+        reply = self._replies.pop(response_id, None)
+        if reply is not None:
+            reply.cancel()
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Hearing
+
+    def hear(self, wanted: Hear, sound: Samples) -> None:
+        """Begin to encode what the user said, and to write it down if that is wanted."""
+        self._sounds.hear(wanted.item_id, 0, self.start(self._encoded(sound)))
+        if wanted.is_transcribed:
+            self.start(self._transcript(wanted.item_id, sound))
+
+    def hear_given(self, wanted: HearGiven, format: AudioFormat) -> None:
+        """Begin to encode a recording that came with an item."""
+        self._sounds.hear(wanted.item_id, wanted.index, self.start(self._given(wanted.sound, format)))
+
+    async def _given(self, sound: str, format: AudioFormat) -> AudioTokens:
+        content = from_base64(sound, self._services.limits.frame_bytes, "audio")
+        whole = len(content) - len(content) % format.sample_bytes
+        return await self._encoded(Samples(samples_of(content[:whole], format), format.rate_hz))
+
+    async def _encoded(self, sound: Samples) -> AudioTokens:
+        backend = self._services.backend
+        with self._services.metrics.stage_s.labels("hear").time():
+            return await backend.call(backend.assistant.encode_audio, sound)
+
+    async def _transcript(self, item_id: str, sound: Samples) -> None:
+        parts: list[str] = []
+        try:
+            with self._services.metrics.stage_s.labels("transcribe").time():
+                async with aclosing(self._services.backend.transcript(sound)) as found:  # pyright: ignore
+                    async for part in found:
+                        parts.append(part)
+                        await self._tell(TranscriptPart(item_id, part))
+            await self._tell(TranscriptEnded(item_id, "".join(parts), seconds_of(sound)))
+        except Exception as error:  # noqa: BLE001 - told to the client
+            await self._tell(TranscriptFailed(item_id, failure(error).message))
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Replying
+
+    async def _reply(self, wanted: StartReply) -> None:
+        try:
+            messages = opening(wanted.config), await self._sounds.messages(wanted.items)
+            fitting = await self._services.backend.call(self._fitting, *messages, wanted.config)
+            await self._tell(await self._spoken(wanted, fitting))
+        except Exception as error:  # noqa: BLE001 - told to the client
+            told = failure(error)
+            await self._tell(ReplyFailed(wanted.response_id, told.message, told.code or "internal_error"))
+        finally:
+            self._replies.pop(wanted.response_id, None)
+
+    def _fitting(self, opening: list[Any], messages: list[Any], config: ResponseConfig) -> list[Any]:
+        assistant = self._services.backend.assistant
+        room = assistant.context_tokens - min(REPLY_ROOM_TOKENS, assistant.context_tokens // 2)
+        kind = "both" if config.is_spoken else "text"
+        return within(opening, messages, room, lambda some: assistant.count_tokens(some, kind))
+
+    async def _spoken(self, wanted: StartReply, messages: list[Any]) -> ReplyEnded:
+        """Tell the pieces of a reply, not much earlier than they can be played, and return its end."""
+        config = wanted.config
+        encoder = OutputEncoder(config.output.format, config.output.speed)
+        pace = Pace(self._services.limits.lead_s)
+        last: StreamChunk | None = None
+        async with aclosing(self._chunks(messages, config)) as chunks:  # pyright: ignore
+            async for chunk in chunks:
+                last = chunk
+                sound = encoder.push(chunk.audio, is_final=chunk.is_final) if config.is_spoken else b""
+                ticks = round(len(sound) * ticks_per_byte(config.output.format))
+                encoded = base64.b64encode(sound).decode()
+                await self._tell(ReplyChunk(wanted.response_id, chunk.text, encoded, ticks, chunk.codes))
+                self._services.metrics.spoken_s.inc(len(chunk.audio) / OUTPUT_RATE_HZ)
+                await pace.keep(len(chunk.audio) / OUTPUT_RATE_HZ)
+        if last is None or last.finish_reason is None:
+            return ReplyEnded(wanted.response_id, "cancelled")
+        return ReplyEnded(wanted.response_id, last.finish_reason, usage_of(last.usage) if last.usage else None)
+
+    def _chunks(self, messages: list[Any], config: ResponseConfig) -> AsyncIterator[StreamChunk]:
+        services, kind = self._services, "both" if config.is_spoken else "text"
+        most = None if config.max_output_tokens == "inf" else config.max_output_tokens
+        options: GenerationOptions = replace(services.backend.assistant.default_options(kind), max_new_tokens=most)
+        voice = services.voices.recording(config.output.voice_name)
+        return services.backend.reply(messages, kind, options=options, voice=voice)
+
+
+class Pace:
+    """Keeps what is made from running too far ahead of its playback."""
+
+    def __init__(self, lead_s: float) -> None:
+        self._lead_s = lead_s
+        self._end_s: float | None = None  # when playback is over, if it began with the first sound and never stopped
+
+    async def keep(self, sound_s: float) -> None:
+        """Take note of more sound, and wait while there is too much of it."""
+        if not sound_s:
+            return
+        now_s = time.monotonic()
+        self._end_s = max(now_s, self._end_s or now_s) + sound_s
+        await asyncio.sleep(max(0.0, self._end_s - now_s - self._lead_s))
+
+
+def usage_of(usage: Usage) -> dict[str, Any]:
+    """Return what a reply took in OpenAI's form."""
+    given = usage.prompt_text_tokens + usage.prompt_audio_tokens
+    made = usage.text_tokens + usage.audio_tokens
+    cached = min(usage.cached_tokens, given)
+    return {
+        "total_tokens": given + made,
+        "input_tokens": given,
+        "output_tokens": made,
+        "input_token_details": {
+            "text_tokens": usage.prompt_text_tokens,
+            "audio_tokens": usage.prompt_audio_tokens,
+            "cached_tokens": cached,
+        },
+        "output_token_details": {"text_tokens": usage.text_tokens, "audio_tokens": usage.audio_tokens},
+    }
