@@ -48,8 +48,12 @@ export class Conversation {
   // What the user does
 
   /** Connect and listen. Call it while a click or key is handled. */
-  async start({ withMicrophone = true } = {}) {
-    if (this.state.connection !== "off") return;
+  start({ withMicrophone = true } = {}) {
+    if (this.state.connection === "off") this.starting = this._start(withMicrophone);
+    return this.starting;
+  }
+
+  async _start(withMicrophone) {
     const attempt = (this.attempt = {});
     if (!this.canGoOn) this.entries = this.turns = [];
     this._happened({ type: "start" });
@@ -94,15 +98,19 @@ export class Conversation {
     }
   }
 
-  /** Say something in writing; without a conversation one begins, without a microphone. */
+  /**
+   * Say something in writing; without a conversation one begins, without a microphone.
+   * @returns {Promise<boolean>} whether it was said
+   */
   async type(text) {
-    if (this.state.connection === "off") await this.start({ withMicrophone: false });
-    if (!this.isOn) return;
+    await this.start({ withMicrophone: false });
+    if (!this.isOn) return false;
     this.interrupt();
     const item = { type: "message", role: "user", content: [{ type: "input_text", text }] };
     this.send({ type: "conversation.item.create", item });
     this.send({ type: "response.create" });
     this._happened({ type: "asked" });
+    return true;
   }
 
   /** Stop the assistant. */

@@ -84,12 +84,12 @@ $("#hang-up").addEventListener("click", () => {
   conversation.hangUp();
   $("#orb").focus();
 });
-$("#composer").addEventListener("submit", (event) => {
+$("#composer").addEventListener("submit", async (event) => {
   event.preventDefault();
   const text = $("#text").value.trim();
   if (!text) return;
   $("#text").value = "";
-  conversation.type(text);
+  if (!(await conversation.type(text))) $("#text").value ||= text;
 });
 window.addEventListener("pagehide", () => conversation.hangUp());
 

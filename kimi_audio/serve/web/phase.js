@@ -4,7 +4,8 @@
 
 export const BEGINNING = Object.freeze({
   connection: "off", // off, connecting, on
-  userSpeaks: false,
+  userSpeaks: false, // as the server hears
+  isHeld: false, // the key or button to speak
   isAwaited: false, // a reply
   response: null, // id of the one that is being made
   isPlaying: false,
@@ -25,15 +26,15 @@ export function next(state, event) {
     case "ended":
       return { ...BEGINNING, problem: event.problem ?? null };
     case "talking": // a key or a button is held
-      return { ...state, userSpeaks: event.isHeld };
+      return { ...state, isHeld: event.isHeld, isAwaited: false };
     case "input_audio_buffer.speech_started":
       return { ...state, userSpeaks: true, isAwaited: false };
-    case "input_audio_buffer.speech_stopped":
     case "input_audio_buffer.cleared":
       return { ...state, userSpeaks: false };
+    case "input_audio_buffer.speech_stopped":
     case "input_audio_buffer.committed":
     case "asked":
-      return { ...state, userSpeaks: false, isAwaited: true };
+      return { ...state, userSpeaks: false, isHeld: false, isAwaited: true };
     case "response.created":
       return { ...state, isAwaited: true, response: event.response.id };
     case "response.done":
@@ -52,7 +53,7 @@ export function phaseOf(state) {
   if (state.problem) return "error";
   if (state.connection === "off") return "idle";
   if (state.connection === "connecting") return "connecting";
-  if (state.userSpeaks) return "hearing";
+  if (state.userSpeaks || state.isHeld) return "hearing";
   if (state.isPlaying) return "speaking";
   return state.isAwaited ? "thinking" : "listening";
 }

@@ -128,7 +128,7 @@ test("a wav file says what it holds", () => {
 
 const phaseAfter = (...events) => phases.phaseOf(events.reduce(phases.next, phases.BEGINNING));
 const ON = [{ type: "start" }, { type: "connected" }];
-const TURN = [{ type: "input_audio_buffer.speech_started" }, { type: "input_audio_buffer.committed" }];
+const TURN = [{ type: "input_audio_buffer.speech_started" }, { type: "input_audio_buffer.speech_stopped" }];
 const CREATED = { type: "response.created", response: { id: "r" } };
 const PLAYING = { type: "playing", isPlaying: true };
 
@@ -144,6 +144,13 @@ test("a turn goes through the phases", () => {
   assert.equal(phaseAfter(...ON, ...TURN, CREATED, PLAYING, { type: "response.done" }), "speaking");
   const played = { type: "playing", isPlaying: false };
   assert.equal(phaseAfter(...ON, ...TURN, CREATED, PLAYING, { type: "response.done" }, played), "listening");
+});
+
+test("who holds the button is heard, though what came before is thrown away", () => {
+  const held = [...ON, { type: "talking", isHeld: true }, { type: "input_audio_buffer.cleared" }];
+  assert.equal(phaseAfter(...held), "hearing");
+  assert.equal(phaseAfter(...held, { type: "talking", isHeld: false }), "listening");
+  assert.equal(phaseAfter(...held, { type: "asked" }), "thinking");
 });
 
 test("who interrupts is heard", () => {
