@@ -4,6 +4,11 @@ import { fromBase64, fromPcm16, RATE_HZ } from "./pcm.js";
 
 const ANALYSER_SAMPLES = 1024;
 
+/** Tell whether the page can play and record: in insecure pages it cannot. */
+export function canPlay() {
+  return "BaseAudioContext" in window && "audioWorklet" in BaseAudioContext.prototype;
+}
+
 /** Open the loudspeaker; call it while a click is handled, or the browser keeps it silent. */
 export async function openSpeaker(volume) {
   const context = new AudioContext({ latencyHint: "interactive" });

@@ -1,6 +1,6 @@
 /** One conversation: microphone, connection and loudspeaker together. It draws nothing. */
 
-import { openMicrophone, openSpeaker } from "./audio.js";
+import { canPlay, openMicrophone, openSpeaker } from "./audio.js";
 import { Connection, ConnectionProblem } from "./connection.js";
 import { partsOf } from "./latency.js";
 import { toBase64 } from "./pcm.js";
@@ -59,7 +59,7 @@ export class Conversation {
     this._happened({ type: "start" });
     try {
       if (withMicrophone && !navigator.mediaDevices) throw new ConnectionProblem("insecure");
-      if (withMicrophone && !window.AudioWorkletNode) throw new ConnectionProblem("unsupported");
+      if (withMicrophone && !canPlay()) throw new ConnectionProblem("unsupported");
       await this._open(withMicrophone);
     } catch (error) {
       if (attempt === this.attempt) this._end(problemOf(error)); // else it was hung up meanwhile
@@ -140,7 +140,7 @@ export class Conversation {
       (problem) => this._lose(problem),
       this.onTraffic,
     );
-    const speaker = window.AudioWorkletNode ? await openSpeaker(this.settings().volume) : null;
+    const speaker = canPlay() ? await openSpeaker(this.settings().volume) : null;
     if (attempt !== this.attempt) return speaker?.close(); // hung up meanwhile
     this._parts(connection, speaker, null);
     const opened = connection.open();
@@ -312,5 +312,7 @@ export class Conversation {
 
 function problemOf(error) {
   if (error instanceof ConnectionProblem) return error.problem;
-  return error instanceof DOMException ? microphoneProblem(error) : "refused";
+  if (error instanceof DOMException) return microphoneProblem(error);
+  console.error(error); // a fault of the page
+  return "refused";
 }
