@@ -60,6 +60,7 @@ export class Speaker {
   }
 
   close() {
+    this.node.port.onmessage = null; // what comes late is of no interest
     return this.context.close();
   }
 }
