@@ -43,9 +43,8 @@ class Assistant(Protocol):
     def stream(
         self,
         messages: Any,
-        output_type: Any,
+        options: Any,
         *,
-        options: GenerationOptions | None = None,
         seed: int | None = None,
         voice: AudioSource | None = None,
         cancelled: IsStopped | None = None,
@@ -142,9 +141,12 @@ class Backend:
     # -----------------------------------------------------------------------------------------------------------------
     # What routes ask for
 
-    def reply(self, messages: list[Any], output_type: str, **options: Any) -> AsyncIterator[StreamChunk]:
-        """Yield a reply to a conversation; options as for ``Assistant.stream``."""
-        return self.stream(lambda stopped: self.assistant.stream(messages, output_type, **options, cancelled=stopped))
+    def reply(
+        self, messages: list[Any], options: GenerationOptions, voice: AudioSource | None = None, seed: int | None = None
+    ) -> AsyncIterator[StreamChunk]:
+        """Yield a reply to a conversation; arguments as for ``Assistant.stream``."""
+        stream = self.assistant.stream
+        return self.stream(lambda stopped: stream(messages, options, voice=voice, seed=seed, cancelled=stopped))
 
     def speech(self, text: str, **options: Any) -> AsyncIterator[StreamChunk]:
         """Yield speech that says a text; options as for ``Assistant.stream_speech``."""

@@ -165,7 +165,7 @@ class RealtimeModel:
         most = None if config.max_output_tokens == "inf" else config.max_output_tokens
         options: GenerationOptions = replace(services.backend.assistant.default_options(kind), max_new_tokens=most)
         voice = services.voices.recording(config.output.voice_name)
-        return services.backend.reply(messages, kind, options=options, voice=voice)
+        return services.backend.reply(messages, options, voice)
 
 
 class Pace:

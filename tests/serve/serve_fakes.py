@@ -48,11 +48,11 @@ class FakeAssistant:
         return GenerationOptions(output_type)
 
     def stream(
-        self, messages: Any, output_type: Any = "both", *, options: Any = None, cancelled: Any = None, **rest: Any
+        self, messages: Any, options: GenerationOptions, *, cancelled: Any = None, **rest: Any
     ) -> Iterator[StreamChunk]:
         self.asked.append(list(messages))
         text = self.says(messages) if callable(self.says) else self.says
-        return self._chunks(text, output_type, cancelled, options.max_new_tokens if options else None)
+        return self._chunks(text, options.output_type, cancelled, options.max_new_tokens)
 
     def stream_speech(
         self, text: str, *, voice: Any = None, instructions: str = "", cancelled: Any = None, **rest: Any
