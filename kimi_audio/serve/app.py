@@ -8,7 +8,16 @@ from starlette.middleware.cors import CORSMiddleware
 
 from kimi_audio.chat import Message
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.serve import chat_completions, health, http_errors, realtime, realtime_secrets, speech, transcriptions
+from kimi_audio.serve import (
+    chat_completions,
+    health,
+    http_errors,
+    page,
+    realtime,
+    realtime_secrets,
+    speech,
+    transcriptions,
+)
 from kimi_audio.serve.auth import Gate, Keys
 from kimi_audio.serve.backend import Assistant, Backend, all_of
 from kimi_audio.serve.limits import BodyLimit, Slots
@@ -48,8 +57,9 @@ def create_app(assistant: Assistant, model_name: str, settings: Settings | None 
     app = FastAPI(title="kimi-audio", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.services = services
     http_errors.add_handlers(app)
-    for module in (health, transcriptions, speech, chat_completions, realtime, realtime_secrets):
+    for module in (page, health, transcriptions, speech, chat_completions, realtime, realtime_secrets):
         app.include_router(module.router)
+    page.mount_files(app)
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, most_bytes=limits.body_bytes)
     if settings.origins:
