@@ -40,7 +40,7 @@ def speech_span(wav: Tensor) -> tuple[int, int]:
     if vad_is_installed():
         window, hop, speaks = FRAME_SAMPLES, FRAME_SAMPLES, vad_probabilities(wav) > VAD_LEAST
     else:
-        window, hop, speaks = FRAME_SAMPLES, HOP_SAMPLES, _speech_like_frames(wav)
+        window, hop, speaks = FRAME_SAMPLES, HOP_SAMPLES, speech_like_frames(wav)
     frames = speaks.nonzero()[:, 0].tolist()
     return (frames[0] * hop, min(len(wav), frames[-1] * hop + window)) if frames else (0, len(wav))
 
