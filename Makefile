@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo serve test check mutants fuzz lock speech-tools clean
+.PHONY: demo serve test check docs mutants fuzz lock speech-tools clean
 
 demo: .venv/installed  ## ask nano the bundled questions
 	$(BIN)/kimi-audio demo
@@ -18,6 +18,11 @@ check: .venv/installed-dev  ## linters and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+docs: .venv/installed-dev  ## the documents and a reference of the public classes, in build/site; warnings are errors
+	$(BIN)/python docs/assets/draw.py
+	$(BIN)/python docs/pages.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 mutants: .venv/installed-dev  ## break lines of the core one by one; do the tests notice?
 	$(BIN)/python -m benchmarks.mutants
@@ -40,7 +45,7 @@ speech-tools:  ## the speech engines that rebuild nano
 		festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts
 
 clean:
-	rm -rf .venv demo-output
+	rm -rf .venv demo-output build
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -21,7 +21,7 @@ from torch import Tensor
 from kimi_audio.checkpoint import NANO, find_model, load_lm_config
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import Inputs
-from kimi_audio.lm.cache import KVCache, Segment, Segments
+from kimi_audio.lm.cache import KVCache, Stretch, Stretches
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.rope import rotary_tables, rotate
 
@@ -111,7 +111,7 @@ def compare(model: AudioLM, length: int, pairs: int) -> dict[str, float]:
     plain, cache, places = PlainDecoder(model, past), cache_of(past), [length]
 
     def ours(**wanted: bool) -> None:
-        model(inputs_at(places), Segments((Segment(cache, places[0], 1, **wanted),)))
+        model(inputs_at(places), Stretches((Stretch(cache, places[0], 1, **wanted),)))
 
     ways = {
         "plain": lambda: plain.step(inputs_at(places)),
@@ -137,8 +137,8 @@ def scaling(model: AudioLM, length: int, turns: int) -> dict[int, float]:
     for turn in range(turns + 1):
         for size, known in costs.items():
             lengths = [length // 2 + length * row // max(1, size - 1) for row in range(size)] if size > 1 else [length]
-            rows = tuple(Segment(cache_of([(k[:, :, :n], v[:, :, :n]) for k, v in past]), n, 1) for n in lengths)
-            cost = cpu_seconds(lambda rows=rows, lengths=lengths: model(inputs_at(lengths), Segments(rows)))
+            rows = tuple(Stretch(cache_of([(k[:, :, :n], v[:, :, :n]) for k, v in past]), n, 1) for n in lengths)
+            cost = cpu_seconds(lambda rows=rows, lengths=lengths: model(inputs_at(lengths), Stretches(rows)))
             known += [size / cost] if turn else []
     return {size: statistics.median(known) for size, known in costs.items()}
 

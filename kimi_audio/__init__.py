@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from kimi_audio.chat import Message
     from kimi_audio.lm.rules import GenerationOptions
     from kimi_audio.lm.sampling import SamplingOptions
+    from kimi_audio.voice import Voice
 
 __all__ = [
     "Answer",
@@ -20,6 +21,7 @@ __all__ = [
     "Message",
     "SamplingOptions",
     "StreamChunk",
+    "Voice",
     "load_audio",
     "save_audio",
 ]
@@ -31,6 +33,7 @@ _HOMES = {
     "Message": "chat",
     "SamplingOptions": "lm.sampling",
     "StreamChunk": "assistant",
+    "Voice": "voice",
     "load_audio": "audio.io",
     "save_audio": "audio.io",
 }

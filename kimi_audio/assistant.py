@@ -2,21 +2,17 @@
 
 import logging
 import os
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, overload
 
 import torch
 from torch import Tensor
 
 from kimi_audio import checkpoint
 from kimi_audio.audio.io import AudioSource, Damage, audio_blocks, decode_audio, load_audio
-from kimi_audio.audio.segments import cut_at_pauses
-from kimi_audio.audio.speech_gate import holds_speech
 from kimi_audio.chat import ChatTemplate, Message, OutputType, parse_messages
 from kimi_audio.core.numbers import whole_number
 from kimi_audio.core.sequence import AudioTokens
@@ -32,16 +28,15 @@ from kimi_audio.lm.worker import EngineThread, ReplyEvents
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
+from kimi_audio.transcript.alignment import word_times
+from kimi_audio.transcript.listening import Heard, Said, listen
+from kimi_audio.transcript.types import Segment, Timestamps, separator
+from kimi_audio.voice import Voice
 
 logger = logging.getLogger(__name__)
 
 Chat = Iterable[Message | Mapping[str, Any]]
-ASR_INSTRUCTION = "Please transcribe the spoken content into written text."
-TTS_INSTRUCTION = "Please read the following text aloud: "
-READ_IN_VOICE = "Say in the voice of {0}: "
-CONVERT = "Say this in the voice of {0}."
 MIN_PREFIX_BYTES = 64 * 2**20  # earlier turns are remembered in so much memory, or in an eighth of the LLM's weights
-TRANSCRIBED_AT_ONCE = 8  # pieces of a long recording
 SHORTEST_VOICE_S = 0.1  # of a recording whose voice is taken on
 
 
@@ -73,7 +68,7 @@ class Answer:
     """A whole reply."""
 
     text: str
-    audio: Tensor | None  # [L] float32 at 24 kHz, on the CPU; None in text mode
+    audio: Tensor | None  # [L] float32 at 24 kHz, on the CPU; None where nothing is said
     finish_reason: FinishReason
     codes: tuple[int, ...] = ()  # what the audio was made from
 
@@ -234,7 +229,8 @@ class KimiAudio:
             seed: makes sampling and the noise of the speech repeatable; None draws a new one.
 
         Returns:
-            Waveform [1, L] in float32 at 24 kHz on the CPU (None for text), and the text.
+            Waveform [1, L] in float32 at 24 kHz on the CPU, and the text. As in the official script, "both" always
+            gives a waveform: one of no samples where the reply has no speech. "text" gives None.
 
         Raises:
             ValueError: messages are malformed, audio cannot be read, or the history does not fit the context.
@@ -248,7 +244,12 @@ class KimiAudio:
             max_new_tokens=None if max_new_tokens == -1 else max_new_tokens,
         )
         answer = self.answer(chats, options, seed=seed)
-        return None if answer.audio is None else answer.audio[None], answer.text
+        if output_type == "text":
+            return None, answer.text
+        return (torch.zeros(1, 0) if answer.audio is None else answer.audio[None]), answer.text
+
+    def _options(self, options: GenerationOptions | OutputType) -> GenerationOptions:
+        return options if isinstance(options, GenerationOptions) else self.default_options(options)
 
     def default_options(self, output_type: OutputType) -> GenerationOptions:
         """Return how this model is best used: the likeliest text, codes drawn as its settings say."""
@@ -258,18 +259,22 @@ class KimiAudio:
     def answer(
         self,
         messages: Chat,
-        options: GenerationOptions | None = None,
+        options: GenerationOptions | OutputType = "text",
         *,
         seed: int | None = None,
-        voice: AudioSource | None = None,
+        voice: Voice | AudioSource | None = None,
     ) -> Answer:
         """Reply to a conversation and tell why the reply ended.
 
         Args:
             messages: the conversation.
-            options: output type, sampling and limits; by default those of ``default_options`` for a reply in text.
+            options: output type, sampling and limits; an output type stands for its ``default_options``.
             seed: see ``generate``.
             voice: a recording whose voice the speech takes on, as far as the detokenizer was trained to.
+
+        Raises:
+            ValueError: see ``generate``; or the voice is one that the model takes on by name, which it does only where
+                it reads aloud (``speak``) or says a recording again (``convert_voice``).
         """
         (answer,) = self.answer_all([messages], options, seed=seed, voice=voice)
         return answer
@@ -277,16 +282,16 @@ class KimiAudio:
     def answer_all(
         self,
         chats: Iterable[Chat],
-        options: GenerationOptions | None = None,
+        options: GenerationOptions | OutputType = "text",
         *,
         seed: int | Sequence[int] | None = None,
-        voice: AudioSource | None = None,
+        voice: Voice | AudioSource | None = None,
     ) -> list[Answer]:
         """Reply to several conversations at once, to each as if it were alone.
 
         Arguments as for ``answer``; ``seed`` may hold one for each conversation.
         """
-        options = options or self.default_options("text")
+        options = self._options(options)
         self._check_output(options.output_type)
         speaks = options.output_type == "both"
         state = self._voice_state(voice) if speaks else None
@@ -346,24 +351,23 @@ class KimiAudio:
     def stream(
         self,
         messages: Chat,
-        output_type: OutputType = "both",
+        options: GenerationOptions | OutputType = "both",
         *,
-        options: GenerationOptions | None = None,
         seed: int | None = None,
-        voice: AudioSource | None = None,
+        voice: Voice | AudioSource | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[StreamChunk]:
         """Yield text and sound while they are made; the last chunk is final.
 
         Args:
             messages: the conversation.
-            output_type: "text", or "both" for text and speech.
-            options: sampling and limits, by default ``default_options``; its output type gives way to ``output_type``.
+            options: see ``answer``.
             seed: see ``generate``.
             voice: see ``answer``.
             cancelled: asked before every step; True ends the reply.
         """
-        options = replace(options or self.default_options(output_type), output_type=output_type)
+        options = self._options(options)
+        output_type = options.output_type
         self._check_output(output_type)
         state = self._voice_state(voice) if output_type == "both" else None
         prompt = self._prompt(messages, output_type)
@@ -393,53 +397,127 @@ class KimiAudio:
     # -----------------------------------------------------------------------------------------------------------------
     # Everyday calls
 
-    def transcribe(self, source: AudioSource, *, instruction: str = ASR_INSTRUCTION, damage: Damage = "cut") -> str:
-        """Return what is said in a recording of any length; arguments as for ``stream_transcript``."""
-        return "".join(self.stream_transcript(source, instruction=instruction, damage=damage))
+    @overload
+    def transcribe(
+        self,
+        source: AudioSource,
+        *,
+        timestamps: None = None,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+        damage: Damage = "cut",
+    ) -> str: ...
+
+    @overload
+    def transcribe(
+        self,
+        source: AudioSource,
+        *,
+        timestamps: Timestamps,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+        damage: Damage = "cut",
+    ) -> list[Segment]: ...
+
+    def transcribe(
+        self,
+        source: AudioSource,
+        *,
+        timestamps: Timestamps | None = None,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+        damage: Damage = "cut",
+    ) -> str | list[Segment]:
+        """Return what is said in a recording of any length.
+
+        Args:
+            source: see ``encode_audio``.
+            timestamps: "segment" or "word" to get segments with their times, or with those of their words, too.
+            instruction: what the model is asked for, by default what its settings say.
+            hotwords: words or phrases that are likely to be said, such as names.
+            damage: which damage of a file is borne, see ``load_audio``.
+        """
+        asked = {"instruction": instruction, "hotwords": hotwords, "damage": damage}
+        if timestamps is None:
+            return "".join(self.stream_transcript(source, **asked))
+        return [segment for heard in self.listen(source, timestamps, **asked) for segment in heard.segments]
 
     def stream_transcript(
-        self, source: AudioSource, *, instruction: str = ASR_INSTRUCTION, damage: Damage = "cut"
+        self,
+        source: AudioSource,
+        *,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+        damage: Damage = "cut",
     ) -> Iterator[str]:
-        """Yield what is said in a recording of any length while it is read; the parts joined are the transcript.
+        """Yield what is said in a recording while it is read; the parts joined are the transcript. See ``listen``."""
+        before = ""
+        for heard in self.listen(source, instruction=instruction, hotwords=hotwords, damage=damage):
+            for segment in heard.segments:
+                yield separator(before, segment.text) + segment.text
+                before = segment.text
+
+    def listen(
+        self,
+        source: AudioSource,
+        timestamps: Timestamps = "segment",
+        *,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+        damage: Damage = "cut",
+        start_samples: int = 0,
+    ) -> Iterator[Heard]:
+        """Yield stretches of a recording of any length, with what is said in them, while it is read.
 
         A recording longer than the model takes at once is cut at its pauses. Memory does not grow with its length.
         Pieces in which nobody speaks are left out: the model writes words for silence and noise, too.
 
         Args:
             source: see ``encode_audio``.
-            instruction: what the model is asked for.
+            timestamps: "word" adds the times of words, which cost another pass of the LLM over each piece.
+            instruction: what the model is asked for, by default what its settings say.
+            hotwords: see ``transcribe``.
             damage: which damage of a file is borne, see ``load_audio``.
+            start_samples: go on where an earlier stretch ended.
         """
-        pieces = cut_at_pauses(audio_blocks(source, INPUT_RATE_HZ, damage=damage), self.settings.segment_s)
-        spoken = filter(holds_speech, pieces)
-        before = ""
-        while some := list(islice(spoken, TRANSCRIBED_AT_ONCE)):
-            chats = [_question((piece, INPUT_RATE_HZ), instruction) for piece in some]
-            for answer in self.answer_all(chats):
-                if answer.text:
-                    yield separator(before, answer.text) + answer.text
-                    before = answer.text
+        if timestamps not in ("segment", "word"):
+            raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
+        request = self.settings.transcribe_prompt if instruction is None else instruction
+
+        def write(pieces: list[Tensor]) -> list[Said]:
+            chats = [_question((piece, INPUT_RATE_HZ), request) for piece in pieces]
+            if timestamps == "word":  # heard twice, encoded once
+                chats = [_question(self.encode_audio((piece, INPUT_RATE_HZ)), request) for piece in pieces]
+            texts = [answer.text for answer in self.answer_all(chats)]
+            if timestamps == "segment":
+                return [(text, []) for text in texts]
+            prompts = [self._prompt(chat, "text") for chat in chats]
+            pairs = zip(prompts, texts, strict=True)
+            return [(text, word_times(self.lm, self.text_tokenizer, prompt, text)) for prompt, text in pairs]
+
+        blocks = audio_blocks(source, INPUT_RATE_HZ, damage=damage)
+        return listen(blocks, self.settings.segment_s, write, start_samples)
 
     def ask(self, source: AudioSource, question: str) -> str:
         """Return the answer to a written question about a recording."""
         return self.answer(_question(source, question)).text
 
-    def speak(self, text: str, *, voice: AudioSource | None = None, seed: int | None = None) -> Tensor:
+    def speak(self, text: str, *, voice: Voice | AudioSource | None = None, seed: int | None = None) -> Tensor:
         """Return speech [L] at 24 kHz that says ``text``.
 
         Args:
             text: what to say.
-            voice: the name of one of the model's voices (``settings.voices``), or a recording, see ``answer``.
+            voice: see ``Voice.find``; the model's own are in ``settings.voices``.
             seed: see ``generate``.
         """
-        messages, voice = self._reading(text, voice)
-        return self._spoken(messages, seed, voice)
+        messages, found = self._reading(text, voice)
+        return self._spoken(messages, seed, found)
 
     def stream_speech(
         self,
         text: str,
         *,
-        voice: AudioSource | None = None,
+        voice: Voice | AudioSource | None = None,
         instructions: str = "",
         seed: int | None = None,
         cancelled: Callable[[], bool] | None = None,
@@ -453,47 +531,49 @@ class KimiAudio:
             seed: see ``generate``.
             cancelled: see ``stream``.
         """
-        messages, voice = self._reading(text, voice)
+        messages, found = self._reading(text, voice)
         if instructions:
             messages = [Message("system", "text", instructions), *messages]
-        return self.stream(messages, "both", seed=seed, voice=voice, cancelled=cancelled)
+        return self.stream(messages, "both", seed=seed, voice=found, cancelled=cancelled)
 
-    def _reading(self, text: str, voice: AudioSource | None) -> tuple[list[Message], AudioSource | None]:
+    def _reading(self, text: str, voice: Voice | AudioSource | None) -> tuple[list[Message], Voice | None]:
         """Return what asks for a text to be read, and the recording whose voice the detokenizer takes on."""
         if not text.strip():
             raise ValueError("there is no text to speak")
-        name = self.named_voice(voice)
-        request = TTS_INSTRUCTION if name is None else READ_IN_VOICE.format(name)
-        return [Message("user", "text", request + text)], voice if name is None else None
+        found = self._find_voice(voice)
+        if found is None or found.name is None:
+            return [Message("user", "text", self.settings.speak_prompt.replace("{text}", text))], found
+        request = self.settings.speak_as_prompt.replace("{voice}", found.name).replace("{text}", text)
+        return [Message("user", "text", request)], None
 
-    def named_voice(self, voice: AudioSource | None) -> str | None:
-        """Return which of the model's own voices is meant, in any case of letters; None if it is a recording."""
-        names = {name.lower(): name for name in self.settings.voices}
-        return names.get(voice.lower()) if isinstance(voice, str) else None
+    def _find_voice(self, voice: Voice | AudioSource | None) -> Voice | None:
+        return None if voice is None else Voice.find(voice, self.settings.voices)
 
-    def _spoken(self, messages: Chat, seed: int | None, voice: AudioSource | None) -> Tensor:
-        answer = self.answer(messages, self.default_options("both"), seed=seed, voice=voice)
+    def _spoken(self, messages: Chat, seed: int | None, voice: Voice | None) -> Tensor:
+        answer = self.answer(messages, "both", seed=seed, voice=voice)
         return torch.zeros(0) if answer.audio is None else answer.audio
 
     def convert_voice(
-        self, source: AudioSource, *, voice: AudioSource | None = None, seed: int | None = None
+        self, source: AudioSource, *, voice: Voice | AudioSource | None = None, seed: int | None = None
     ) -> Tensor:
         """Return the recording said again [L] at 24 kHz.
 
         Args:
             source: what to say again.
-            voice: the name of one of the model's voices (``settings.voices``), which the LLM takes on; or a reference
-                recording, which the detokenizer follows as well as the voices that it was trained on allow.
+            voice: see ``speak``; one of the model's own is taken on by the LLM, that of a recording by the detokenizer.
             seed: see ``generate``.
         """
         self._check_output("both")
-        name = self.named_voice(voice)
-        if name is not None:
-            return self._spoken(_question(source, CONVERT.format(name)), seed, None)
+        found = self._find_voice(voice)
+        if found is not None and found.name is not None:
+            request = self.settings.convert_prompt.replace("{voice}", found.name)
+            return self._spoken(_question(source, request), seed, None)
         codes = self.semantic.encode_wav(load_audio(source, INPUT_RATE_HZ).to(self.device))
-        return self.synthesise(codes.tolist(), seed=seed, voice=voice)
+        return self.synthesise(codes.tolist(), seed=seed, voice=found)
 
-    def synthesise(self, codes: Iterable[int], *, seed: int | None = None, voice: AudioSource | None = None) -> Tensor:
+    def synthesise(
+        self, codes: Iterable[int], *, seed: int | None = None, voice: Voice | AudioSource | None = None
+    ) -> Tensor:
         """Return speech [L] at 24 kHz, on the CPU, of semantic codes.
 
         Raises:
@@ -508,10 +588,16 @@ class KimiAudio:
         wav = self.detokenizer.decode(codes, state, _generator(seed, "cpu"))
         return wav.cpu().clone()  # the copy is an ordinary tensor, which its owner may change
 
-    def _voice_state(self, voice: AudioSource | None) -> StreamState | None:
-        if voice is None or self.detokenizer is None:
+    def _voice_state(self, voice: Voice | AudioSource | None) -> StreamState | None:
+        found = self._find_voice(voice)
+        if found is None or self.detokenizer is None:
             return None
-        sound = decode_audio(voice)
+        if found.recording is None:
+            raise ValueError(
+                f"the model takes on {found.name} by name only where it reads aloud or says a recording again; "
+                "give a recording of the voice"
+            )
+        sound = decode_audio(found.recording)
         wav = load_audio(sound, INPUT_RATE_HZ)
         if len(wav) < SHORTEST_VOICE_S * INPUT_RATE_HZ:
             raise ValueError(
@@ -532,18 +618,6 @@ def raised(wav: Tensor, least_peak: float) -> Tensor:
     return wav * (least_peak / peak) if 0 < peak < least_peak else wav
 
 
-def separator(before: str, after: str) -> str:
-    """Return what stands between two pieces of a transcript: a space, but none at the beginning or in Chinese."""
-    if not before or (_is_ideographic(before[-1]) and _is_ideographic(after[0])):
-        return ""
-    return " "
-
-
-def _is_ideographic(char: str) -> bool:
-    """Tell whether a character belongs to a script without spaces: Chinese, Japanese, and their punctuation."""
-    return unicodedata.east_asian_width(char) in "WF" and not unicodedata.name(char, "").startswith("HANGUL")
-
-
 def _unless(cancelled: Callable[[], bool] | None, events: ReplyEvents) -> Iterator[Event]:
     """Yield the events; end the reply when ``cancelled``, which is asked before each of them, says so."""
     while not events.is_over:
@@ -552,7 +626,7 @@ def _unless(cancelled: Callable[[], bool] | None, events: ReplyEvents) -> Iterat
         yield next(events)
 
 
-def _question(source: AudioSource, question: str) -> list[Message]:
+def _question(source: AudioSource | AudioTokens, question: str) -> list[Message]:
     return [Message("user", "text", question), Message("user", "audio", source)]
 
 

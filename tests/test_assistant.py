@@ -14,10 +14,12 @@ import kimi_audio
 from kimi_audio import Answer, GenerationOptions, KimiAudio, Message, SamplingOptions, checkpoint
 from kimi_audio.assistant import find_device, raised
 from kimi_audio.audio.io import load_audio
+from kimi_audio.core.config import Settings
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer
 from kimi_audio.detokenizer.vocoder import BigVGAN
+from kimi_audio.voice import Voice
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,7 @@ def test_streamed_reply_is_the_whole_reply(model, remainder):
     seed, whole = next(
         (seed, answer) for seed, answer in answers if len(answer.codes) > 3 and len(answer.codes) % 2 == remainder
     )
-    chunks = list(model.stream(messages, "both", options=options, seed=seed))
+    chunks = list(model.stream(messages, options, seed=seed))
     streamed = Answer.of(chunks)
     assert [chunk.is_final for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
     assert (streamed.text, streamed.codes, streamed.finish_reason) == (whole.text, whole.codes, whole.finish_reason)
@@ -167,19 +169,19 @@ def test_several_chats_are_answered_as_if_each_were_alone(model, question):
 def test_streamed_text(model, question):
     messages = [Message("user", "audio", str(question))]
     options = GenerationOptions(max_new_tokens=20)
-    chunks = list(model.stream(messages, "text", options=options))
+    chunks = list(model.stream(messages, options))
     assert Answer.of(chunks) == model.answer(messages, options)
     assert all(len(chunk.audio) == 0 for chunk in chunks)
 
 
 def test_streamed_sound_belongs_to_its_receiver(model):
-    for chunk in model.stream([Message("user", "text", "hello")], options=SHORT, seed=0):
+    for chunk in model.stream([Message("user", "text", "hello")], SHORT, seed=0):
         chunk.audio.mul_(0.5)
 
 
 def test_cancelling_ends_the_reply(model):
     steps = itertools.count()
-    seen = list(model.stream([Message("user", "text", "hello")], options=SHORT, cancelled=lambda: next(steps) >= 5))
+    seen = list(model.stream([Message("user", "text", "hello")], SHORT, cancelled=lambda: next(steps) >= 5))
     assert len(seen) <= 6
     assert seen[-1].is_final
     assert seen[-1].finish_reason == "cancelled"
@@ -250,8 +252,7 @@ def test_long_recordings_are_transcribed_in_pieces(model, monkeypatch, segment_s
 
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=segment_s))
     monkeypatch.setattr(KimiAudio, "answer_all", answer_all)
-    monkeypatch.setattr("kimi_audio.assistant.TRANSCRIBED_AT_ONCE", 2)
-    monkeypatch.setattr("kimi_audio.assistant.holds_speech", lambda _: True)
+    monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
     text = model.transcribe((wav, INPUT_RATE_HZ), instruction="Write.")
     pieces = [audio.content[0] for _, audio in asked]
     assert torch.equal(torch.cat(pieces), wav)
@@ -279,7 +280,7 @@ def test_a_transcript_is_streamed_while_the_recording_is_read(model, monkeypatch
             yield torch.zeros(INPUT_RATE_HZ)
 
     monkeypatch.setattr("kimi_audio.assistant.audio_blocks", blocks)
-    monkeypatch.setattr("kimi_audio.assistant.holds_speech", lambda _: True)
+    monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=1.0))
     monkeypatch.setattr(model, "answer_all", lambda chats: [Answer("word", None, "stop") for _ in chats])
     parts = model.stream_transcript("x.wav")
@@ -322,7 +323,7 @@ def test_a_voice_of_the_model_is_asked_for_by_name(model, question, monkeypatch)
     asked: list[tuple[list[Message], object]] = []
 
     def answer(messages, options, *, seed, voice):
-        assert options.output_type == "both"
+        assert options == "both"
         asked.append((messages, voice))
         return Answer("", torch.ones(2), "stop")
 
@@ -335,21 +336,46 @@ def test_a_voice_of_the_model_is_asked_for_by_name(model, question, monkeypatch)
     assert contents == [
         ["Say in the voice of Dora: hello"],
         ["Say this in the voice of Ben.", question],
-        [kimi_audio.assistant.TTS_INSTRUCTION + "hello"],
+        ["Please read the following text aloud: hello"],
     ]
-    assert [voice for _, voice in asked] == [None, None, str(question)]
+    assert [voice for _, voice in asked] == [None, None, Voice(recording=str(question))]
+    with pytest.raises(ValueError, match=r"takes on Ben by name only where it reads aloud .* give a recording"):
+        KimiAudio.answer(model, [Message("user", "text", "hello")], SHORT, voice="Ben")
+
+
+def test_the_prompts_are_those_of_the_settings(model, question, monkeypatch):
+    asked: list[Message] = []
+
+    def answer(self: KimiAudio, messages: list[Message], options: object, **_: Any) -> Answer:
+        asked.append(messages[0])
+        return Answer("", torch.ones(2), "stop")
+
+    settings = Settings.from_dict(
+        {
+            "kimi_audio_voices": ["Ben"],
+            "kimi_audio_speak_prompt": "Read: {text}",
+            "kimi_audio_speak_as_prompt": "{voice}, read: {text}",
+            "kimi_audio_convert_prompt": "{voice}, say it",
+        }
+    )
+    monkeypatch.setattr(model, "settings", settings)
+    monkeypatch.setattr(KimiAudio, "answer", answer)
+    model.speak("{voice} hello")
+    model.speak("{voice} hello", voice="ben")
+    model.convert_voice(question, voice="ben")
+    assert [message.content for message in asked] == ["Read: {voice} hello", "Ben, read: {voice} hello", "Ben, say it"]
 
 
 def test_speak_says_the_text(model, monkeypatch):
     asked = []
 
     def answer(self: KimiAudio, messages: list[Message], options: GenerationOptions, **_: Any) -> Answer:
-        asked.append((messages[0].content, options.output_type))
+        asked.append((messages[0].content, options))
         return Answer("", torch.zeros(3), "stop")
 
     monkeypatch.setattr(KimiAudio, "answer", answer)
     assert len(model.speak("Good morning.")) == 3
-    assert asked == [(kimi_audio.assistant.TTS_INSTRUCTION + "Good morning.", "both")]
+    assert asked == [("Please read the following text aloud: Good morning.", "both")]
 
 
 def test_empty_replies_are_silent(model):
@@ -479,9 +505,12 @@ def test_silent_pieces_are_left_out(model, question, monkeypatch):
     ],
 )
 def test_pieces_are_joined_as_their_script_is_written(model, monkeypatch, texts, joined):
-    monkeypatch.setattr(KimiAudio, "answer_all", lambda *_: [Answer(text, None, "stop") for text in texts])
-    monkeypatch.setattr("kimi_audio.assistant.holds_speech", lambda _: True)
-    assert model.transcribe((torch.zeros(100), INPUT_RATE_HZ)) == joined
+    said = iter(texts)
+    monkeypatch.setattr(KimiAudio, "answer_all", lambda _, chats: [Answer(next(said), None, "stop") for _ in chats])
+    monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
+    monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=1.0))
+    monkeypatch.setattr("kimi_audio.audio.segments._quietest", lambda wav, begin, end: end)
+    assert model.transcribe((torch.zeros(len(texts) * INPUT_RATE_HZ), INPUT_RATE_HZ)) == joined
 
 
 def test_sound_that_leaves_no_room_is_not_encoded(model, monkeypatch):
@@ -520,16 +549,17 @@ def test_a_reply_without_a_code_has_no_sound_however_it_is_asked_for(model):
     messages = [Message("user", "text", "hello")]
     options = GenerationOptions(output_type="both", max_new_tokens=1)
     assert model.answer(messages, options, seed=0).audio is None
-    assert Answer.of(model.stream(messages, "both", options=options, seed=0)).audio is None
+    assert Answer.of(model.stream(messages, options, seed=0)).audio is None
     wav, _ = model.generate(messages, "both", max_new_tokens=1, seed=0)
-    assert wav is None
+    assert wav is not None
+    assert wav.shape == (1, 0)  # as the official script uses it: ``wav.detach()``
 
 
 def test_a_reply_must_be_streamed_to_its_end(model):
     with pytest.raises(ValueError, match="was not streamed to its end"):
         Answer.of([])
     with pytest.raises(ValueError, match="was not streamed to its end"):
-        Answer.of(itertools.islice(model.stream([Message("user", "text", "hello")], options=SHORT, seed=0), 1))
+        Answer.of(itertools.islice(model.stream([Message("user", "text", "hello")], SHORT, seed=0), 1))
 
 
 @pytest.mark.parametrize("wrong", [[128], [-1], [1.0], ["1"], [True]])

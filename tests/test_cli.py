@@ -31,16 +31,16 @@ class Brief(KimiAudio):
     limit = GenerationOptions(max_new_tokens=16)
     asked: list[list]
 
-    def answer(self, messages: Any, options: GenerationOptions | None = None, **rest: Any) -> Answer:
-        output_type = options.output_type if options else "text"
-        return Answer.of(self.stream(messages, output_type, **rest))
+    def answer(self, messages: Any, options: Any = "text", **rest: Any) -> Answer:
+        return Answer.of(self.stream(messages, options, **rest))
 
     def answer_all(self, chats: Any, *rest: Any, **more: Any) -> list[Answer]:
         return [self.answer(chat, *rest, **more) for chat in chats]
 
-    def stream(self, messages: Any, output_type: Any = "both", **rest: Any) -> Any:
+    def stream(self, messages: Any, options: Any = "both", **rest: Any) -> Any:
         self.asked.append(list(messages))
-        for chunk in super().stream(messages, output_type, options=self.limit, **rest):
+        output_type = options if isinstance(options, str) else options.output_type
+        for chunk in super().stream(messages, replace(self.limit, output_type=output_type), **rest):
             if chunk.is_final and output_type == "both":  # an untrained model may happen to say nothing
                 audio = torch.cat([chunk.audio, torch.zeros(OUTPUT_SAMPLES_PER_TOKEN)])
                 yield replace(chunk, audio=audio, codes=(*chunk.codes, 1))
@@ -229,10 +229,10 @@ def test_speak_and_convert_write_a_file(model, question, tmp_path, monkeypatch, 
     assert speech.exists()
 
 
-def test_a_voice_that_is_neither_a_file_nor_one_of_the_model_is_named(model, question, monkeypatch):
-    monkeypatch.setattr(model, "settings", replace(model.settings, voices=("Ben", "Dora")))
-    monkeypatch.setattr(model, "speak", lambda text, **_: torch.zeros(24_000))
-    result = run("speak", "hello", "--voice", "Nobody")
+def test_a_voice_that_is_neither_a_file_nor_one_of_the_model_is_named_before_it_is_loaded(no_model, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "generation_config.json").write_text('{"kimi_audio_voices": ["Ben", "Dora"]}')
+    result = run("speak", "hello", "--voice", "Nobody", "--model", tmp_path)
     assert result.exit_code == 1
     assert "there is no file Nobody, and the model's voices are Ben, Dora" in " ".join(result.output.split())
 

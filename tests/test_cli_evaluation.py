@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from kimi_audio import cli
 from kimi_audio.evals import models, registry
-from kimi_audio.evals.tasks import own_references
-from kimi_audio.evals.types import Suite
+from kimi_audio.evals.contract.types import Suite
+from kimi_audio.evals.tasks import own
 
 sys.path.insert(0, str(Path(__file__).parent / "evals"))
 from evaluation_fakes import tiny_task, write_dataset
@@ -169,7 +169,7 @@ def test_predictions_that_name_their_tasks(tmp_path):
 
 
 def test_predictions_that_bring_their_references(tmp_path, monkeypatch):
-    monkeypatch.setattr(registry, "all_tasks", lambda: {task.name: task for task in own_references.TASKS})
+    monkeypatch.setattr(registry, "all_tasks", lambda: {task.name: task for task in own.TASKS})
     rows = [
         {"id": "a", "text": "good morning all", "reference": "Good morning, all!"},
         {"index": 7, "prediction": "你好吗", "answer": "你好", "lang": "zh", "subset": "zh"},

@@ -11,11 +11,11 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from kimi_audio import cli
-from kimi_audio.evals.judges.choose import choose_judge
-from kimi_audio.evals.predictions import read_predictions
-from kimi_audio.evals.recorded import Recorded, tasks_of
+from kimi_audio.evals.judges.endpoint import choose_judge
 from kimi_audio.evals.registry import all_suites, all_tasks
-from kimi_audio.evals.tasks.manifest import TRANSCRIBE, read
+from kimi_audio.evals.run.predictions import read_predictions
+from kimi_audio.evals.run.recorded import Recorded, tasks_of
+from kimi_audio.evals.tasks.own import TRANSCRIBE, read_lists
 
 ROOT = Path(__file__).parent.parent
 DOCUMENT = (ROOT / "docs" / "EVALUATION.md").read_text("utf-8")
@@ -51,7 +51,7 @@ def test_links_lead_to_files():
 
 def test_lines_of_a_manifest_are_read(tmp_path):
     (tmp_path / "mine.jsonl").write_text(LINES[0])
-    first, second = read(TRANSCRIBE, tmp_path)
+    first, second = read_lists(TRANSCRIBE, tmp_path)
     assert (first.fault, second.fault, second.text) == ("", "", "a prompt of your own")
     assert second.reference == ("one right answer", "another")
 

@@ -35,6 +35,16 @@ def holds_speech(wav: Tensor) -> bool:
     return changes_like_speech(wav) and (not vad_is_installed() or vad_hears_speech(wav))
 
 
+def speech_span(wav: Tensor) -> tuple[int, int]:
+    """Return the samples between which there may be speech in wav [L]; all of them where no gate tells more."""
+    if vad_is_installed():
+        window, hop, speaks = FRAME_SAMPLES, FRAME_SAMPLES, vad_probabilities(wav) > VAD_LEAST
+    else:
+        window, hop, speaks = FRAME_SAMPLES, HOP_SAMPLES, speech_like_frames(wav)
+    frames = speaks.nonzero()[:, 0].tolist()
+    return (frames[0] * hop, min(len(wav), frames[-1] * hop + window)) if frames else (0, len(wav))
+
+
 def changes_like_speech(wav: Tensor) -> bool:
     """Tell whether something that is neither flat nor steady nor short rises in wav [L] above its background."""
     frames = speech_like_frames(wav)

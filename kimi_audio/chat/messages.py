@@ -11,7 +11,7 @@ LossChoice = Literal["all", "last"]
 ROLES = ("user", "assistant", "system")
 MESSAGE_TYPES = ("text", "audio", "audio-text")
 _FIELDS = ("role", "message_type", "content")
-_OPTIONAL_FIELDS = ("loss", "audio_tokens", "transcript")
+_OPTIONAL_FIELDS = ("loss", "codes", "audio_tokens", "transcript")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Message:
     ``system`` message is text that the model reads as a text turn of the user, because it was trained without
     a system role.
 
-    ``audio_tokens`` are the codes of the audio where they are known already, as numbers from 0 or, as the official
-    fine-tuning files hold them, as ids. What the assistant says then needs no audio (None stands for it); what is
+    ``codes`` are the codes of the audio, from 0, where they are known already; ``audio_tokens`` of the official
+    fine-tuning files are the same as ids. What the assistant says then needs no audio (None stands for it); what is
     heard needs one for its acoustic features. ``loss`` decides, for training, whether this message of the assistant
     is learned; None leaves it to ``ChatTemplate.training``. ``transcript`` is what is said in an audio of the user,
     where it is known: the model does not read it, but can learn to hear by it (``heard_weight`` of fine-tuning).
@@ -37,6 +37,7 @@ class Message:
     message_type: str
     content: Any
     loss: bool | None = None
+    codes: SequenceOf[int] | None = None
     audio_tokens: SequenceOf[int] | None = None
     transcript: str | None = None
 
@@ -67,14 +68,19 @@ class Message:
             raise ValueError("only a message of the assistant can be learned; drop its loss")
 
     def _check_audio(self) -> None:
-        if self.audio_tokens is not None:
+        for name in ("codes", "audio_tokens"):
+            values = getattr(self, name)
+            if values is None:
+                continue
             if self.message_type == "text":
-                raise ValueError("a text message has no audio_tokens")
-            if not isinstance(self.audio_tokens, SequenceOf) or not all(map(_is_code, self.audio_tokens)):
-                raise ValueError("audio_tokens must be a list of whole numbers from 0")
-            if not self.audio_tokens:
-                raise ValueError("audio_tokens are empty")
-        if self.message_type == "text" or (self.audio is None and self.audio_tokens is not None):
+                raise ValueError(f"a text message has no {name}")
+            if not isinstance(values, SequenceOf) or not all(map(_is_whole, values)):
+                raise ValueError(f"{name} must be a list of whole numbers from 0")
+            if not values:
+                raise ValueError(f"{name} are empty")
+        if self.codes is not None and self.audio_tokens is not None:
+            raise ValueError("a message has codes (from 0) or audio_tokens (the same as ids), not both")
+        if self.message_type == "text" or (self.audio is None and self.num_codes is not None):
             return
         if self.audio is None or isinstance(self.audio, (bool, int, float)):
             raise ValueError(f"{self.audio!r} is not an audio; give a path, an array with its sample rate, or bytes")
@@ -89,6 +95,12 @@ class Message:
         if self.message_type == "text":
             raise ValueError("a text message has no audio; look at its message_type first")
         return self.content[0] if self.message_type == "audio-text" else self.content
+
+    @property
+    def num_codes(self) -> int | None:
+        """How many codes the message brings along, as codes or as ids; None if its audio has to be encoded."""
+        ready = self.codes if self.codes is not None else self.audio_tokens
+        return None if ready is None else len(ready)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -107,7 +119,7 @@ class Message:
         return cls(**values)
 
 
-def _is_code(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**31
 
 

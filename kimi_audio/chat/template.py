@@ -7,7 +7,6 @@ in text and speech.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Protocol, Self
@@ -209,25 +208,32 @@ class _Writer:
         return [self.special.blank] * count if self.template.blank_loss else []
 
     def _heard(self, message: Message) -> AudioTokens:
-        if message.audio_tokens is None:
+        codes = self._ready_codes(message)
+        if codes is None:
             return self._encode(self.template.encode, message.audio)
-        codes = self._codes(message.audio_tokens)
         if message.audio is None:
             return AudioTokens(codes)
         return AudioTokens(codes, self._encode(self.template.encode, message.audio).features)
 
     def _spoken(self, message: Message) -> Tensor:
-        if message.audio_tokens is not None:
-            return self._codes(message.audio_tokens)
+        codes = self._ready_codes(message)
+        if codes is not None:
+            return codes
         return self._encode(self.template.encode_speech or self.template.encode, message.audio).codes
 
     def _encode(self, encode: Callable[[Any], AudioTokens], content: Any) -> AudioTokens:
         return content if isinstance(content, AudioTokens) else encode(content)
 
-    def _codes(self, audio_tokens: SequenceOf[int]) -> Tensor:
-        """Return codes from 0; the official files hold ids, which begin above any code."""
+    def _ready_codes(self, message: Message) -> Tensor | None:
+        """Return the codes [N] that a message brings along."""
+        if message.codes is not None:
+            return torch.tensor(message.codes)
+        if message.audio_tokens is None:
+            return None
         offset = self.template.audio_offset
-        return torch.tensor(audio_tokens) - (offset if min(audio_tokens) >= offset else 0)
+        if min(message.audio_tokens) < offset:
+            raise ValueError(f"audio_tokens are ids, which begin at {offset} in this model; give codes from 0 as codes")
+        return torch.tensor(message.audio_tokens) - offset
 
     def _ids(self, codes: Tensor) -> list[int]:
         limit = self.template.num_codes

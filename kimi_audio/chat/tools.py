@@ -58,7 +58,7 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Call:
+class ToolCall:
     """A call: the tool's name and the arguments given, numbers or lower-case words with single spaces.
 
     Raises:
@@ -112,13 +112,13 @@ def is_call(text: str) -> bool:
     return text.startswith(_CALL_START) or (bool(text) and _CALL_START.startswith(text))
 
 
-def write_call(call: Call) -> str:
+def write_call(call: ToolCall) -> str:
     """Return the assistant's message."""
     values = {name: str(value).replace(" ", "_") for name, value in call.arguments.items()}
     return "<call>" + " ".join((call.name, *(f"{name}={value}" for name, value in values.items()))) + "</call>"
 
 
-def parse_call(text: str, tools: Sequence[Tool] | None = None) -> Call:
+def parse_call(text: str, tools: Sequence[Tool] | None = None) -> ToolCall:
     """Read what ``write_call`` writes.
 
     Args:
@@ -135,7 +135,7 @@ def parse_call(text: str, tools: Sequence[Tool] | None = None) -> Call:
         if not equals or key in arguments:
             raise ValueError(f"{part!r} in the call is not one argument=value that was not there before")
         arguments[key] = _value(value)
-    call = Call(name, arguments)
+    call = ToolCall(name, arguments)
     if tools is not None:
         _check_call(call, tools)
     return call
@@ -184,7 +184,7 @@ def _value(text: str) -> Value:
     raise ValueError(f"{text!r} in the call is neither a whole number nor lower-case words joined by underscores")
 
 
-def _check_call(call: Call, tools: Sequence[Tool]) -> None:
+def _check_call(call: ToolCall, tools: Sequence[Tool]) -> None:
     known = {tool.name: tool for tool in tools}
     if call.name not in known:
         raise ValueError(f"there is no tool {call.name}; there are {', '.join(known)}")

@@ -1,6 +1,6 @@
 """Commands that evaluate models. Exit code 0: every sample was scored; 3: some were not, and the report says which."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -15,10 +15,11 @@ from kimi_audio.cli.options import JsonOption, check_files
 from kimi_audio.cli.report import Report, err, print_error, status, warn
 
 if TYPE_CHECKING:
-    from kimi_audio.evals.engines import Engine
-    from kimi_audio.evals.instruments import Instruments
-    from kimi_audio.evals.runner import Advance, InferOptions
-    from kimi_audio.evals.types import Result
+    from kimi_audio.evals.contract.instruments import Instruments
+    from kimi_audio.evals.contract.types import Result
+    from kimi_audio.evals.run.backends import Backend
+    from kimi_audio.evals.run.evaluate import Watch
+    from kimi_audio.evals.run.infer import Advance, InferOptions
 
 INCOMPLETE = 3
 
@@ -51,27 +52,11 @@ class InstrumentChoice:
 
     def load(self) -> "Instruments":
         """Return the chosen instruments."""
-        from kimi_audio.evals.instruments import Instruments
+        from kimi_audio.evals.choose import choose_instruments
 
-        check_files(*(self.ratings or ()))
-        judge = recogniser = speaker = mos = None
-        if self.judge:
-            from kimi_audio.evals.judges.choose import choose_judge
-
-            judge = choose_judge(self.judge)
-        if self.recogniser:
-            from kimi_audio.evals.speech.recognisers import choose_recogniser
-
-            recogniser = choose_recogniser(self.recogniser)
-        if self.speaker:
-            from kimi_audio.evals.speech.speakers import choose_speaker_encoder
-
-            speaker = choose_speaker_encoder(self.speaker)
-        if self.mos:
-            from kimi_audio.evals.speech.mos import choose_mos
-
-            mos = choose_mos(self.mos)
-        return Instruments(judge, tuple(self.ratings or ()), recogniser, speaker, mos)
+        ratings = tuple(self.ratings or ())
+        check_files(*ratings)
+        return choose_instruments(self.judge, ratings, self.recogniser, self.speaker, self.mos)
 
 
 @dataclass(frozen=True)
@@ -99,9 +84,9 @@ class RunChoice:
 
     def infer_options(self) -> "InferOptions":
         """Return the choices as the runner takes them."""
-        from kimi_audio.evals.recipes import read_recipe
-        from kimi_audio.evals.runner import InferOptions
-        from kimi_audio.evals.selection import Selection
+        from kimi_audio.evals.contract.prompting import read_recipe
+        from kimi_audio.evals.run.infer import InferOptions
+        from kimi_audio.evals.run.selection import Selection
 
         check_files(self.recipe)
         ids = tuple(name for name in (self.samples or "").split(",") if name)
@@ -114,21 +99,22 @@ class RunChoice:
         )
 
     @contextmanager
-    def engine(self) -> "Iterator[Engine]":
+    def backend(self) -> "Iterator[Backend]":
         """Give the model, in this process or, if devices or workers are named, in others."""
-        from kimi_audio.evals.engines import Here, Pool
         from kimi_audio.evals.registry import parse_model
+        from kimi_audio.evals.run.backends import LocalBackend
+        from kimi_audio.evals.run.workers import WorkerPool
 
         spec = parse_model(self.model)
         devices = [name or None for name in (self.devices or "").split(",")]
         if self.workers is None and len(devices) == 1 and self.timeout_s is None:
             with status(f"loading {self.model}"):
                 model = spec.load(devices[0])
-            yield Here(model)
+            yield LocalBackend(model)
             return
         count = self.workers or len(devices)
         with status(f"loading {self.model} in {count} processes"):
-            pool = Pool(spec, [devices[place % len(devices)] for place in range(count)], self.timeout_s)
+            pool = WorkerPool(spec, [devices[place % len(devices)] for place in range(count)], self.timeout_s)
         with pool:
             yield pool
 
@@ -190,12 +176,16 @@ def score(
     of the Evalkit, NeMo, ms-swift, lmms-eval, Kaldi and sclite, and tables are read, too.
     """
     check_files(path, elsewhere.recipe, elsewhere.references)
-    report = Report(as_json)
-    if path.is_dir():
-        folder, results = path, _rescored(path, measure.load())
-    else:
-        folder, results = _scored_elsewhere(path, elsewhere, data, out, measure.load())
-    _finish(_shown(results, report), folder, report)
+    from kimi_audio.evals.run.evaluate import rescore
+
+    report, instruments = Report(as_json), measure.load()
+    with _progress() as watch:
+        if path.is_dir():
+            folder, results = path, rescore(path, instruments, watch)
+        else:
+            folder, results = _score_elsewhere(path, elsewhere, data, out, instruments, watch)
+        done = _shown(results, report)
+    _finish(done, folder, report)
 
 
 @command(evaluation)
@@ -214,11 +204,12 @@ def form(
     seed: Annotated[int, typer.Option(help="Of the order of the replies.")] = 0,
 ) -> None:
     """Write a form on which listeners rate spoken replies, without names; then 'eval score DIR --ratings FILE'."""
-    from kimi_audio.evals.tasks.conversation_form import write_form
+    from kimi_audio.evals.report.form import write_form
 
     check_files(*folders)
     runs = [path.parent for folder in folders for path in sorted(folder.rglob("speech-conversation/run.json"))]
-    Report(as_json=False).text(f"{write_form(runs, page, seed)} replies to rate: {page}")
+    with _extra():
+        Report(as_json=False).text(f"{write_form(runs, page, seed)} replies to rate: {page}")
 
 
 @command(evaluation)
@@ -229,10 +220,10 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare two runs on the same samples, and tell whether chance explains the difference."""
+    from kimi_audio.evals.contract.rows import save_text
     from kimi_audio.evals.report import comparison
     from kimi_audio.evals.report.page import comparison_page
     from kimi_audio.evals.report.tables import collect
-    from kimi_audio.evals.store import save_text
 
     check_files(a, b)
     report = Report(as_json)
@@ -306,15 +297,14 @@ command(evaluation)(_list)
 def _run(
     names: list[str], choice: RunChoice, report: Report, measure: InstrumentChoice, *, infer_only: bool = False
 ) -> None:
-    from kimi_audio.evals.evaluate import evaluate, run_folder
-    from kimi_audio.evals.instruments import equip
-    from kimi_audio.evals.registry import find_tasks
+    from kimi_audio.evals.registry import equip, find_tasks
+    from kimi_audio.evals.run.evaluate import evaluate, run_folder
 
     tasks = equip(find_tasks(names), measure.load())
     options = choice.infer_options()
-    with choice.engine() as engine, _progress() as watch:
-        folder = run_folder(choice.out, engine, options)
-        results = evaluate(tasks, choice.data, engine, folder, options, watch, only_infer=infer_only)
+    with choice.backend() as backend, _progress() as watch:
+        folder = run_folder(choice.out, backend, options)
+        results = evaluate(tasks, choice.data, backend, folder, options, watch, only_infer=infer_only)
         results = _shown(results, report)
     if infer_only:
         report.text(f"answers: {folder}")
@@ -324,49 +314,23 @@ def _run(
     _finish(results, folder, report)
 
 
-def _rescored(folder: Path, instruments: "Instruments") -> "Iterator[Result]":
-    from kimi_audio.evals.instruments import equip
-    from kimi_audio.evals.registry import find_tasks
-    from kimi_audio.evals.scoring import score
-    from kimi_audio.evals.store import TaskFolder
-
-    paths = sorted(path.parent for path in folder.rglob("run.json"))
-    if not paths:
-        raise ValueError(f"there are no answers in {folder}: no run.json")
-    with _progress() as watch:
-        for path in paths:
-            task_folder = TaskFolder(path)
-            (task,) = equip(find_tasks([task_folder.read_run().task]), instruments)
-            yield score(task, task_folder, watch(f"{task.name}: scores"))
-
-
-def _scored_elsewhere(
-    path: Path, elsewhere: Elsewhere, data: Path, out: Path, instruments: "Instruments"
+def _score_elsewhere(
+    path: Path, elsewhere: Elsewhere, data: Path, out: Path, instruments: "Instruments", watch: "Watch"
 ) -> "tuple[Path, list[Result]]":
-    from kimi_audio.evals.evaluate import evaluate, run_folder
-    from kimi_audio.evals.instruments import equip
-    from kimi_audio.evals.predictions import parse_map, read_predictions
-    from kimi_audio.evals.recipes import NOT_STATED, read_recipe
-    from kimi_audio.evals.recorded import Recorded, tasks_of
-    from kimi_audio.evals.runner import InferOptions
-    from kimi_audio.evals.store import TaskFolder
-    from kimi_audio.evals.types import Recipe
+    from kimi_audio.evals.contract.prompting import read_recipe
+    from kimi_audio.evals.registry import equip
+    from kimi_audio.evals.run.evaluate import score_predictions
+    from kimi_audio.evals.run.predictions import parse_map, read_predictions
+    from kimi_audio.evals.run.recorded import tasks_of
 
     file = read_predictions(path, parse_map(elsewhere.map or ""), elsewhere.references)
     tasks = equip(tasks_of(file, elsewhere.task, elsewhere.metric, elsewhere.language or ""), instruments)
     if file.problems:
         warn(file.lost)
-    name = elsewhere.name or path.stem
-    folder = run_folder(out, Recorded(file, name, ""), InferOptions())
-    options = InferOptions(recipe=read_recipe(elsewhere.recipe) if elsewhere.recipe else Recipe(NOT_STATED))
-    results = []
-    for task in tasks:
-        engine = Recorded(file, name, task.name)
-        with _progress() as watch:
-            results += evaluate([task], data, engine, folder, options, watch)
-        asked = TaskFolder(folder / task.name).read_asked()
-        if unused := engine.unused(item.sample.id for item in asked):
-            warn(f"{len(unused)} predictions belong to no sample of {task.name}, such as {unused[0]!r}")
+    recipe = read_recipe(elsewhere.recipe) if elsewhere.recipe else None
+    folder, results, remarks = score_predictions(file, elsewhere.name or path.stem, tasks, data, out, recipe, watch)
+    for remark in remarks:
+        warn(remark)
     return folder, results
 
 
@@ -411,7 +375,7 @@ def _finish(results: "list[Result]", folder: Path, report: Report) -> None:
 
 
 def _write_report(folder: Path, report: Report) -> None:
-    from kimi_audio.evals.report.files import write_report
+    from kimi_audio.evals.report.outputs import write_report
 
     check_files(folder)
     with _extra():
@@ -429,13 +393,18 @@ def _extra() -> Iterator[None]:
 
 
 @contextmanager
-def _progress() -> "Iterator[Callable[[str], Advance]]":
+def _progress() -> "Iterator[Watch]":
     """Give what shows the progress of each step, with the time left."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=err, refresh_per_second=2, transient=True) as bars:
+    bars = Progress(*columns, console=err, refresh_per_second=2, transient=True)
 
-        def watch(step: str) -> "Advance":
-            bar = bars.add_task(step, total=None)
-            return lambda done, total: bars.update(bar, completed=done, total=total)
+    def watch(step: str) -> "Advance":
+        bars.start()
+        bar = bars.add_task(step, total=None)
+        return lambda done, total: bars.update(bar, completed=done, total=total)
 
+    try:
         yield watch
+    finally:
+        if bars.live.is_started:  # else an error before the first step would get an empty line
+            bars.stop()

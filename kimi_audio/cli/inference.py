@@ -15,13 +15,12 @@ from kimi_audio.cli.options import (
     SeedOption,
     VoiceOption,
     check_files,
-    check_voice,
-    recording,
     sound_source,
 )
 from kimi_audio.cli.replies import (
     bundled_questions,
     check_targets,
+    recordings,
     reply_targets,
     reply_to,
     save,
@@ -113,12 +112,9 @@ def transcribe(
     as_json: JsonOption = False,
 ) -> None:
     """Write down what is said in recordings of any length. A file that cannot be read does not stop the others."""
-    from kimi_audio.assistant import ASR_INSTRUCTION
-
     report = Report(as_json)
     check_files(*files)
     assistant, _ = model.load(load_detokenizer=False)
-    task = ASR_INSTRUCTION if instruction is None else instruction
     damage = "keep" if damaged else "cut"
     failed = False
     for number, file in enumerate(files, 1):
@@ -127,7 +123,7 @@ def transcribe(
         parts: list[str] = []
         try:
             with status(f"{number} of {len(files)}: {file}") as sign:
-                for part in assistant.stream_transcript(sound_source(file), instruction=task, damage=damage):
+                for part in assistant.stream_transcript(sound_source(file), instruction=instruction, damage=damage):
                     sign.stop()
                     report.text(part, end="")
                     parts.append(part)
@@ -172,12 +168,11 @@ def speak(
     """Read a text aloud."""
     from kimi_audio.audio.io import check_target
 
-    check_files(recording(voice))
     check_target(target)
-    check_targets([target], [recording(voice)])
+    taken_on = model.voice(voice)
+    check_targets([target], recordings(taken_on))
     assistant, _ = model.load()
-    check_voice(assistant, voice)
-    save_speech(assistant.speak(text, voice=voice, seed=seed), target, Report(as_json))
+    save_speech(assistant.speak(text, voice=taken_on, seed=seed), target, Report(as_json))
 
 
 @command()
@@ -193,9 +188,9 @@ def convert(
     """Say a recording again in a voice of the model, or in that of another recording."""
     from kimi_audio.audio.io import check_target
 
-    check_files(file, recording(voice))
+    check_files(file)
     check_target(target)
-    check_targets([target], [file, recording(voice)])
+    taken_on = model.voice(voice)
+    check_targets([target], [file, *recordings(taken_on)])
     assistant, _ = model.load()
-    check_voice(assistant, voice)
-    save_speech(assistant.convert_voice(file, voice=voice, seed=seed), target, Report(as_json))
+    save_speech(assistant.convert_voice(file, voice=taken_on, seed=seed), target, Report(as_json))

@@ -13,6 +13,7 @@ from kimi_audio.cli.report import status
 
 if TYPE_CHECKING:
     from kimi_audio import KimiAudio
+    from kimi_audio.voice import Voice
 
 
 STANDARD_INPUT = Path("-")
@@ -52,6 +53,20 @@ class ModelChoice:
     device: DeviceOption = None
     dtype: DtypeOption = None
 
+    def voice(self, text: str | None) -> "Voice | None":
+        """Return which voice is meant; the settings of the model are enough to tell, before its weights are read.
+
+        Raises:
+            FileNotFoundError: it is neither one of the model's nor a file.
+        """
+        if text is None:
+            return None
+        from kimi_audio.checkpoint import find_model, load_settings
+        from kimi_audio.voice import Voice
+
+        folder = find_model(self.model, with_detokenizer=False, with_weights=False, revision=self.revision)
+        return Voice.find(text, load_settings(folder).voices)
+
     def load(self, *, load_detokenizer: bool = True) -> tuple["KimiAudio", float]:
         """Return the model and the seconds that it took to load."""
         start = time.perf_counter()
@@ -85,20 +100,3 @@ def sound_source(file: Path) -> Path | BinaryIO:
     if sys.stdin.isatty():
         raise ValueError("- stands for standard input, but that is a terminal; use a pipe or the name of a file")
     return sys.stdin.buffer
-
-
-def recording(voice: str | None) -> Path | None:
-    """Return the file that a voice names, None if it may be a name: those have no dot."""
-    return None if voice is None or "." not in voice else Path(voice)
-
-
-def check_voice(assistant: "KimiAudio", voice: str | None) -> None:
-    """Check that a voice is one of the model's or a recording.
-
-    Raises:
-        FileNotFoundError: it is neither.
-    """
-    if voice is None or assistant.named_voice(voice) or Path(voice).exists():
-        return
-    names = ", ".join(assistant.settings.voices)
-    raise FileNotFoundError(f"there is no file {voice}" + (f", and the model's voices are {names}" if names else ""))

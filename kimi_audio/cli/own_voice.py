@@ -16,7 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from kimi_audio.train.speech.own_voice import Likeness, OwnVoiceConfig, VoiceReport, train_own_voice
+from kimi_audio.train.speech.voice_adaptation import Likeness, OwnVoiceConfig, VoiceReport, train_own_voice
 
 
 def table(report: VoiceReport) -> Table:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType, NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-HOMES = ("kimi_audio.recipes.finetune", "kimi_audio.recipes.pretrain")
+HOMES = ("kimi_audio.recipes.finetune", "kimi_audio.recipes.seven_tasks")
 
 
 def find_recipe(name: str) -> Callable[[], Any]:

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from kimi_audio import Answer, KimiAudio, Message
+    from kimi_audio.voice import Voice
 
 
 @dataclass(frozen=True)
-class Reply:
+class TimedReply:
     """An answer and how long it took."""
 
     answer: "Answer"
@@ -58,7 +59,7 @@ def reply_to(
     speak: bool = True,
     voice: Path | None = None,
     seed: int = 0,
-) -> Reply:
+) -> TimedReply:
     """Stream a reply, its text to the terminal behind a label."""
     from kimi_audio import Answer
 
@@ -75,7 +76,7 @@ def reply_to(
     answer = Answer.of(chunks)
     if answer.finish_reason != "stop":
         warn(f"the reply was cut off ({answer.finish_reason})")
-    return Reply(answer, first_sound_s, time.perf_counter() - start)
+    return TimedReply(answer, first_sound_s, time.perf_counter() - start)
 
 
 def spoken(file: Path, assistant: "KimiAudio | None" = None) -> "Message":
@@ -95,6 +96,11 @@ def reply_targets(files: list[Path], folder: Path | None) -> list[Path]:
     ]
 
 
+def recordings(voice: "Voice | None") -> list[Path | None]:
+    """Return the file that a voice is taken from, if it is one."""
+    return [Path(voice.recording)] if voice is not None and isinstance(voice.recording, str) else []
+
+
 def check_targets(targets: list[Path], sources: list[Path | None], *, overwrite: bool = True) -> None:
     """Check, before any work, that writing to the targets destroys nothing that is still to be read, or wanted.
 
@@ -109,7 +115,7 @@ def check_targets(targets: list[Path], sources: list[Path | None], *, overwrite:
             raise ValueError(f"{target} exists already; --overwrite replaces it, --out FOLDER gives another place")
 
 
-def save(reply: Reply, target: Path) -> Path | None:
+def save(reply: TimedReply, target: Path) -> Path | None:
     """Write the speech of a reply, if there is any."""
     from kimi_audio import save_audio
     from kimi_audio.core.units import OUTPUT_RATE_HZ

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from kimi_audio.core.lines import Problem
     from kimi_audio.train.loop.budget import Budget
     from kimi_audio.train.loop.journal import Watch
-    from kimi_audio.train.runs import Outcome
 
 SHOWN_PROBLEMS = 20  # --json has all
 SHOWN_CHARACTERS = 500  # of a problem, which may name what a line holds
@@ -156,20 +155,23 @@ def train(
     from kimi_audio.assistant import find_device
     from kimi_audio.train.loop.parallel import is_first
     from kimi_audio.train.released import is_released
+    from kimi_audio.train.stage import run_stage
+    from kimi_audio.train.stages import stage_of
 
-    budget, run = _stage(config)
+    stage = stage_of(config)
     report = Report(as_json)
     if dry_run:
         # The released models are for GPUs, wherever a run is planned.
         on_gpu = gpus is not None or (device is None and is_released(config.base))
         on_gpu = on_gpu or find_device(device).type != "cpu"
-        _show_budget(report, budget(config, processes=gpus or 1, on_gpu=on_gpu), on_gpu=on_gpu)
+        _show_budget(report, stage.budget(config, processes=gpus or 1, on_gpu=on_gpu), on_gpu=on_gpu)
         return
     _log_to_stderr(logging.INFO if is_first() else logging.ERROR)
     with ExitStack() as stack:
         watch = stack.enter_context(_bar(out.name)) if err.is_terminal and is_first() else None
         stack.enter_context(_told_how_to_go_on(out))
-        outcome = run(config, data, out, tokens=tokens, resume=resume, device=find_device(device).type, watch=watch)
+        place = find_device(device).type
+        outcome = run_stage(stage, config, data, out, tokens=tokens, resume=resume, device=place, watch=watch)
     if not is_first():
         return
     if outcome.left_out:
@@ -201,15 +203,6 @@ def export(
     option = "adapter" if adapter else "model"
     report.line(f"{out}: {option} of {run}")
     report.result({option: str(out), "run": str(run)})
-
-
-def _stage(config: object) -> "tuple[Callable[..., Budget], Callable[..., Outcome]]":
-    """Return what tells what a run needs, and what runs it, by the kind of its configuration."""
-    from kimi_audio.train import pretrain, sft
-
-    if isinstance(config, pretrain.PretrainConfig):
-        return pretrain.budget, pretrain.pretrain
-    return sft.budget, sft.finetune
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -410,3 +410,16 @@ class Settings(Config):
     audio_top_k: int = key("kimi_audio_top_k", low=0, default=10)
     least_peak: float = key("kimi_audio_least_peak", high=1, default=0.0)  # quieter sound is raised to it; 0: never
     voices: tuple[str, ...] = key("kimi_audio_voices", default=())  # that the LLM takes on when asked by name
+    # What the LLM is asked for; {text} and {voice} stand for what it is to say, and in which of its voices.
+    transcribe_prompt: str = key(
+        "kimi_audio_transcribe_prompt", default="Please transcribe the spoken content into written text."
+    )
+    speak_prompt: str = key("kimi_audio_speak_prompt", default="Please read the following text aloud: {text}")
+    speak_as_prompt: str = key("kimi_audio_speak_as_prompt", default="Say in the voice of {voice}: {text}")
+    convert_prompt: str = key("kimi_audio_convert_prompt", default="Say this in the voice of {voice}.")
+
+    def _check(self) -> None:
+        for name, parts in (("speak", ("text",)), ("speak_as", ("voice", "text")), ("convert", ("voice",))):
+            for part in parts:
+                if f"{{{part}}}" not in getattr(self, f"{name}_prompt"):
+                    raise ValueError(f"kimi_audio_{name}_prompt must say where the {part} goes: it lacks {{{part}}}")

@@ -10,9 +10,9 @@ Every line is one sample::
 Messages are those of ``kimi_audio.chat``: any number of turns, several recordings or none, ``audio-text`` for what the
 assistant says (``[audio, transcript]``). Paths are relative to the folder of the file. Beyond the official schema
 
-- a message may have ``audio_tokens`` (ready codes), ``loss`` (true or false: learn this message), ``transcript`` (what
-  is said in an audio of the user, see ``losses.heard_loss``), and ``sample_rate``, with which ``content`` may be an
-  array of samples in [-1, 1]; for a path it is compared with the file;
+- a message may have ``codes`` (ready ones, from 0; officially ``audio_tokens``, the same as ids), ``loss`` (true or
+  false: learn this message), ``transcript`` (what is said in an audio of the user, see ``losses.heard_loss``), and
+  ``sample_rate``, with which ``content`` may be an array of samples in [-1, 1]; for a path, the file has to have it;
 - a sample may have ``output_type`` ("text" or "both"), ``loss`` ("all" or "last"; goes before the choice for the whole
   file), ``id``, and ``metadata``, which are not read.
 
@@ -127,7 +127,7 @@ def _check_target(message: Message) -> None:
     """Refuse what would teach nothing, or what cannot be heard as it is heard later."""
     if message.role != "assistant":
         if message.message_type == "audio" and message.audio is None:
-            raise ValueError("what is heard needs its recording beside audio_tokens: acoustic features are made of it")
+            raise ValueError("what is heard needs its recording beside its codes: acoustic features are made of it")
         return
     if message.loss is False:
         return

@@ -27,21 +27,16 @@ from kimi_audio.data.conversations import Conversation, ConversationFile
 from kimi_audio.data.documents import Document, DocumentFile, holds_documents
 from kimi_audio.data.reports import Progress
 from kimi_audio.data.shards import FOREIGN_STORE, KEY_BYTES, SHARD_TOKENS, ShardWriter, TokenStore, content_key, in_half
-from kimi_audio.nn.precision import autocast, computes_bf16
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 
 
 @dataclass(frozen=True)
 class AudioEncoder:
-    """The two tokenizers of what is heard; results are on the CPU, features in float32.
-
-    ``bfloat16`` computes the features at that precision, where the device does; shards keep no more anyway.
-    """
+    """The two tokenizers of what is heard; results are on the CPU, features in float32."""
 
     semantic: SemanticTokenizer
     acoustic: AcousticEncoder
-    bfloat16: bool = False
 
     def __call__(self, source: AudioSource) -> AudioTokens:
         """Return codes [N] and features [N, D]; errors as for ``load_audio``."""
@@ -57,14 +52,11 @@ class AudioEncoder:
         codes = self.semantic.encode_wav(wav).cpu()
         if not features:
             return AudioTokens(codes)
-        with autocast(wav.device, self.bfloat16):
-            rows = self.acoustic.features(wav)
-        return AudioTokens(codes, rows.float().cpu())
+        return AudioTokens(codes, self.acoustic.features(wav).float().cpu())
 
     def fingerprint(self) -> str:
-        """Return what tells these tokenizers, in this precision, from all others; it reads all weights."""
-        bfloat16 = self.bfloat16 and computes_bf16(self.semantic.codebook.weight.device.type)
-        digest = hashlib.blake2b(f"bfloat16={bfloat16}".encode(), digest_size=KEY_BYTES)
+        """Return what tells these tokenizers from all others; it reads all weights."""
+        digest = hashlib.blake2b(b"bfloat16=False", digest_size=KEY_BYTES)  # as in the stores that there are
         modules: tuple[tuple[nn.Module, object], ...] = (
             (self.semantic, self.semantic.config),
             (self.acoustic, self.acoustic.config),
@@ -124,7 +116,7 @@ class StoredEncoder:
 
 
 @dataclass(frozen=True)
-class Recording:
+class EncodingJob:
     """Something to encode; ``key`` is that of its content, or any other by which it will be asked for."""
 
     key: bytes
@@ -150,7 +142,7 @@ class EncodeReport:
 
 
 def encode_recordings(
-    recordings: Iterable[Recording],
+    recordings: Iterable[EncodingJob],
     encoder: AudioEncoder,
     out: str | Path,
     *,
@@ -186,9 +178,9 @@ def encode_recordings(
     return EncodeReport(num_encoded, num_found, num_tokens * SAMPLES_PER_TOKEN / INPUT_RATE_HZ, tuple(problems))
 
 
-def _windows(recordings: Iterable[Recording], size: int) -> Iterator[list[Recording]]:
+def _windows(recordings: Iterable[EncodingJob], size: int) -> Iterator[list[EncodingJob]]:
     """Yield a few recordings at a time, all different: what one gives may answer for the next of the same key."""
-    window: dict[bytes, Recording] = {}
+    window: dict[bytes, EncodingJob] = {}
     for recording in recordings:
         if recording.key in window:
             yield list(window.values())
@@ -202,7 +194,7 @@ def _windows(recordings: Iterable[Recording], size: int) -> Iterator[list[Record
 
 
 @contextmanager
-def _workers(encoder: AudioEncoder, count: int) -> Iterator[Callable[[Iterable[Recording]], Iterable[Outcome]]]:
+def _workers(encoder: AudioEncoder, count: int) -> Iterator[Callable[[Iterable[EncodingJob]], Iterable[Outcome]]]:
     """Yield what encodes recordings, in their order, in so many processes."""
     if count == 1:
         yield partial(map, partial(_outcome, encoder))
@@ -213,7 +205,7 @@ def _workers(encoder: AudioEncoder, count: int) -> Iterator[Callable[[Iterable[R
         yield partial(pool.map, _outcome_in_worker)
 
 
-def _outcome(encoder: AudioEncoder, recording: Recording) -> Outcome:
+def _outcome(encoder: AudioEncoder, recording: EncodingJob) -> Outcome:
     try:
         tokens = in_half(encoder.encode_wav(recording.load(), features=recording.features))
     except (ValueError, OSError) as error:
@@ -228,7 +220,7 @@ def _begin_worker(encoder: AudioEncoder) -> None:
     _encoder_of_worker = encoder
 
 
-def _outcome_in_worker(recording: Recording) -> Outcome:
+def _outcome_in_worker(recording: EncodingJob) -> Outcome:
     assert _encoder_of_worker is not None
     return _outcome(_encoder_of_worker, recording)
 
@@ -250,7 +242,7 @@ def encode_file(
     """Encode every recording of a JSONL file of conversations or documents into a store.
 
     Of conversations, what the assistant says gets no features, and nothing at all where the file has its
-    ``audio_tokens``. Of documents, nothing gets features: pre-training makes them of the sound.
+    codes. Of documents, nothing gets features: pre-training makes them of the sound.
 
     Args:
         path: see ``conversations`` and ``documents``.
@@ -275,7 +267,7 @@ def encode_file(
 
 def _recordings(
     file: ConversationFile | DocumentFile, problems: list[Problem], progress: Progress | None
-) -> Iterator[Recording]:
+) -> Iterator[EncodingJob]:
     for index in range(len(file)):
         try:
             sample = file[index]
@@ -288,17 +280,17 @@ def _recordings(
             progress(index + 1, len(file))
 
 
-def _said(conversation: Conversation, line: int) -> Iterator[Recording]:
+def _said(conversation: Conversation, line: int) -> Iterator[EncodingJob]:
     for message in conversation.messages:
         if message.message_type == "text" or message.audio is None:
             continue
         features = message.message_type == "audio"
-        if features or message.audio_tokens is None:
+        if features or message.num_codes is None:
             load = partial(load_audio, message.audio, INPUT_RATE_HZ, damage="refuse")
-            yield Recording(content_key(message.audio), load, features, line)
+            yield EncodingJob(content_key(message.audio), load, features, line)
 
 
-def _of_document(document: Document, line: int) -> Iterator[Recording]:
+def _of_document(document: Document, line: int) -> Iterator[EncodingJob]:
     for segment in document.segments:
         if segment.audio is not None:
-            yield Recording(segment.audio.key(), segment.audio.load, features=False, line=line)
+            yield EncodingJob(segment.audio.key(), segment.audio.load, features=False, line=line)

@@ -1,10 +1,11 @@
 """What is known of a file of samples before anything is learned from it."""
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,7 +18,7 @@ Progress = Callable[[int, int], None]  # lines done, lines in all
 
 
 @dataclass(frozen=True)
-class LineReport:
+class LineReport(ABC):
     """Which lines of a file are good; one with problems is counted in ``num_skipped`` and nowhere else."""
 
     path: Path
@@ -34,6 +35,10 @@ class LineReport:
     def num_skipped(self) -> int:
         """Number of lines that cannot."""
         return self.num_lines - self.num_valid
+
+    @abstractmethod
+    def limited(self, max_positions: int) -> Self:
+        """Return the report without what is longer."""
 
     def log(self) -> None:
         """Log that lines are left out, with the first reasons."""

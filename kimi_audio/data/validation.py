@@ -155,8 +155,8 @@ class _Measure:
         if message.message_type == "text":
             return message, 0.0
         if message.audio is None:
-            assert message.audio_tokens is not None
-            return message, len(message.audio_tokens) * SAMPLES_PER_TOKEN / INPUT_RATE_HZ
+            assert message.num_codes is not None
+            return message, message.num_codes * SAMPLES_PER_TOKEN / INPUT_RATE_HZ
         length, rate_hz = self._length(message.audio)
         samples = resampled_samples(length, rate_hz, INPUT_RATE_HZ)
         duration_s, tokens = length / rate_hz, tokens_in_audio(samples)

@@ -68,7 +68,7 @@ class TimeEmbedding(nn.Module):
         return self.mlp(sinusoids.to(next(self.mlp.parameters()).dtype))
 
 
-class Attention(nn.Module):
+class FrameAttention(nn.Module):
     """Multi-head attention of the frames to a prefix and to each other."""
 
     def __init__(self, config: DiTConfig) -> None:
@@ -121,7 +121,7 @@ class Block(nn.Module):
 
     def __init__(self, config: DiTConfig) -> None:
         super().__init__()
-        self.attn = Attention(config)
+        self.attn = FrameAttention(config)
         self.mlp = Mlp(config)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(config.hidden_size, 6 * config.hidden_size))
 
@@ -134,7 +134,7 @@ class Block(nn.Module):
         mask: Tensor | None,
         room: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Map x [B, T, H] with condition [B, N, H] to the next x; the rest as in ``Attention``."""
+        """Map x [B, T, H] with condition [B, N, H] to the next x; the rest as in ``FrameAttention``."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(condition).chunk(6, dim=-1)
         y, keys_values = self.attn(modulate(x, shift1, scale1), tables, prefix, mask, room)
         x = x + gated(gate1, y)

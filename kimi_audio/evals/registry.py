@@ -7,17 +7,19 @@ Installed packages add their own under the entry points ``kimi_audio.eval_tasks`
 import importlib
 import importlib.util
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TypeVar
 
-from kimi_audio.evals import models, tasks
-from kimi_audio.evals.types import Dataset, Model, Suite, Task
+from kimi_audio.evals import models
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.types import Dataset, EvalTask, Model, Suite
+from kimi_audio.evals.tasks import benchmarks, conversation, open_audio_bench, own, tts, voice_bench
 
 OWN_FAMILY = "kimi-audio"
-Named = TypeVar("Named", Task, Suite)
+Named = TypeVar("Named", EvalTask, Suite)
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ModelSpec:
         return importlib.import_module(self.module).load(self.name, device)
 
 
-def find_tasks(names: Iterable[str]) -> list[Task]:
+def find_tasks(names: Iterable[str]) -> list[EvalTask]:
     """Return tasks by name; the name of a suite stands for its tasks.
 
     Raises:
@@ -46,6 +48,11 @@ def find_tasks(names: Iterable[str]) -> list[Task]:
     return [known[name] for name in dict.fromkeys(wanted)]
 
 
+def equip(tasks: Iterable[EvalTask], instruments: Instruments) -> list[EvalTask]:
+    """Return the tasks with their scorers equipped; scorers that are content with rules stay as they are."""
+    return [replace(task, scorer=task.scorer.equip(instruments)) for task in tasks]
+
+
 def find_datasets(names: Iterable[str]) -> list[Dataset]:
     """Return datasets by their name or by that of a task or suite; errors as above."""
     known = {task.dataset.name: task.dataset for task in all_tasks().values()}
@@ -56,7 +63,7 @@ def find_datasets(names: Iterable[str]) -> list[Dataset]:
     ]
 
 
-def all_tasks() -> dict[str, Task]:
+def all_tasks() -> dict[str, EvalTask]:
     """Return all tasks by name."""
     return _by_name(task for module in _task_modules() for task in module.TASKS)
 
@@ -81,16 +88,10 @@ def _by_name(items: Iterable[Named]) -> dict[str, Named]:
 
 
 def _task_modules() -> list[ModuleType]:
-    own = [importlib.import_module(f"{tasks.__name__}.{name}") for name in tasks.MODULES]
-    found = {point.name: _loaded(point) for point in entry_points(group="kimi_audio.eval_tasks")}
-    return own + [module for module in found.values() if module is not None]
-
-
-def _loaded(point: EntryPoint) -> ModuleType | None:
-    """Return the module of an entry point; None for nano's suite where only the package is installed."""
-    if importlib.util.find_spec(point.value.partition(".")[0]) is None:
-        return None
-    return point.load()
+    points = {point.name: point for point in entry_points(group="kimi_audio.eval_tasks")}
+    # Nano's suite is missing where only the package is installed.
+    found = [point for point in points.values() if importlib.util.find_spec(point.value.partition(".")[0])]
+    return [benchmarks, own, open_audio_bench, voice_bench, conversation, tts, *(point.load() for point in found)]
 
 
 def families() -> dict[str, str]:

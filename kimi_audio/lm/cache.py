@@ -64,7 +64,7 @@ def num_blocks(num_tokens: int) -> int:
 
 
 @dataclass(frozen=True)
-class Segment:
+class Stretch:
     """The new positions of one request in one forward pass, and what is wanted of them."""
 
     cache: KVCache
@@ -77,37 +77,37 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Segments:
-    """Segments behind one another in one row; each sees its own cache only. A ``Memory`` of attention."""
+class Stretches:
+    """Stretches behind one another in one row; each sees its own cache only. A ``Memory`` of attention."""
 
-    segments: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """See ``Memory``; B is 1, T the length of all segments."""
-        lengths = [segment.length for segment in self.segments]
+        """See ``Memory``; B is 1, T the length of all stretches."""
+        lengths = [stretch.length for stretch in self.stretches]
         parts = []
-        for segment, *new in zip(self.segments, *(x.split(lengths, 2) for x in (q, k, v)), strict=True):
+        for stretch, *new in zip(self.stretches, *(x.split(lengths, 2) for x in (q, k, v)), strict=True):
             query, key, value = new
-            keys, values = segment.cache.update(layer, segment.start, key[0], value[0])
+            keys, values = stretch.cache.update(layer, stretch.start, key[0], value[0])
             parts.append(attend_to_past(query, keys[None], values[None]))
         return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
-    def part(self, wanted: list[bool], scored: list[bool]) -> "Part":
-        """Return the segments that are wanted, and where they are."""
+    def part(self, wanted: list[bool], scored: list[bool]) -> "RowPart":
+        """Return the stretches that are wanted, and where they are."""
         chosen, places, ends, begin = [], [], [], 0
-        for segment, is_wanted, is_scored in zip(self.segments, wanted, scored, strict=True):
+        for stretch, is_wanted, is_scored in zip(self.stretches, wanted, scored, strict=True):
             if is_wanted:
-                chosen.append(segment)
-                places += range(begin, begin + segment.length)
+                chosen.append(stretch)
+                places += range(begin, begin + stretch.length)
                 ends += [len(places) - 1] if is_scored else []
-            begin += segment.length
-        return Part(Segments(tuple(chosen)), None if len(places) == begin else places, ends)
+            begin += stretch.length
+        return RowPart(Stretches(tuple(chosen)), None if len(places) == begin else places, ends)
 
 
 @dataclass(frozen=True)
-class Part:
-    """Some of the segments of a row."""
+class RowPart:
+    """Some of the stretches of a row."""
 
-    memory: Segments
+    memory: Stretches
     places: list[int] | None  # of their positions in the row; None if it is the whole row
-    ends: list[int]  # of the segments to be scored, among those places
+    ends: list[int]  # of the stretches to be scored, among those places

@@ -1,7 +1,7 @@
 """The step engine: many requests, one forward pass a step, with any callable of the LLM's signature.
 
 Requests join and leave at every step. All that a step computes, the next id of some and a piece of the prompt of
-others, is one row of segments, so the weights are read once; each request attends to its own cache only and gives
+others, is one row of stretches, so the weights are read once; each request attends to its own cache only and gives
 the ids that it gives alone. Every request has a number of ids known and a number of ids computed: a new prompt, a reply
 under way, a prompt whose beginning is remembered and a request that had to give its memory back differ in nothing else.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import Inputs, Sequence
 from kimi_audio.core.tokens import SpecialIds
-from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Segment, Segments, num_blocks
+from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Stretch, Stretches, num_blocks
 from kimi_audio.lm.model import LMOutput
 from kimi_audio.lm.prefix import Prefix, PrefixStore, fingerprints
 from kimi_audio.lm.rules import DEFAULT_NEW_TOKENS, Event, GenerationOptions, Reply, ReplyState
@@ -40,8 +40,8 @@ class LanguageModel(Protocol):
         """What features and caches are kept in."""
         ...
 
-    def __call__(self, inputs: Inputs, segments: Segments) -> LMOutput:
-        """Score the next ids of the segments."""
+    def __call__(self, inputs: Inputs, stretches: Stretches) -> LMOutput:
+        """Score the next ids of the stretches."""
         ...
 
 
@@ -83,10 +83,10 @@ class Request:
         """Return the finished reply."""
         return self.state.reply()
 
-    def segment(self, length: int) -> Segment:
+    def stretch(self, length: int) -> Stretch:
         """Return the next positions to compute."""
         state, is_whole = self.state, length == self.num_pending
-        return Segment(
+        return Stretch(
             self.cache,
             self.num_computed,
             length,
@@ -110,10 +110,10 @@ class Request:
         self.audio_ids.append(self.state.audio_history[-1])
         self.text_ids.append(self.state.text_history[-1])
 
-    def computed(self, segment: Segment) -> None:
-        """Take note that a segment is in the cache."""
-        self.num_computed += segment.length
-        if segment.text:
+    def computed(self, stretch: Stretch) -> None:
+        """Take note that a stretch is in the cache."""
+        self.num_computed += stretch.length
+        if stretch.text:
             self.num_computed_text = self.num_computed
 
     def forget(self) -> None:
@@ -303,22 +303,22 @@ class Engine:
 
         Nothing but memory that is written again has changed by then.
         """
-        segments = {request: request.segment(length) for request, length in lengths.items()}
+        stretches = {request: request.stretch(length) for request, length in lengths.items()}
         try:
-            output = self.model(self._inputs(segments), Segments(tuple(segments.values())))
+            output = self.model(self._inputs(stretches), Stretches(tuple(stretches.values())))
         except Exception as error:  # noqa: BLE001 - whatever it is, the other requests go on
             if len(lengths) == 1:
                 return [self._fail(request, error) for request in lengths]
             return [event for request, length in lengths.items() for event in self._compute({request: length})]
-        for request, segment in segments.items():
-            request.computed(segment)
-        return self._advance(segments, output)
+        for request, stretch in stretches.items():
+            request.computed(stretch)
+        return self._advance(stretches, output)
 
-    def _inputs(self, segments: dict[Request, Segment]) -> Inputs:
+    def _inputs(self, stretches: dict[Request, Stretch]) -> Inputs:
         rows: tuple[list[int], ...] = ([], [], [], [])
         features = []
-        for request, segment in segments.items():
-            start, stop = segment.start, segment.start + segment.length
+        for request, stretch in stretches.items():
+            start, stop = stretch.start, stretch.start + stretch.length
             is_continuous, heard = request.heard(start, stop)
             features += [] if heard is None else [heard]
             news = request.audio_ids[start:stop], request.text_ids[start:stop], is_continuous, range(start, stop)
@@ -327,10 +327,10 @@ class Engine:
         audio, text, continuous, positions = torch.tensor(rows, device=self.model.device)[:, None]
         return Inputs(audio, text, continuous.bool(), torch.cat(features) if features else None, positions)
 
-    def _advance(self, segments: dict[Request, Segment], output: LMOutput) -> list[Event]:
+    def _advance(self, stretches: dict[Request, Stretch], output: LMOutput) -> list[Event]:
         """Draw the next ids of all that are ready for them."""
-        text = [request for request, segment in segments.items() if segment.text_scores]
-        audio = [request for request, segment in segments.items() if segment.audio_scores]
+        text = [request for request, stretch in stretches.items() if stretch.text_scores]
+        audio = [request for request, stretch in stretches.items() if stretch.audio_scores]
         drawn = []
         if output.text_logits is not None:
             states = [request.state for request in text]
@@ -344,7 +344,7 @@ class Engine:
         text_ids = dict(zip(text, ids[: len(text)], strict=True))
         audio_ids = dict(zip(audio, ids[len(text) :], strict=True))
         # Behind the end of a short text and before the first code there is nothing to draw.
-        ready = [request for request in segments if request.num_pending == 0]
+        ready = [request for request in stretches if request.num_pending == 0]
         return [self._take(request, text_ids.get(request), audio_ids.get(request)) for request in ready]
 
     def _take(self, request: Request, text_id: int | None, audio_id: int | None) -> Event:

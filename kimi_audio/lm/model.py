@@ -1,6 +1,6 @@
 """The audio LLM: shared layers, of which the last ones serve text alone, and an audio branch beside those.
 
-Shapes: B batch, T positions, M continuous positions of the batch, D acoustic feature size, N segments, V vocabulary.
+Shapes: B batch, T positions, M continuous positions of the batch, D acoustic feature size, N stretches, V vocabulary.
 Module names are those of the released tensors.
 """
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import Inputs
-from kimi_audio.lm.cache import Part, Segments
+from kimi_audio.lm.cache import RowPart, Stretches
 from kimi_audio.nn.attention import Attention, Context
 from kimi_audio.nn.norm import RMSNorm
 from kimi_audio.nn.rope import rotary_tables
@@ -23,7 +23,7 @@ from kimi_audio.nn.rope import rotary_tables
 class LMOutput:
     """Scores of the next id of either row over the whole vocabulary.
 
-    Without segments: at every position, [B, T, V]. With them: after the last position of those that ask for it, in
+    Without stretches: at every position, [B, T, V]. With them: after the last position of those that ask for it, in
     their order, [N, V]; None where none does.
     """
 
@@ -49,15 +49,15 @@ class AudioLM(nn.Module):
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.mimo_output = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
-    def forward(self, inputs: Inputs, segments: Segments | None = None) -> LMOutput:
+    def forward(self, inputs: Inputs, stretches: Stretches | None = None) -> LMOutput:
         """Score the next ids.
 
         Args:
             inputs: ids [B, T] of both rows, and the features that are added.
-            segments: which request every stretch of the one row [1, T] continues, whose caches it writes; by default
+            stretches: which request every stretch of the one row [1, T] continues, whose caches it writes; by default
                 nothing comes before the inputs.
         """
-        hidden = self.model(inputs, segments)
+        hidden = self.model(inputs, stretches)
         return LMOutput(
             None if hidden.text is None else self.lm_head(hidden.text),
             None if hidden.audio is None else self.mimo_output(hidden.audio),
@@ -99,18 +99,18 @@ class Backbone(nn.Module):
         self.mimo_layers = nn.ModuleList(Layer(config) for _ in range(config.num_audio_layers))
         self.mimo_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, inputs: Inputs, segments: Segments | None = None) -> LMHidden:
+    def forward(self, inputs: Inputs, stretches: Stretches | None = None) -> LMHidden:
         """Return the states below the heads; arguments as for ``AudioLM.forward``."""
         x = self.embed(inputs)
         cos, sin = rotary_tables(inputs.positions, self.config.head_size, self.config.rope_theta, x.dtype)
-        context = Context(cos, sin, inputs.attention_mask, segments)
+        context = Context(cos, sin, inputs.attention_mask, stretches)
         for index in range(self._num_shared):
             x = self.layers[index](x, context, index)
-        if segments is None:
+        if stretches is None:
             return LMHidden(self._text_states(x, context), self._audio_states(x, context))
-        rows = segments.segments
-        text = segments.part([row.text for row in rows], [row.text_scores for row in rows])
-        audio = segments.part([row.audio for row in rows], [row.audio_scores for row in rows])
+        rows = stretches.stretches
+        text = stretches.part([row.text for row in rows], [row.text_scores for row in rows])
+        audio = stretches.part([row.audio for row in rows], [row.audio_scores for row in rows])
         return LMHidden(
             _scored_states(self._text_states, x, context, text), _scored_states(self._audio_states, x, context, audio)
         )
@@ -145,10 +145,10 @@ class Backbone(nn.Module):
 
 
 def _scored_states(
-    branch: Callable[[Tensor, Context], Tensor], x: Tensor, context: Context, part: Part
+    branch: Callable[[Tensor, Context], Tensor], x: Tensor, context: Context, part: RowPart
 ) -> Tensor | None:
-    """Run a branch at the positions of a part of the segments; return the states [N, hidden] that are to be scored."""
-    if not part.memory.segments:
+    """Run a branch at the positions of a part of the stretches; return the states [N, hidden] that are to be scored."""
+    if not part.memory.stretches:
         return None
     if part.places is not None:
         x = x[:, part.places]

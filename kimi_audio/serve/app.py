@@ -8,7 +8,16 @@ from starlette.middleware.cors import CORSMiddleware
 
 from kimi_audio.chat import Message
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.serve import health, http_errors, pages, realtime, realtime_secrets, speech, transcriptions
+from kimi_audio.serve import (
+    chat_completions,
+    health,
+    http_errors,
+    page,
+    realtime,
+    realtime_secrets,
+    speech,
+    transcriptions,
+)
 from kimi_audio.serve.auth import Gate, Keys
 from kimi_audio.serve.backend import Assistant, Backend, all_of
 from kimi_audio.serve.limits import BodyLimit, Slots
@@ -48,9 +57,9 @@ def create_app(assistant: Assistant, model_name: str, settings: Settings | None 
     app = FastAPI(title="kimi-audio", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.services = services
     http_errors.add_handlers(app)
-    for module in (health, transcriptions, speech, realtime, realtime_secrets):
+    for module in (page, health, transcriptions, speech, chat_completions, realtime, realtime_secrets):
         app.include_router(module.router)
-    pages.add_pages(app)
+    page.mount_files(app)
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, most_bytes=limits.body_bytes)
     if settings.origins:
@@ -66,4 +75,4 @@ async def warm_up(backend: Backend) -> None:
     """Let the model say something, so that the first user does not wait for what happens only once."""
     options = backend.assistant.default_options("both")
     brief = GenerationOptions("both", options.text, options.audio, max_new_tokens=24)
-    await all_of(backend.reply([Message("user", "text", "hello")], "both", options=brief))
+    await all_of(backend.reply([Message("user", "text", "hello")], brief))

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
@@ -11,6 +11,7 @@ from kimi_audio.assistant import StreamChunk
 from kimi_audio.audio.sources import AudioSource
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.transcript.types import Segment, Timestamps
 
 Item = TypeVar("Item")
 IsStopped = Callable[[], bool]
@@ -43,9 +44,8 @@ class Assistant(Protocol):
     def stream(
         self,
         messages: Any,
-        output_type: Any,
+        options: Any,
         *,
-        options: GenerationOptions | None = None,
         seed: int | None = None,
         voice: AudioSource | None = None,
         cancelled: IsStopped | None = None,
@@ -65,8 +65,10 @@ class Assistant(Protocol):
         """Yield speech that says a text while it is made."""
         ...
 
-    def stream_transcript(self, source: AudioSource, *, instruction: str = ...) -> Iterator[str]:
-        """Yield what is said in a recording."""
+    def listen(
+        self, source: AudioSource, timestamps: Timestamps = ..., *, hotwords: Iterable[str] = ...
+    ) -> Iterator[Any]:
+        """Yield stretches of a recording, with the ``segments`` that are said in them."""
         ...
 
 
@@ -142,17 +144,25 @@ class Backend:
     # -----------------------------------------------------------------------------------------------------------------
     # What routes ask for
 
-    def reply(self, messages: list[Any], output_type: str, **options: Any) -> AsyncIterator[StreamChunk]:
-        """Yield a reply to a conversation; options as for ``Assistant.stream``."""
-        return self.stream(lambda stopped: self.assistant.stream(messages, output_type, **options, cancelled=stopped))
+    def reply(
+        self, messages: list[Any], options: GenerationOptions, voice: AudioSource | None = None, seed: int | None = None
+    ) -> AsyncIterator[StreamChunk]:
+        """Yield a reply to a conversation; arguments as for ``Assistant.stream``."""
+        stream = self.assistant.stream
+        return self.stream(lambda stopped: stream(messages, options, voice=voice, seed=seed, cancelled=stopped))
 
     def speech(self, text: str, **options: Any) -> AsyncIterator[StreamChunk]:
         """Yield speech that says a text; options as for ``Assistant.stream_speech``."""
         return self.stream(lambda stopped: self.assistant.stream_speech(text, **options, cancelled=stopped))
 
-    def transcript(self, sound: AudioSource) -> AsyncIterator[str]:
-        """Yield what is said in a recording, part by part."""
-        return self.stream(lambda _: self.assistant.stream_transcript(sound))
+    def transcript(
+        self, sound: AudioSource, timestamps: Timestamps = "segment", hotwords: Iterable[str] = ()
+    ) -> AsyncIterator[Segment]:
+        """Yield what is said in a recording, segment by segment."""
+        heard = self.assistant.listen
+        return self.stream(
+            lambda _: (segment for one in heard(sound, timestamps, hotwords=hotwords) for segment in one.segments)
+        )
 
 
 async def all_of(items: AsyncIterator[Item]) -> list[Item]:

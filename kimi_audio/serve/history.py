@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from kimi_audio.chat import Message
-from kimi_audio.chat.tools import Call, Value, write_call, write_result, write_tools
+from kimi_audio.chat.tools import ToolCall, Value, write_call, write_result, write_tools
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.items import Item, plain_name, plain_tools
@@ -90,7 +90,9 @@ def within(opening: list[Message], messages: list[Message], room_tokens: int, co
 
 def _function_messages(item: Item) -> Iterator[Message]:
     if item.type == "function_call":
-        yield Message("assistant", "text", write_call(Call(plain_name(item.name) or "unknown", _plain_arguments(item))))
+        yield Message(
+            "assistant", "text", write_call(ToolCall(plain_name(item.name) or "unknown", _plain_arguments(item)))
+        )
     elif item.type == "function_call_output":
         text = " ".join(item.output.replace("<", " ").replace(">", " ").split())[:MAX_RESULT_CHARS]
         yield Message("user", "text", write_result(text or "done"))
@@ -108,7 +110,7 @@ def _plain_arguments(item: Item) -> dict[str, Value]:
         words = value if isinstance(value, int) and not isinstance(value, bool) else plain_name(str(value))
         words = words.replace("_", " ") if isinstance(words, str) else words
         try:
-            Call("any", {key: words})
+            ToolCall("any", {key: words})
         except ValueError:
             continue
         plain[key] = words

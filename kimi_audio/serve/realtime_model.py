@@ -35,6 +35,7 @@ from kimi_audio.serve.session_state import (
 )
 from kimi_audio.serve.sounds import from_base64, seconds_of
 from kimi_audio.serve.wire_audio import OutputEncoder, samples_of, ticks_per_byte
+from kimi_audio.transcript.types import separator
 
 REPLY_ROOM_TOKENS = 400  # 32 s of speech, kept free for the reply as far as the context allows
 
@@ -114,9 +115,9 @@ class RealtimeModel:
         try:
             with self._services.metrics.stage_s.labels("transcribe").time():
                 async with aclosing(self._services.backend.transcript(sound)) as found:  # pyright: ignore
-                    async for part in found:
-                        parts.append(part)
-                        await self._tell(TranscriptPart(item_id, part))
+                    async for segment in found:
+                        parts.append(separator("".join(parts), segment.text) + segment.text)
+                        await self._tell(TranscriptPart(item_id, parts[-1]))
             await self._tell(TranscriptEnded(item_id, "".join(parts), seconds_of(sound)))
         except Exception as error:  # noqa: BLE001 - told to the client
             await self._tell(TranscriptFailed(item_id, failure(error).message))
@@ -165,7 +166,7 @@ class RealtimeModel:
         most = None if config.max_output_tokens == "inf" else config.max_output_tokens
         options: GenerationOptions = replace(services.backend.assistant.default_options(kind), max_new_tokens=most)
         voice = services.voices.recording(config.output.voice_name)
-        return services.backend.reply(messages, kind, options=options, voice=voice)
+        return services.backend.reply(messages, options, voice)
 
 
 class Pace:

@@ -12,6 +12,7 @@ from kimi_audio.serve.backend import Backend
 from kimi_audio.serve.limits import Slots
 from kimi_audio.serve.metrics import Metrics
 from kimi_audio.serve.settings import Limits, Settings
+from kimi_audio.serve.spoken_answers import SpokenAnswers
 from kimi_audio.serve.voices import Voices
 
 _LOOK_S = 0.05
@@ -35,6 +36,7 @@ class Services:
     voices: Voices
     keys: Keys
     slots: Slots
+    spoken_answers: SpokenAnswers = field(default_factory=SpokenAnswers)
     metrics: Metrics = field(default_factory=Metrics)
     is_ready: bool = False  # warmed up, and not about to stop
     sessions: set["Drainable"] = field(default_factory=set)

@@ -32,30 +32,18 @@ from kimi_audio.nn.precision import autocast
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.hearing import HearingLM
-from kimi_audio.train.left_out import LeftOut
 from kimi_audio.train.loop.budget import Budget, Masked, training_budget
-from kimi_audio.train.loop.journal import Watch
-from kimi_audio.train.loop.lock import locked
 from kimi_audio.train.loop.loop import LoopConfig, check_shares
-from kimi_audio.train.loop.parallel import first_process, joined, world_size
 from kimi_audio.train.loop.schedule import check_range
 from kimi_audio.train.losses import LMLoss
 from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
-    Outcome,
-    check_best_score,
     check_patience,
-    check_run,
-    find_base,
-    log_epochs,
-    note_run,
-    open_encoders,
     open_reports,
     random_lm,
-    run_facts,
-    train_rows,
 )
 from kimi_audio.train.scores import TRANSCRIBED_AT_ONCE, Broken, score_names, task_losses, word_error_rate
+from kimi_audio.train.stage import Opened, Prepared, run_stage
 
 STAGE = "pretrain"  # in run.json
 
@@ -95,90 +83,13 @@ class PretrainConfig:
             raise ValueError("no task has a weight, so there is nothing to learn")
 
 
-def pretrain(
-    config: PretrainConfig,
-    data: Sequence[Path],
-    folder: Path,
-    *,
-    tokens: Path | None = None,
-    resume: bool = False,
-    device: str = "cpu",
-    watch: Watch | None = None,
-) -> Outcome:
-    """Train the audio LLM and its acoustic encoder; arguments and errors as for ``sft.finetune``.
-
-    Args:
-        config: what and how.
-        data: JSONL files of documents, see ``data.documents``.
-        folder: of the run.
-        tokens: prepared codes of the recordings of all files; by default, what lies beside each file.
-        resume: go on where the run in ``folder`` stopped, or begin it.
-        device: its type, such as "cuda".
-        watch: see ``loop.train``.
-    """
-    with joined(device) as place, locked(folder):
-        check_shares(config.loop, world_size())
-        base = find_base(config.base)
-        facts = _facts(config, base, data)
-        check_run(folder, facts, config.loop, resume=resume)
-        reports = open_reports(folder, data, base, Survey)
-        usable = [_usable(report, config, base) for report in reports]
-        left_out = LeftOut(usable, config.max_left_out, folder)
-        files = _open(usable, base, open_encoders(base, place, data, tokens))
-        held_out = None
-        if config.held_out:
-            pairs = [file.split(config.held_out, config.loop.seed) for file in files]
-            files, held_out = [learned for learned, _ in pairs], [held for _, held in pairs]
-        lm_config = load_lm_config(base)
-        mixture = Mixture(
-            sources(files, config.weights, config.row_positions),
-            row_positions=config.row_positions,
-            rows=config.rows,
-            pad_id=lm_config.pad_id,
-            seed=config.loop.seed,
-            broken=left_out,
-        )
-        module = _load(config, base, place)
-        log_epochs(mixture, config.loop, f"{sum(map(len, files))} documents")
-        scores = None if held_out is None else TaskScores(module, held_out, config, left_out)
-        if scores is not None:
-            check_best_score(config.loop, scores.names)
-        first_process(lambda: note_run(folder, facts, reports))
-        steps = train_rows(
-            module,
-            module.loss,
-            mixture,
-            loop=config.loop,
-            folder=folder,
-            scores=scores,
-            evaluate_every_steps=config.evaluate_every_steps,
-            device=place,
-            watch=watch,
-        )
-        return Outcome(steps, left_out.broken)
+# ---------------------------------------------------------------------------------------------------------------------
+# Opening
 
 
-def _facts(config: PretrainConfig, base: Path, data: Sequence[Path]) -> dict[str, Any]:
-    watching = ("loop", "scored_spans", "transcribed_segments", "evaluate_every_steps", "max_left_out")
-    kept = {name: value for name, value in asdict(config).items() if name not in watching}
-    return run_facts({"stage": STAGE, **kept}, base, data)
-
-
-def _usable(report: Survey, config: PretrainConfig, base: Path) -> Survey:
-    """Return what fits into the rows; the rest is logged.
-
-    Raises:
-        ValueError: nothing does.
-    """
-    report = report.limited(min(config.row_positions, load_lm_config(base).max_positions))
-    report.log()
-    report.require_good_lines()
-    return report
-
-
-def _open(reports: Sequence[Survey], base: Path, encoders: Sequence[AudioEncoder | StoredEncoder]) -> list[Documents]:
-    tokenizer = TextTokenizer.load(base)
-    layout = Layout.of(load_lm_config(base), tokenizer.special)
+def _open(opened: Opened[Survey]) -> list[Documents]:
+    tokenizer = TextTokenizer.load(opened.base)
+    layout = Layout.of(load_lm_config(opened.base), tokenizer.special)
     return [
         Documents(
             DocumentFile(report.path),
@@ -188,7 +99,7 @@ def _open(reports: Sequence[Survey], base: Path, encoders: Sequence[AudioEncoder
             layout,
             tuple(range(len(report.lines))),
         )
-        for report, encoder in zip(reports, encoders, strict=True)
+        for report, encoder in zip(opened.reports, opened.encoders, strict=True)
     ]
 
 
@@ -317,20 +228,67 @@ def _segments(file: Documents, row_positions: int) -> Iterator[Span]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Before the run
+# The stage
 
 
-def budget(config: PretrainConfig, *, processes: int = 1, on_gpu: bool = False) -> Budget:
-    """Return what a run will need, from the sizes alone; arguments and errors as for ``sft.budget``."""
-    check_shares(config.loop, processes)
-    lm_config, encoder_config = sizes_of(config.base)
-    module = build_empty(lambda: HearingLM(AudioLM(lm_config), AcousticEncoder(encoder_config)))
-    return training_budget(
-        module,
-        config.loop,
-        config.rows * config.row_positions,
-        processes=processes,
-        masked=Masked(config.rows * config.row_positions**2, lm_config.num_layers + lm_config.num_audio_layers),
-        loading_bytes=sum(parameter.nbytes for parameter in module.parameters()),
-        on_gpu=on_gpu,
-    )
+class Pretraining:
+    """Pre-training as a stage, see ``Stage``."""
+
+    def check_processes(self, config: PretrainConfig, processes: int) -> None:
+        """Raise ValueError if so many processes cannot share a run."""
+        check_shares(config.loop, processes)
+
+    def facts(self, config: PretrainConfig) -> dict[str, Any]:
+        """Return the values that a run cannot change on its way."""
+        watching = ("loop", "scored_spans", "transcribed_segments", "evaluate_every_steps", "max_left_out")
+        return {"stage": STAGE} | {name: value for name, value in asdict(config).items() if name not in watching}
+
+    def reports(self, config: PretrainConfig, folder: Path, data: Sequence[Path], base: Path) -> list[Survey]:
+        """Return which lines of the files are good."""
+        return open_reports(folder, data, base, Survey)
+
+    def fitted(self, config: PretrainConfig, reports: Sequence[Survey]) -> PretrainConfig:
+        """Return the configuration as it is: nothing follows from the data."""
+        return config
+
+    def prepare(self, config: PretrainConfig, opened: Opened[Survey]) -> Prepared:
+        """Return what is trained on what."""
+        files, held_out = _open(opened), None
+        if config.held_out:
+            pairs = [file.split(config.held_out, config.loop.seed) for file in files]
+            files, held_out = [learned for learned, _ in pairs], [held for _, held in pairs]
+        mixture = Mixture(
+            sources(files, config.weights, config.row_positions),
+            row_positions=config.row_positions,
+            rows=config.rows,
+            pad_id=load_lm_config(opened.base).pad_id,
+            seed=config.loop.seed,
+            broken=opened.left_out,
+        )
+        module = _load(config, opened.base, opened.device)
+        return Prepared(
+            module,
+            module.loss,
+            mixture,
+            size=f"{sum(map(len, files))} documents",
+            scores=None if held_out is None else TaskScores(module, held_out, config, opened.left_out),
+        )
+
+    def budget(self, config: PretrainConfig, *, processes: int = 1, on_gpu: bool = False) -> Budget:
+        """Return what a run will need, see ``Stage``."""
+        check_shares(config.loop, processes)
+        lm_config, encoder_config = sizes_of(config.base)
+        module = build_empty(lambda: HearingLM(AudioLM(lm_config), AcousticEncoder(encoder_config)))
+        return training_budget(
+            module,
+            config.loop,
+            config.rows * config.row_positions,
+            processes=processes,
+            masked=Masked(config.rows * config.row_positions**2, lm_config.num_layers + lm_config.num_audio_layers),
+            loading_bytes=sum(parameter.nbytes for parameter in module.parameters()),
+            on_gpu=on_gpu,
+        )
+
+
+PRETRAINING = Pretraining()
+pretrain = partial(run_stage, PRETRAINING)  # arguments and errors as for ``run_stage``

@@ -4,11 +4,9 @@ The tokenizers and the detokenizer stay as they are. A run is a folder: ``run.js
 rest is the loop's (see ``loop``). ``export`` makes a model folder of it.
 """
 
-import gc
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +21,6 @@ from kimi_audio.core.random import generator_of
 from kimi_audio.core.sequence import Batch
 from kimi_audio.data.conversations import ConversationFile
 from kimi_audio.data.dataset import ConversationDataset
-from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
 from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.data.validation import FileReport
 from kimi_audio.lm.model import AudioLM
@@ -32,30 +29,20 @@ from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.hiding import Hiding, hidden
 from kimi_audio.train.left_out import LeftOut
 from kimi_audio.train.loop.budget import Budget, Masked, training_budget
-from kimi_audio.train.loop.journal import Watch
-from kimi_audio.train.loop.lock import locked
 from kimi_audio.train.loop.loop import LoopConfig, check_shares
-from kimi_audio.train.loop.parallel import first_process, joined, world_size
+from kimi_audio.train.loop.parallel import world_size
 from kimi_audio.train.loop.schedule import check_range
 from kimi_audio.train.lora import FOUR_BIT_BYTES, LoraOptions, add_lora, only_trained
 from kimi_audio.train.losses import LMLoss, lm_loss
 from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
     LabelledBatch,
-    Outcome,
-    check_best_score,
     check_patience,
-    check_run,
-    find_base,
-    log_epochs,
-    note_run,
-    open_encoders,
     open_reports,
     random_lm,
-    run_facts,
-    train_rows,
 )
 from kimi_audio.train.scores import HeldOutScores
+from kimi_audio.train.stage import Opened, Prepared, run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -110,75 +97,6 @@ class FinetuneConfig:
             raise ValueError("adapters need a trained model below them; leave out from_scratch or lora")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The run
-
-
-def finetune(
-    config: FinetuneConfig,
-    data: Sequence[Path],
-    folder: Path,
-    *,
-    tokens: Path | None = None,
-    resume: bool = False,
-    device: str = "cpu",
-    watch: Watch | None = None,
-) -> Outcome:
-    """Train the audio LLM; under ``torchrun``, in all processes together.
-
-    Args:
-        config: what and how.
-        data: JSONL files of conversations.
-        folder: of the run.
-        tokens: prepared codes and features of the recordings of all files; by default, what lies beside each file. What
-            is not prepared is computed when it is needed.
-        resume: go on where the run in ``folder`` stopped, or begin it.
-        device: its type, such as "cuda".
-        watch: see ``loop.train``.
-
-    Raises:
-        ValueError: files or settings do not fit, ``folder`` holds a run that is not to be resumed, or too many samples
-            cannot be read.
-        FloatingPointError, KeyboardInterrupt, SystemExit, OSError: see ``loop.train``.
-    """
-    with joined(device) as place, locked(folder), ExitStack() as stack:
-        check_processes(config, world_size())
-        base = find_base(config.base)
-        facts = _facts(config, base, data)
-        check_run(folder, facts, config.loop, resume=resume)
-        reports = open_reports(folder, data, base, FileReport, loss=config.loss)
-        config = _fitted(config, reports)
-        usable = [_usable(report, config, base) for report in reports]
-        left_out = LeftOut(usable, config.max_left_out, folder)
-        tokenizer = TextTokenizer.load(base)
-        learned, held_out = _open(config, usable, base, tokenizer, open_encoders(base, place, data, tokens))
-        gc.collect()  # tokenizers that nobody needs
-        lm = _load(config, base, place)
-        if config.lora is not None:
-            add_lora(lm, config.lora, config.loop.seed)
-            stack.enter_context(only_trained(lm))
-        mixture = mixed(learned, config, lm.config.pad_id, left_out)
-        log_epochs(mixture, config.loop, f"{sum(map(len, learned))} samples")
-        scores = None if held_out is None else _scores(lm, held_out, tokenizer, config, left_out)
-        if scores is not None:
-            check_best_score(config.loop, scores.names)
-        first_process(lambda: note_run(folder, facts, reports))
-        steps = train_rows(
-            lm,
-            partial(_loss, lm, config, tokenizer.special.blank),
-            mixture,
-            heard_weight=config.heard_weight,
-            hide=_hide(config, lm.config, tokenizer),
-            loop=config.loop,
-            folder=folder,
-            scores=scores,
-            evaluate_every_steps=config.evaluate_every_steps,
-            device=place,
-            watch=watch,
-        )
-        return Outcome(steps, left_out.broken)
-
-
 def _loss(lm: AudioLM, config: FinetuneConfig, blank_id: int, batch: LabelledBatch) -> LMLoss:
     blank = blank_id if config.heard_weight else None
     return lm_loss(lm, batch, batch.seen, text_smoothing=config.text_smoothing, blank_id=blank)
@@ -194,17 +112,6 @@ def _hide(config: FinetuneConfig, sizes: LMConfig, tokenizer: TextTokenizer) -> 
         return hidden(batch, config.hiding, sizes, tokenizer.special.blank, generator)
 
     return hide
-
-
-def check_processes(config: FinetuneConfig, processes: int) -> None:
-    """Check that so many processes can share a run.
-
-    Raises:
-        ValueError: they cannot.
-    """
-    check_shares(config.loop, processes)
-    if config.lora is not None and config.lora.four_bit and processes > 1:
-        raise ValueError("QLoRA trains in one process; use LoRA for several")
 
 
 def mixed(
@@ -242,59 +149,16 @@ def mixed(
     )
 
 
-def _fitted(config: FinetuneConfig, reports: Sequence[FileReport]) -> FinetuneConfig:
-    """Return the configuration with the length of rows and of the run that follow from the data."""
-    positions = sum(int(report.positions.sum()) for report in reports)
-    if config.row_positions is None:
-        shortest, longest = _ROW_POSITIONS
-        needed = max(int(report.positions.max(initial=0)) for report in reports)
-        wanted = max(needed, positions // (_ROWS_PER_EPOCH * config.rows))
-        config = replace(config, row_positions=min(max(1 << max(wanted - 1, 1).bit_length(), shortest), longest))
-        logger.info("rows of %d positions", config.row_positions)
-    if config.epochs is None:
-        return config
-    assert config.row_positions is not None
-    in_a_step = config.loop.micro_batches * config.rows * config.row_positions
-    steps = max(1, math.ceil(config.epochs * positions * (1 - config.held_out) / in_a_step))
-    loop = replace(config.loop, steps=steps, warmup_steps=min(config.loop.warmup_steps, steps // 10))
-    logger.info("%g epochs are %d steps, of which %d are warm-up", config.epochs, steps, loop.warmup_steps)
-    return replace(config, loop=loop)
-
-
-def _facts(config: FinetuneConfig, base: Path, data: Sequence[Path]) -> dict[str, Any]:
-    """Return what a run cannot change on its way, as plain values."""
-    watching = ("loop", "epochs", "scored_samples", "transcribed_samples", "evaluate_every_steps", "max_left_out")
-    return run_facts({name: value for name, value in asdict(config).items() if name not in watching}, base, data)
-
-
-def _usable(report: FileReport, config: FinetuneConfig, base: Path) -> FileReport:
-    """Return what fits into the rows; the rest is logged.
-
-    Raises:
-        ValueError: nothing does.
-    """
-    assert config.row_positions is not None
-    report = report.limited(min(config.row_positions, load_lm_config(base).max_positions))
-    report.log()
-    report.require_good_lines()
-    return report
-
-
 def _open(
-    config: FinetuneConfig,
-    reports: Sequence[FileReport],
-    base: Path,
-    tokenizer: TextTokenizer,
-    encoders: Sequence[AudioEncoder | StoredEncoder],
+    config: FinetuneConfig, opened: Opened[FileReport], tokenizer: TextTokenizer
 ) -> tuple[list[ConversationDataset], list[ConversationDataset] | None]:
     """Return the files to learn from and, unless nothing is held out, those to score."""
-    lm_config = load_lm_config(base)
-    assert config.row_positions is not None
-    limit = min(config.row_positions, lm_config.max_positions)
+    lm_config = load_lm_config(opened.base)
     files = []
-    for report, encoder in zip(reports, encoders, strict=True):
+    for report, encoder in zip(opened.reports, opened.encoders, strict=True):
         template = ChatTemplate.of(lm_config, tokenizer, encoder, encoder.codes, blank_loss=config.blank_loss)
-        files.append(ConversationDataset(ConversationFile(report.path), report, template, limit, config.loss))
+        file = ConversationFile(report.path)
+        files.append(ConversationDataset(file, report, template, opened.limit_positions, config.loss))
     if not config.held_out:
         return files, None
     pairs = [file.split(config.held_out, config.loop.seed) for file in files]
@@ -335,41 +199,99 @@ def _scores(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Before the run
+# The run
 
 
-def budget(config: FinetuneConfig, *, processes: int = 1, on_gpu: bool = False) -> Budget:
-    """Return what a run will need, from the sizes alone.
+class Finetuning:
+    """Fine-tuning as a stage, see ``Stage``."""
 
-    Args:
-        config: of the run. Where the data is to choose the length of rows, the longest is taken.
-        processes: that share the work and the memory.
-        on_gpu: adapters are trained beside frozen weights in bfloat16 there.
+    def check_processes(self, config: FinetuneConfig, processes: int) -> None:
+        """Raise ValueError if so many processes cannot share a run."""
+        check_shares(config.loop, processes)
+        if config.lora is not None and config.lora.four_bit and processes > 1:
+            raise ValueError("QLoRA trains in one process; use LoRA for several")
 
-    Raises:
-        ValueError: so many processes cannot share the run, or the configuration does not fit the model.
-    """
-    check_processes(config, processes)
-    lm_config, _ = sizes_of(config.base)
-    lm = build_empty(lambda: AudioLM(lm_config)).to(_dtype(config, processes, on_gpu=on_gpu))
-    loading_bytes = sum(parameter.nbytes for parameter in lm.parameters())
-    if config.lora is not None:
-        add_lora(lm, replace(config.lora, four_bit=False))
-    row_positions = config.row_positions or _ROW_POSITIONS[1]
-    found = training_budget(
-        lm,
-        config.loop,
-        config.rows * row_positions,
-        processes=processes,
-        masked=Masked(config.rows * row_positions**2, lm_config.num_layers + lm_config.num_audio_layers),
-        loading_bytes=loading_bytes,
-        on_gpu=on_gpu,
-    )
-    if config.lora is None or not config.lora.four_bit:
-        return found
-    saved = sum(
-        parameter.numel() * (parameter.element_size() - FOUR_BIT_BYTES)
-        for name, parameter in lm.named_parameters()
-        if "layers." in name and name.endswith("proj.base_layer.weight")
-    )
-    return replace(found, weights_bytes=found.weights_bytes - round(saved))
+    def facts(self, config: FinetuneConfig) -> dict[str, Any]:
+        """Return the values that a run cannot change on its way."""
+        watching = ("loop", "epochs", "scored_samples", "transcribed_samples", "evaluate_every_steps", "max_left_out")
+        return {name: value for name, value in asdict(config).items() if name not in watching}
+
+    def reports(self, config: FinetuneConfig, folder: Path, data: Sequence[Path], base: Path) -> list[FileReport]:
+        """Return which lines of the files are good."""
+        return open_reports(folder, data, base, FileReport, loss=config.loss)
+
+    def fitted(self, config: FinetuneConfig, reports: Sequence[FileReport]) -> FinetuneConfig:
+        """Return the configuration with the length of rows and of the run that follow from the data."""
+        positions = sum(int(report.positions.sum()) for report in reports)
+        if config.row_positions is None:
+            shortest, longest = _ROW_POSITIONS
+            needed = max(int(report.positions.max(initial=0)) for report in reports)
+            wanted = max(needed, positions // (_ROWS_PER_EPOCH * config.rows))
+            config = replace(config, row_positions=min(max(1 << max(wanted - 1, 1).bit_length(), shortest), longest))
+            logger.info("rows of %d positions", config.row_positions)
+        if config.epochs is None:
+            return config
+        assert config.row_positions is not None
+        in_a_step = config.loop.micro_batches * config.rows * config.row_positions
+        steps = max(1, math.ceil(config.epochs * positions * (1 - config.held_out) / in_a_step))
+        loop = replace(config.loop, steps=steps, warmup_steps=min(config.loop.warmup_steps, steps // 10))
+        logger.info("%g epochs are %d steps, of which %d are warm-up", config.epochs, steps, loop.warmup_steps)
+        return replace(config, loop=loop)
+
+    def prepare(self, config: FinetuneConfig, opened: Opened[FileReport]) -> Prepared:
+        """Return what is trained on what."""
+        tokenizer = TextTokenizer.load(opened.base)
+        learned, held_out = _open(config, opened, tokenizer)
+        lm = _load(config, opened.base, opened.device)
+        if config.lora is not None:
+            add_lora(lm, config.lora, config.loop.seed)
+            opened.stack.enter_context(only_trained(lm))
+        return Prepared(
+            lm,
+            partial(_loss, lm, config, tokenizer.special.blank),
+            mixed(learned, config, lm.config.pad_id, opened.left_out),
+            size=f"{sum(map(len, learned))} samples",
+            scores=None if held_out is None else _scores(lm, held_out, tokenizer, config, opened.left_out),
+            hide=_hide(config, lm.config, tokenizer),
+            heard_weight=config.heard_weight,
+        )
+
+    def budget(self, config: FinetuneConfig, *, processes: int = 1, on_gpu: bool = False) -> Budget:
+        """Return what a run will need, from the sizes alone.
+
+        Args:
+            config: of the run. Where the data is to choose the length of rows, the longest is taken.
+            processes: that share the work and the memory.
+            on_gpu: adapters are trained beside frozen weights in bfloat16 there.
+
+        Raises:
+            ValueError: so many processes cannot share the run, or the configuration does not fit the model.
+        """
+        self.check_processes(config, processes)
+        lm_config, _ = sizes_of(config.base)
+        lm = build_empty(lambda: AudioLM(lm_config)).to(_dtype(config, processes, on_gpu=on_gpu))
+        loading_bytes = sum(parameter.nbytes for parameter in lm.parameters())
+        if config.lora is not None:
+            add_lora(lm, replace(config.lora, four_bit=False))
+        row_positions = config.row_positions or _ROW_POSITIONS[1]
+        found = training_budget(
+            lm,
+            config.loop,
+            config.rows * row_positions,
+            processes=processes,
+            masked=Masked(config.rows * row_positions**2, lm_config.num_layers + lm_config.num_audio_layers),
+            loading_bytes=loading_bytes,
+            on_gpu=on_gpu,
+        )
+        if config.lora is None or not config.lora.four_bit:
+            return found
+        saved = sum(
+            parameter.numel() * (parameter.element_size() - FOUR_BIT_BYTES)
+            for name, parameter in lm.named_parameters()
+            if "layers." in name and name.endswith("proj.base_layer.weight")
+        )
+        return replace(found, weights_bytes=found.weights_bytes - round(saved))
+
+
+FINETUNING = Finetuning()
+finetune = partial(run_stage, FINETUNING)  # arguments and errors as for ``run_stage``

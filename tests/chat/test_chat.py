@@ -11,7 +11,7 @@ from torch import Tensor
 from kimi_audio.chat import ChatTemplate, Message, parse_messages
 from kimi_audio.core.sequence import AudioTokens, Inputs, Sequence
 from kimi_audio.core.tokens import SPECIAL_NAMES, SpecialIds, special_token_names
-from kimi_audio.lm.cache import Segments
+from kimi_audio.lm.cache import Stretches
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import LMOutput
 from kimi_audio.lm.rules import GenerationOptions
@@ -262,24 +262,26 @@ def test_blanks_are_learned_on_request_only_where_generation_has_them():
 
 
 def test_ready_codes_take_the_place_of_the_recording():
-    reply = {**message("assistant", "audio-text", [None, "你好！"]), "audio_tokens": [7, 4]}
+    reply = message("assistant", "audio-text", [None, "你好！"])
     expected = TEMPLATE.training([user("text", "你好"), message("assistant", "audio-text", ["b", "你好！"])])
-    for tokens in ([7, 4], [152071, 152068]):  # from 0, or as the ids of the official files
-        sample = TEMPLATE.training([user("text", "你好"), {**reply, "audio_tokens": tokens}])
+    for ready in ({"codes": [7, 4]}, {"audio_tokens": [152071, 152068]}):  # from 0, or as the ids of the official files
+        sample = TEMPLATE.training([user("text", "你好"), {**reply, **ready}])
         assert torch.equal(sample.audio_ids, expected.audio_ids)
-    heard = TEMPLATE.prompt([{**user("audio", "a"), "audio_tokens": [5, 6, 9]}])
+    heard = TEMPLATE.prompt([{**user("audio", "a"), "codes": [5, 6, 9]}])
     assert heard.audio_ids[2:5].tolist() == [152069, 152070, 152073]
     assert len(heard.features[0]) == 3  # of the recording
     with pytest.raises(ValueError, match="2 codes come with 3 rows"):
-        TEMPLATE.prompt([{**user("audio", "a"), "audio_tokens": [5, 6]}])
+        TEMPLATE.prompt([{**user("audio", "a"), "codes": [5, 6]}])
+    with pytest.raises(ValueError, match="ids, which begin at 152064 in this model; give codes from 0 as codes"):
+        TEMPLATE.prompt([{**user("audio", "a"), "audio_tokens": [152064, 5]}])
 
 
 def test_codes_that_the_model_has_not():
     template = replace(TEMPLATE, num_codes=16384)
     assert len(template.prompt([user("audio", "a")])) == 9
-    for codes in ([16384], [1, 152064 + 16384], [152063]):
+    for ready in ({"codes": [16384]}, {"codes": [152064]}, {"audio_tokens": [152064, 152064 + 16384]}):
         with pytest.raises(ValueError, match=r"out of range: this model has 16384"):
-            template.prompt([{**user("audio", "a"), "audio_tokens": codes, "content": None}])
+            template.prompt([{**user("audio", "a"), **ready, "content": None}])
     with pytest.raises(ValueError, match="out of range"):
         template.prompt([user("audio", AudioTokens(torch.tensor([-1])))])
 
@@ -308,7 +310,7 @@ class Oracle:
     fed: dict[int, tuple[int, int]] = field(default_factory=dict)  # position -> audio id, text id
     device, dtype = torch.device("cpu"), torch.float32
 
-    def __call__(self, inputs: Inputs, segments: Segments) -> LMOutput:
+    def __call__(self, inputs: Inputs, segments: Stretches) -> LMOutput:
         (segment,) = segments.segments
         rows = inputs.positions[0].tolist(), inputs.audio_ids[0].tolist(), inputs.text_ids[0].tolist()
         for position, *ids in zip(*rows, strict=True):
@@ -393,6 +395,8 @@ def test_the_oracle_tells_another_layout():
         ({**message("assistant", "text", "x"), "loss": "yes"}, "loss must be true or false"),
         ({**user("text", "x"), "audio_tokens": [1]}, "a text message has no audio_tokens"),
         ({**user("audio", "x"), "audio_tokens": []}, "audio_tokens are empty"),
+        ({**user("audio", "x"), "codes": []}, "codes are empty"),
+        ({**user("audio", "x"), "codes": [1], "audio_tokens": [152065]}, "not both"),
         ({**user("audio", "x"), "audio_tokens": [1, -1]}, "a list of whole numbers from 0"),
         ({**user("audio", "x"), "audio_tokens": [1, 10**30]}, "a list of whole numbers from 0"),
         ({**user("audio", "x"), "audio_tokens": 3}, "a list of whole numbers from 0"),

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kimi_audio.chat.tools import (
-    Call,
     Tool,
+    ToolCall,
     is_call,
     parse_call,
     parse_result,
@@ -18,7 +18,7 @@ from kimi_audio.chat.tools import (
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 WORDS = st.lists(st.from_regex(r"[a-z]{1,6}", fullmatch=True), min_size=1, max_size=3).map(" ".join)
-CALLS = st.builds(Call, NAMES, st.dictionaries(NAMES, st.integers() | WORDS, max_size=4))
+CALLS = st.builds(ToolCall, NAMES, st.dictionaries(NAMES, st.integers() | WORDS, max_size=4))
 TOOLS = st.lists(
     st.builds(Tool, NAMES, st.lists(NAMES, unique=True, max_size=4).map(tuple)),
     min_size=1,
@@ -29,9 +29,9 @@ HOUSE = (Tool("time"), Tool("timer", ("minutes", "seconds")), Tool("lamp", ("sta
 
 
 def test_texts_as_documented():
-    assert write_call(Call("time")) == "<call>time</call>"
-    assert write_call(Call("timer", {"minutes": 5})) == "<call>timer minutes=5</call>"
-    assert write_call(Call("lamp", {"state": "on", "room": "living room"})) == (
+    assert write_call(ToolCall("time")) == "<call>time</call>"
+    assert write_call(ToolCall("timer", {"minutes": 5})) == "<call>timer minutes=5</call>"
+    assert write_call(ToolCall("lamp", {"state": "on", "room": "living room"})) == (
         "<call>lamp state=on room=living_room</call>"
     )
     assert write_tools(HOUSE) == "<tools>time; timer minutes seconds; lamp state room</tools>"
@@ -39,7 +39,7 @@ def test_texts_as_documented():
 
 
 @given(CALLS)
-def test_calls_round_trip(call: Call):
+def test_calls_round_trip(call: ToolCall):
     text = write_call(call)
     assert parse_call(text) == call
     assert list(parse_call(text).arguments) == list(call.arguments)
@@ -111,7 +111,7 @@ def test_only_listed_tools_are_called(text: str, problem: str):
     parse_call(text)
     with pytest.raises(ValueError, match=problem):
         parse_call(text, HOUSE)
-    assert parse_call("<call>timer seconds=2</call>", HOUSE) == Call("timer", {"seconds": 2})
+    assert parse_call("<call>timer seconds=2</call>", HOUSE) == ToolCall("timer", {"seconds": 2})
 
 
 @pytest.mark.parametrize("text", ["<tools></tools>", "<tools>time; </tools>", "<tools>time; time</tools>", "time"])
@@ -123,7 +123,7 @@ def test_lists_of_tools_are_strict(text: str):
 @pytest.mark.parametrize("arguments", [{"on": True}, {"x": 1.5}, {"x": "Up"}, {"x": "a_b"}, {"x": ""}, {"X": 1}])
 def test_values_that_cannot_be_written(arguments: dict):
     with pytest.raises(ValueError, match=r"argument"):
-        Call("tool", arguments)
+        ToolCall("tool", arguments)
 
 
 def test_a_call_is_known_from_its_first_characters():

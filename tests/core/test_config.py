@@ -165,6 +165,15 @@ def test_settings_are_bounded(name: str, value: object):
         Settings.from_dict({f"kimi_audio_{name}": value}, "generation_config.json")
 
 
+@pytest.mark.parametrize(
+    ("name", "lacking"), [("speak", "text"), ("speak_as", "voice"), ("speak_as", "text"), ("convert", "voice")]
+)
+def test_prompts_say_where_text_and_voice_go(name: str, lacking: str):
+    prompt = "{voice} {text}".replace(f"{{{lacking}}}", "")
+    with pytest.raises(ValueError, match=f"kimi_audio_{name}_prompt must say where the {lacking} goes"):
+        Settings.from_dict({f"kimi_audio_{name}_prompt": prompt})
+
+
 @pytest.mark.parametrize(("name", "value"), [("tie_word_embeddings", True), ("hidden_act", "gelu")])
 def test_what_is_not_implemented_is_refused(lm_values: dict, name: str, value: object):
     with pytest.raises(ValueError, match=rf"config: {name}={value!r} is not supported"):

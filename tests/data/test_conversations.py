@@ -96,7 +96,7 @@ GOOD = {
     "spoken": sample(audio("a.wav"), speech("b.wav", "Good.")),
     "turns": sample(audio("b.wav"), speech("b.wav", "Hi."), ASK, REPLY, audio("a.wav"), speech("a.wav", "Bye.")),
     "array": sample(audio([0.0, 0.3, 0.1] * 3000, sample_rate=8000), REPLY, id=7, metadata={"from": "me"}),
-    "ready codes": sample(ASK, speech(None, "Good.", audio_tokens=[3, 4, 5])),
+    "ready codes": sample(ASK, speech(None, "Good.", codes=[3, 4, 5])),
     "official ready codes": sample(audio("b.wav", audio_tokens=[CONFIG.audio_offset + 5] * 3), REPLY),
 }
 
@@ -185,9 +185,9 @@ BAD = {
     "no sample is left": sample(audio([0.1], sample_rate=96000), REPLY),
     "samples that are not finite": sample(audio([0.1, float("nan")], sample_rate=8000), REPLY),
     "must be a path or an array of samples, not dict": sample(audio({"path": "a.wav"}), REPLY),
-    "what is heard needs its recording": sample(audio(None, audio_tokens=[1, 2]), REPLY),
-    "2 codes come with 5 rows": sample(audio("a.wav", audio_tokens=[1, 2]), REPLY),
-    "from 3 to 20 are out of range: this model has 20": sample(ASK, speech(None, "x", audio_tokens=[3, 20])),
+    "what is heard needs its recording": sample(audio(None, codes=[1, 2]), REPLY),
+    "2 codes come with 5 rows": sample(audio("a.wav", codes=[1, 2]), REPLY),
+    "from 3 to 20 are out of range: this model has 20": sample(ASK, speech(None, "x", codes=[3, 20])),
 }
 
 

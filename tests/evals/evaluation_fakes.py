@@ -13,9 +13,18 @@ import soundfile
 
 from kimi_audio.audio.io import Samples
 from kimi_audio.core.words import word_errors
+from kimi_audio.evals.contract.types import (
+    Dataset,
+    EvalSample,
+    EvalTask,
+    Metric,
+    Options,
+    Prediction,
+    Recipe,
+    SampleScore,
+    Scorer,
+)
 from kimi_audio.evals.registry import ModelSpec
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Dataset, Metric, Options, Prediction, Recipe, Sample, SampleScore, Scorer, Task
 
 RATE_HZ = 16000
 SPEC = ModelSpec(__name__, "fake")
@@ -34,13 +43,13 @@ def write_dataset(folder: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     (folder / "manifest.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def load_samples(folder: Path) -> Iterator[Sample]:
+def load_samples(folder: Path) -> Iterator[EvalSample]:
     manifest = folder / "manifest.jsonl"
     if not manifest.exists():
         raise ValueError(f"there is no {manifest}; run 'kimi-audio eval prepare tiny'")
     for line in manifest.read_text().splitlines():
         row = json.loads(line)
-        yield Sample(
+        yield EvalSample(
             row["id"],
             audio=(folder / row["audio"],),
             text=row.get("question", ""),
@@ -54,16 +63,19 @@ def prepare(folder: Path) -> None:
     write_dataset(folder, [{"id": "a", "say": "one two three"}])
 
 
-class Words(PerSample):
+class Words(Scorer):
     """Word error rate, and whether all words are right."""
 
     metrics = (Metric("wer", higher_is_better=False), Metric("right"))
 
     def __init__(self, version: str = "1") -> None:
-        self.versions = {"rules": version}
+        self.version = version
         self.seen: list[str] = []
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def versions(self) -> Mapping[str, str]:
+        return {"rules": self.version}
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         self.seen.append(sample.id)
         if prediction.text == "unspeakable":
             raise ValueError("the judge is out of reach")
@@ -75,7 +87,7 @@ class Words(PerSample):
             sample.id, {"wer": (errors, len(words)), "right": (float(errors == 0), 1)}, {"alignment": alignment}
         )
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         assert isinstance(sample.reference, str)
         words = len(sample.reference.split())
         return {"wer": (words, words), "right": (0, 1)}
@@ -84,8 +96,8 @@ class Words(PerSample):
 DATASET = Dataset("tiny", load_samples, prepare)
 
 
-def tiny_task(scorer: Scorer | None = None, version: str = "1", **recipe: Any) -> Task:
-    return Task("tiny", version, DATASET, scorer or Words(), {"default": Recipe(**recipe)})
+def tiny_task(scorer: Scorer | None = None, version: str = "1", **recipe: Any) -> EvalTask:
+    return EvalTask("tiny", version, DATASET, scorer or Words(), {"default": Recipe(**recipe)})
 
 
 @dataclass
@@ -98,13 +110,13 @@ class FakeModel:
     asked: list[list[str]] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
 
-    def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
+    def generate(self, samples: Sequence[EvalSample], options: Options) -> list[Prediction]:
         self.asked.append([sample.id for sample in samples])
         self.prompts += [sample.text for sample in samples]
         assert not any(sample.reference for sample in samples), "the model sees the right answer"
         return [self._answer(sample, options) for sample in samples]
 
-    def _answer(self, sample: Sample, options: Options) -> Prediction:
+    def _answer(self, sample: EvalSample, options: Options) -> Prediction:
         behaviour, _, detail = sample.meta.get("behave", "").partition(":")
         if behaviour == "raise":
             raise RuntimeError("this one is too much\nfor me")

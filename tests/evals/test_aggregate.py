@@ -7,24 +7,24 @@ from evaluation_fakes import Words
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio.evals.aggregate import count, difference, interval, make_score, subsets_of, value_of
-from kimi_audio.evals.store import Outcome, State
-from kimi_audio.evals.types import Metric, Sample, Scorer, ratio
+from kimi_audio.evals.contract.types import EvalSample, Metric, Scorer, ratio
+from kimi_audio.evals.run.aggregate import count, difference, interval, make_score, subsets_of, value_of
+from kimi_audio.evals.run.store import SampleOutcome, State
 
 WER = Words.metrics[0]
 states = st.sampled_from(list(State))
 
 
 @st.composite
-def outcomes(draw) -> list[Outcome]:
+def outcomes(draw) -> list[SampleOutcome]:
     found = []
     for number in range(draw(st.integers(1, 12))):
         words = draw(st.integers(1, 5))
-        sample = Sample(str(number), reference=" ".join("w" * words), subset=draw(st.sampled_from("xy")))
+        sample = EvalSample(str(number), reference=" ".join("w" * words), subset=draw(st.sampled_from("xy")))
         state = draw(states)
         errors = words if state is State.failed else draw(st.integers(0, words))
         values = {"wer": (errors, words)} if state in (State.scored, State.failed) else {}
-        found.append(Outcome(sample, state, values))
+        found.append(SampleOutcome(sample, state, values))
     return found
 
 
@@ -81,15 +81,15 @@ def test_a_metric_may_combine_in_its_own_way():
     assert value_of(largest, [1, 5, 3]) == 10
     assert interval(largest, [1, 5, 3] * 16) == (None, None)  # 48 samples
     assert interval(largest, [1, 5, 3] * 17) == (10, 10)
-    sample = Sample("a")
-    score = make_score(largest, "", [Outcome(sample, State.scored, {"largest": 4})], Words())
+    sample = EvalSample("a")
+    score = make_score(largest, "", [SampleOutcome(sample, State.scored, {"largest": 4})], Words())
     assert (score.value, score.scale) == (8, None)
 
 
 def test_what_rules_say_stays_where_a_judge_says_nothing():
     items = [
-        Outcome(Sample("a"), State.scored, {"right": (1, 1)}),
-        Outcome(Sample("b"), State.unscored, {"right": (0, 1)}),
+        SampleOutcome(EvalSample("a"), State.scored, {"right": (1, 1)}),
+        SampleOutcome(EvalSample("b"), State.unscored, {"right": (0, 1)}),
     ]
     score = make_score(Words.metrics[1], "", items, Words())
     assert (score.value, score.samples, score.pessimistic) == (50, 2, 50)

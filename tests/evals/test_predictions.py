@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from kimi_audio.evals.evaluate import evaluate, run_folder
-from kimi_audio.evals.predictions import parse_map, read_predictions
-from kimi_audio.evals.recorded import Recorded, tasks_of
-from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.types import Recipe, Result
+from kimi_audio.evals.contract.types import Recipe, Result
+from kimi_audio.evals.run.evaluate import evaluate, run_folder
+from kimi_audio.evals.run.infer import InferOptions
+from kimi_audio.evals.run.predictions import parse_map, read_predictions
+from kimi_audio.evals.run.recorded import Recorded, tasks_of
 
 OWN = '{"id": "a", "text": "big dog", "reference": "big fog", "language": "en"}\n'
 MADE_ELSEWHERE = {

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from kimi_audio.evals.instruments import Instruments, equip
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.types import Average
 from kimi_audio.evals.judges.stand_in import StandIn
-from kimi_audio.evals.published import find_published, published
-from kimi_audio.evals.registry import all_tasks
-from kimi_audio.evals.suites import parse_term, published_averages
-from kimi_audio.evals.types import Average
+from kimi_audio.evals.registry import all_tasks, equip
+from kimi_audio.evals.report.references import find_published, parse_term, published, published_averages
 
 VOICEBENCH = Average(
     "VoiceBench, 7 tests",

@@ -8,8 +8,8 @@ from evaluation_fakes import tiny_task
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio.evals.recipes import choose_recipe, fingerprint, read_recipe, render_prompt
-from kimi_audio.evals.types import Recipe, Sample
+from kimi_audio.evals.contract.prompting import choose_recipe, fingerprint, read_recipe, render_prompt
+from kimi_audio.evals.contract.types import EvalSample, Recipe
 
 BASE = Recipe(prompt="{text}", decoding={"temperature": 0.5, "top_k": 3})
 
@@ -34,11 +34,11 @@ def test_fingerprint_does_not_depend_on_the_order_of_the_decoding():
 
 @given(st.text())
 def test_braces_in_a_question_stay_as_they_are(text):
-    assert render_prompt(Recipe(prompt="<{{{text}}}>"), Sample("a", text=text)) == "<{" + text + "}>"
+    assert render_prompt(Recipe(prompt="<{{{text}}}>"), EvalSample("a", text=text)) == "<{" + text + "}>"
 
 
 def test_prompt_takes_fields_of_the_sample():
-    sample = Sample("a", text="Why?", meta={"language": "zh"})
+    sample = EvalSample("a", text="Why?", meta={"language": "zh"})
     assert render_prompt(Recipe(prompt="<|{language}|> {text}"), sample) == "<|zh|> Why?"
 
 
@@ -52,7 +52,7 @@ def test_prompt_takes_fields_of_the_sample():
 )
 def test_prompts_that_cannot_be_made(prompt, message):
     with pytest.raises(ValueError, match=message):
-        render_prompt(Recipe(prompt=prompt), Sample("a", text="x"))
+        render_prompt(Recipe(prompt=prompt), EvalSample("a", text="x"))
 
 
 def test_recipes_by_family():

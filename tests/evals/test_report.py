@@ -15,14 +15,14 @@ import pytest
 from evaluation_fakes import FakeModel, Words, tiny_task, write_dataset
 
 from kimi_audio.evals import registry
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.evaluate import evaluate
-from kimi_audio.evals.report import page, tables
+from kimi_audio.evals.contract.types import Average, Counts, EvalSample, Metric, Prediction, Result, SampleScore, Suite
+from kimi_audio.evals.report import outputs, page, tables
 from kimi_audio.evals.report.comparison import compare, not_compared, pair_entries
-from kimi_audio.evals.report.files import write_report
 from kimi_audio.evals.report.forest import forest, histogram, times
-from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.types import Average, Counts, Metric, Prediction, Result, Sample, SampleScore, Suite
+from kimi_audio.evals.report.outputs import write_report
+from kimi_audio.evals.run.backends import LocalBackend
+from kimi_audio.evals.run.evaluate import evaluate
+from kimi_audio.evals.run.infer import InferOptions
 
 pytest.importorskip("jinja2")
 html5lib = pytest.importorskip("html5lib")
@@ -68,7 +68,7 @@ class Page(HTMLParser):
 def make_run(root: Path, name: str, rows: list[dict], **recipe) -> Path:
     write_dataset(root / "data" / "tiny", rows)
     run = root / name
-    list(evaluate([tiny_task(**recipe)], root / "data", Here(FakeModel(name=name)), run, InferOptions()))
+    list(evaluate([tiny_task(**recipe)], root / "data", LocalBackend(FakeModel(name=name)), run, InferOptions()))
     return run
 
 
@@ -257,7 +257,7 @@ def test_published_numbers_and_averages_stand_beside_ours(run, monkeypatch):
     results = [renamed(entry.result) for entry in tables.collect(run)]
     average = Average("mean", {"librispeech/test-clean": 0.5, "librispeech//right": 0.5}, "us")
     monkeypatch.setattr(tables, "all_suites", lambda: {"s": Suite("s", ("librispeech",), (average,))})
-    markdown = tables.to_markdown(results)
+    markdown = outputs.to_markdown(results)
     (beside,) = [line for line in markdown.splitlines() if "Kimi-Audio 1.28" in line]
     assert "| test-clean | wer |" in beside  # the metric to look at
     assert "in evalkit-wer: Qwen2-Audio-base 1.74" in beside
@@ -280,7 +280,7 @@ def test_published_numbers_stand_beside_the_metric_they_were_measured_in(run):
 
 
 def test_a_task_that_could_not_run_is_in_the_report(tmp_path):
-    list(evaluate([tiny_task()], tmp_path / "none", Here(FakeModel()), tmp_path / "run", InferOptions()))
+    list(evaluate([tiny_task()], tmp_path / "none", LocalBackend(FakeModel()), tmp_path / "run", InferOptions()))
     paths = write_report(tmp_path / "run")
     assert len(paths) == 4
     for path in paths:
@@ -352,11 +352,11 @@ class Longest(Words):
 
     metrics = (Metric("longest", unit="words", scale=1, combine=max), *Words.metrics)
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
-        usual = super().score_one(sample, prediction)
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        usual = super().score(sample, prediction)
         return replace(usual, values={"longest": len(prediction.text.split()), **usual.values})
 
-    def worst(self, sample: Sample) -> dict[str, Any]:
+    def worst(self, sample: EvalSample) -> dict[str, Any]:
         return {"longest": 0, **super().worst(sample)}
 
 
@@ -364,7 +364,7 @@ def test_scores_of_a_corpus_are_compared_if_their_task_is_known(tmp_path, monkey
     task = tiny_task(Longest())
     for name, say in (("a", "one"), ("b", "one two three")):
         write_dataset(tmp_path / "data" / "tiny", [{"id": str(n), "say": say} for n in range(12)])
-        list(evaluate([task], tmp_path / "data", Here(FakeModel(name=name)), tmp_path / name, InferOptions()))
+        list(evaluate([task], tmp_path / "data", LocalBackend(FakeModel(name=name)), tmp_path / name, InferOptions()))
     pairs, _ = pair_entries(tables.collect(tmp_path / "a"), tables.collect(tmp_path / "b"))
     assert [row.metric for row in compare(pairs)] == ["wer", "right"]
     assert not_compared(pairs) == ["tiny longest"]
@@ -385,6 +385,8 @@ def test_runs_without_a_common_task(tmp_path):
 
 def test_another_version_of_the_scorer_is_noted(tmp_path):
     a = make_run(tmp_path, "a", ROWS[:2])
-    list(evaluate([tiny_task(Words("2"))], tmp_path / "data", Here(FakeModel()), tmp_path / "b", InferOptions()))
+    list(
+        evaluate([tiny_task(Words("2"))], tmp_path / "data", LocalBackend(FakeModel()), tmp_path / "b", InferOptions())
+    )
     pairs, _ = pair_entries(tables.collect(a), tables.collect(tmp_path / "b"))
     assert pairs[0].notes == ["versions: {'rules': '1'} and {'rules': '2'}"]

@@ -10,18 +10,19 @@ from pathlib import Path
 import pytest
 from evaluation_fakes import SPEC, FakeModel, Words, tiny_task, write_dataset
 
-from kimi_audio.evals.engines import Here, Pool
-from kimi_audio.evals.evaluate import evaluate
-from kimi_audio.evals.judges.replies import read_reply
-from kimi_audio.evals.judges.scorer import Judged
+from kimi_audio.evals.contract.instruments import JudgeError, Verdict
+from kimi_audio.evals.contract.types import Counts, Metric, Result, Score
+from kimi_audio.evals.judges.scorer import JudgedAnswers
 from kimi_audio.evals.judges.stand_in import StandIn
-from kimi_audio.evals.judges.types import JudgeError, Verdict
+from kimi_audio.evals.judges.verdicts import read_reply
 from kimi_audio.evals.registry import ModelSpec
-from kimi_audio.evals.runner import InferOptions, infer
-from kimi_audio.evals.scoring import score
-from kimi_audio.evals.selection import Selection
-from kimi_audio.evals.store import TaskFolder, read_result
-from kimi_audio.evals.types import Counts, Metric, Result, Score
+from kimi_audio.evals.run.backends import LocalBackend
+from kimi_audio.evals.run.evaluate import evaluate
+from kimi_audio.evals.run.infer import InferOptions, infer
+from kimi_audio.evals.run.scoring import score
+from kimi_audio.evals.run.selection import Selection
+from kimi_audio.evals.run.store import TaskFolder, read_result
+from kimi_audio.evals.run.workers import WorkerPool
 
 ROWS = [{"id": name, "say": "one two three"} for name in "abcd"]
 
@@ -43,7 +44,7 @@ def rewrite(data: Path, rows: list[dict]) -> None:
 
 def run(data: Path, folder: TaskFolder, model: FakeModel | None = None, task=None, **options) -> Result:
     task = task or tiny_task()
-    infer(task, data, Here(model or FakeModel()), folder, InferOptions(**options))
+    infer(task, data, LocalBackend(model or FakeModel()), folder, InferOptions(**options))
     return score(task, folder)
 
 
@@ -108,16 +109,16 @@ def test_every_sample_is_counted_in_one_place(data, folder):
     assert wer.value == pytest.approx(100 * (0 + 3 + 9) / 15)  # failed samples count as lost words
     assert wer.answered == pytest.approx(100 * 3 / 6)
     assert wer.pessimistic == pytest.approx(100 * (12 + 12) / 27)
-    reasons = {item.id: item.prediction.error for item in folder.read_answers().values() if item.prediction.error}
+    reasons = {item.id: item.error for item in folder.read_answers().values() if item.error}
     assert reasons["long"] == "the audio lasts 3.0 s, more than the 2 s of the recipe"
     assert reasons["raised"] == "RuntimeError: this one is too much"
-    faults = {item.sample.id: item.sample.fault for item in folder.read_asked() if item.sample.fault}
+    faults = {item.id: item.fault for item in folder.read_asked() if item.fault}
     assert sorted(faults) == ["broken-file", "good#2", "no-file"]
     assert "used 2 times" in faults["good#2"]
 
 
 def test_a_missing_dataset_does_not_stop_the_other_tasks(data, tmp_path):
-    engine = Here(FakeModel())
+    engine = LocalBackend(FakeModel())
     (first,) = evaluate([tiny_task()], tmp_path / "nowhere", engine, tmp_path / "run", InferOptions())
     assert "run 'kimi-audio eval prepare tiny'" in first.error
     assert not first.is_complete
@@ -131,7 +132,7 @@ def test_both_output_modes(data, folder):
     assert result.recipe.output == "both"
     answers = list(folder.read_answers().values())
     assert all(answer.spoken_s == pytest.approx(0.1) for answer in answers)
-    assert all(answer.prediction.speech.is_file() for answer in answers)
+    assert all(answer.speech.is_file() for answer in answers)
     assert result.timings["real_time_factor_spoken"]["rtf"] == pytest.approx(5)
     text = run(data, TaskFolder(folder.path.parent / "text"))
     assert text.recipe.output == "text"
@@ -181,10 +182,10 @@ def test_killed_at_any_byte(data, folder, tmp_path, name):
 KILLED = """
 from pathlib import Path
 from evaluation_fakes import FakeModel, tiny_task
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.runner import InferOptions, infer
-from kimi_audio.evals.store import TaskFolder
-infer(tiny_task(), Path({data!r}), Here(FakeModel()), TaskFolder(Path({folder!r})), InferOptions(output="both"))
+from kimi_audio.evals.run.backends import LocalBackend
+from kimi_audio.evals.run.infer import InferOptions, infer
+from kimi_audio.evals.run.store import TaskFolder
+infer(tiny_task(), Path({data!r}), LocalBackend(FakeModel()), TaskFolder(Path({folder!r})), InferOptions(output="both"))
 """
 
 
@@ -248,7 +249,7 @@ class Moody(StandIn):
 
 def test_a_judge_out_of_reach_or_without_a_number_costs_nothing_but_its_verdicts(data, folder):
     judge = Moody()
-    task = tiny_task(Judged("open-question", Metric("rating", "of 5", 1.0), judge=judge))
+    task = tiny_task(JudgedAnswers("open-question", Metric("rating", "of 5", 1.0), judge=judge))
     first = run(data, folder, task=task)
     assert first.counts[""] == Counts(total=4, scored=2, unscored=2)
     assert not first.is_complete
@@ -328,8 +329,8 @@ def test_cache_serves_other_runs(data, tmp_path):
     assert model.asked == []
     for answer in second.read_answers().values():
         assert answer.cached
-        assert answer.prediction.speech.is_relative_to(second.path)
-        assert answer.prediction.speech.is_file()
+        assert answer.speech.is_relative_to(second.path)
+        assert answer.speech.is_file()
 
 
 def test_cache_does_not_keep_failures(data, folder, tmp_path):
@@ -392,12 +393,12 @@ def test_dead_and_stuck_workers(data, folder, tmp_path):
         {"id": "hangs", "say": "", "behave": "hang"},
     ]
     rewrite(data, rows)
-    with Pool(SPEC, ["cpu", "cpu"], timeout_s=5) as pool:
+    with WorkerPool(SPEC, ["cpu", "cpu"], timeout_s=5) as pool:
         assert (pool.name, pool.revision, pool.family) == ("fake", "1", "fake")
         infer(tiny_task(), data, pool, folder, InferOptions(batch_size=3))
         result = score(tiny_task(), folder)
         assert result.counts[""] == Counts(total=9, scored=7, failed=2)
-        errors = {row.id: row.prediction.error for row in folder.read_answers().values() if row.prediction.error}
+        errors = {row.id: row.error for row in folder.read_answers().values() if row.error}
         assert errors == {
             "dies": "the worker process died (exit code 9), twice",
             "hangs": "no answer within 5 s, twice",
@@ -409,12 +410,12 @@ def test_dead_and_stuck_workers(data, folder, tmp_path):
 
 def test_a_model_that_does_not_load():
     with pytest.raises(RuntimeError, match="its files are incomplete"):
-        Pool(ModelSpec(SPEC.module, "broken"), ["cpu"])
+        WorkerPool(ModelSpec(SPEC.module, "broken"), ["cpu"])
 
 
 def test_when_no_worker_is_left(data, folder):
     rewrite(data, [{"id": f"dies{n}", "say": "", "behave": "die"} for n in range(4)])
-    with Pool(SPEC, ["cpu"]) as pool:
+    with WorkerPool(SPEC, ["cpu"]) as pool:
         infer(tiny_task(), data, pool, folder, InferOptions())
     errors = [row["error"] for row in map(json.loads, folder.predictions.read_text().splitlines())]
     assert len(errors) == 4

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals.cache import Cache, answer_key, digest_of, key_of
-from kimi_audio.evals.store import RowLog, read_result, read_rows
-from kimi_audio.evals.types import Options, Sample
+from kimi_audio.evals.contract.keys import Cache, digest_of, key_of
+from kimi_audio.evals.contract.rows import appending, read_rows
+from kimi_audio.evals.contract.types import EvalSample, Options
+from kimi_audio.evals.run.infer import answer_key
+from kimi_audio.evals.run.store import read_result
 
 
 @pytest.fixture
@@ -19,31 +21,31 @@ def path(tmp_path: Path) -> Path:
 def test_rows_come_back(path):
     rows = [{"text": "你好\u2028\n\r\t\x00 \ud800"}, {"text": ""}]
     for row in rows:
-        with RowLog(path) as lines:
-            lines.append(row)
+        with appending(path) as append:
+            append(row)
     assert read_rows(path) == rows
 
 
 def test_a_torn_row_is_cut_off(path):
-    with RowLog(path) as lines:
-        lines.append({"n": 1})
-        lines.append({"n": 2})
+    with appending(path) as append:
+        append({"n": 1})
+        append({"n": 2})
     content = path.read_bytes()
     for end in range(len(content)):
         path.write_bytes(content[:end])
         whole = content[:end].count(b"\n")
         assert len(read_rows(path)) == whole
-        with RowLog(path) as lines:
-            lines.append({"n": 3})
+        with appending(path) as append:
+            append({"n": 3})
         assert [row["n"] for row in read_rows(path)] == [*range(1, whole + 1), 3]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1}, b"x"])
 def test_rows_that_are_not_json_leave_nothing_behind(path, value):
-    with RowLog(path) as lines:
-        lines.append({"n": 1})
+    with appending(path) as append:
+        append({"n": 1})
         with pytest.raises((ValueError, TypeError)):
-            lines.append({"n": value})
+            append({"n": value})
     assert read_rows(path) == [{"n": 1}]
 
 
@@ -85,7 +87,7 @@ def test_keys_follow_content_and_not_names(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"1")
     (tmp_path / "b.wav").write_bytes(b"1")
     (tmp_path / "c.wav").write_bytes(b"2")
-    keys = [answer_key(Sample("x", audio=(tmp_path / f"{name}.wav",)), Options(), "model", "1") for name in "abc"]
+    keys = [answer_key(EvalSample("x", audio=(tmp_path / f"{name}.wav",)), Options(), "model", "1") for name in "abc"]
     assert keys[0] == keys[1] != keys[2]
     loud, quiet = (Samples(np.full(10, value, np.float32), 16000) for value in (0.5, 0.1))
     assert len({digest_of(clip) for clip in (loud, quiet, Samples(loud.array, 8000))}) == 3

@@ -8,7 +8,7 @@ import torch
 
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import Inputs, SequenceBuilder, collate, pack
-from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Segment, Segments
+from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Stretch, Stretches
 from kimi_audio.lm.model import AudioLM, LMOutput
 from kimi_audio.nn.attention import attend_to_past, plain_attention
 from kimi_audio.train.losses import lm_loss
@@ -56,7 +56,7 @@ def joined(inputs):
 
 def run(model, inputs, *segments):
     with torch.inference_mode():
-        return model(inputs, Segments(segments))
+        return model(inputs, Stretches(segments))
 
 
 @pytest.mark.parametrize("cuts", [(5, 8, *range(9, 16)), (), (3, 4, 11)])
@@ -64,7 +64,7 @@ def test_cached_equals_recomputed(tiny_lm, cuts):
     whole, cache, start = scores(tiny_lm, collate([sample(8, 0)], 79)), KVCache(), 0
     for inputs in pieces(sample(8, 0), *cuts):
         stop = start + inputs.positions.shape[1]
-        part = run(tiny_lm, inputs, Segment(cache, start, stop - start))
+        part = run(tiny_lm, inputs, Stretch(cache, start, stop - start))
         assert_same(part, rows_of(whole, 0, stop - 1, stop))
         start = stop
 
@@ -101,12 +101,12 @@ def test_segments_of_a_row_equal_requests_alone(tiny_lm):
     for one, start, cache in zip(samples, starts, caches, strict=True):
         *first, last = pieces(one, *([start] if start else []))
         for inputs in first:
-            run(tiny_lm, inputs, Segment(cache, 0, start))
+            run(tiny_lm, inputs, Stretch(cache, 0, start))
         rest.append(last)
     no_audio, no_text = {"audio": False, "audio_scores": False}, {"text": False, "text_scores": False}
     wishes = [{}, no_audio, no_text, {"text_scores": False}]
     segments = [
-        Segment(cache, start, len(one) - start, **wish)
+        Stretch(cache, start, len(one) - start, **wish)
         for one, start, cache, wish in zip(samples, starts, caches, wishes, strict=True)
     ]
     together = run(tiny_lm, joined(rest), *segments)
@@ -132,7 +132,7 @@ def test_what_nobody_asks_for_is_not_computed(tiny_lm):
     (inputs,) = pieces(sample(4, 5))
     for wanted, names in expected.items():
         ran.clear()
-        run(tiny_lm, inputs, Segment(KVCache(), 0, 8, *wanted))
+        run(tiny_lm, inputs, Stretch(KVCache(), 0, 8, *wanted))
         assert ran == names
     for hook in hooks:
         hook.remove()
@@ -204,7 +204,7 @@ def test_mixed_precision(tiny_lm):
     with torch.autocast("cpu", torch.bfloat16):
         rounded = lm_loss(tiny_lm, batch).mean
         (inputs,) = pieces(sample(4, 7))
-        cached = tiny_lm(inputs, Segments((Segment(KVCache(), 0, 8),)))
+        cached = tiny_lm(inputs, Stretches((Stretch(KVCache(), 0, 8),)))
     rounded.backward()
     torch.testing.assert_close(rounded, exact, rtol=0.02, atol=0.0)
     assert cached.text_logits.isfinite().all()

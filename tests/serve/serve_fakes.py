@@ -23,6 +23,7 @@ from kimi_audio.serve.app import create_app
 from kimi_audio.serve.server import Server, make_server
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.settings import Settings
+from kimi_audio.transcript.types import Segment, Word
 
 
 @dataclass
@@ -48,11 +49,11 @@ class FakeAssistant:
         return GenerationOptions(output_type)
 
     def stream(
-        self, messages: Any, output_type: Any = "both", *, options: Any = None, cancelled: Any = None, **rest: Any
+        self, messages: Any, options: GenerationOptions, *, cancelled: Any = None, **rest: Any
     ) -> Iterator[StreamChunk]:
         self.asked.append(list(messages))
         text = self.says(messages) if callable(self.says) else self.says
-        return self._chunks(text, output_type, cancelled, options.max_new_tokens if options else None)
+        return self._chunks(text, options.output_type, cancelled, options.max_new_tokens)
 
     def stream_speech(
         self, text: str, *, voice: Any = None, instructions: str = "", cancelled: Any = None, **rest: Any
@@ -60,11 +61,13 @@ class FakeAssistant:
         self.asked.append((text, voice, instructions))
         return self._chunks(text, "both", cancelled, None)
 
-    def stream_transcript(self, source: Any, *, instruction: str = "") -> Iterator[str]:
+    def listen(self, source: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
         seconds = len(load_audio(source, INPUT_RATE_HZ)) / INPUT_RATE_HZ
-        self.asked.append(("transcript", seconds))
-        yield f"{seconds:.1f} seconds"
-        yield " of sound."
+        self.asked.append(("transcript", seconds, timestamps, list(hotwords)))
+        for number, text in enumerate((f"{seconds:.1f} seconds", "of sound.")):
+            begin_s, end_s = number * seconds / 2, (number + 1) * seconds / 2
+            words = (Word(text.split()[-1], begin_s, end_s),) if timestamps == "word" else ()
+            yield SimpleNamespace(segments=[Segment(text, begin_s, end_s, words)])
 
     def _chunks(self, text: str, output_type: str, cancelled: Any, most: int | None) -> Iterator[StreamChunk]:
         words = text.split(" ")

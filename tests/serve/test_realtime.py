@@ -4,6 +4,7 @@ import base64
 import json
 import threading
 import time
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from session_watcher import OPENAI_EVENTS
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.g711 import decode_alaw, decode_ulaw, encode_alaw, encode_ulaw
 from kimi_audio.serve.settings import Limits, Settings
 
+QUESTION = files("kimi_audio") / "nano" / "questions" / "02-double.wav"
 MANUAL: Any = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
 TIMER: Any = {
     "type": "function",
@@ -27,11 +30,9 @@ TIMER: Any = {
 
 
 def speech(seconds: float, rate_hz: int = 24_000) -> np.ndarray:
-    """Return something that the plain gate takes for speech: a buzz whose colour changes, five times a second."""
-    time_s = np.arange(int(seconds * rate_hz)) / rate_hz
-    pitch = 2 * np.pi * (120 + 20 * np.sin(3 * time_s)) * time_s
-    buzz = sum(np.sin(k * pitch) / k for k in range(1, 25))
-    return (0.2 * buzz * (0.55 + 0.45 * np.sin(2 * np.pi * 5 * time_s))).astype(np.float32)
+    """Return the beginning of a spoken question, again and again."""
+    question = load_audio(str(QUESTION), rate_hz).numpy()
+    return np.resize(question, int(seconds * rate_hz))
 
 
 def b64(samples: np.ndarray) -> str:
@@ -39,12 +40,17 @@ def b64(samples: np.ndarray) -> str:
 
 
 def until(connection: Any, type: str) -> list[Any]:
-    """Return all events up to one of a name."""
+    """Return all events up to one of a name; if it does not come, the connection is closed."""
     events = []
-    for event in connection:
-        events.append(event)
-        if event.type == type:
-            return events
+    watchdog = threading.Timer(30, connection.close)
+    watchdog.start()
+    try:
+        for event in connection:
+            events.append(event)
+            if event.type == type:
+                return events
+    finally:
+        watchdog.cancel()
     raise AssertionError(f"the connection ended before {type}: {[event.type for event in events]}")
 
 
@@ -116,8 +122,8 @@ def test_turns_are_found_and_interrupted():
                 "response.created",
             ]
             times = {event.type: event for event in events}
-            assert abs(times["input_audio_buffer.speech_started"].audio_start_ms - 200) <= 100
-            assert abs(times["input_audio_buffer.speech_stopped"].audio_end_ms - 1800) <= 150
+            assert abs(times["input_audio_buffer.speech_started"].audio_start_ms - 200) <= 200
+            assert abs(times["input_audio_buffer.speech_stopped"].audio_end_ms - 1800) <= 300
             connection.input_audio_buffer.append(audio=b64(speech(0.5)))
             done = until(connection, "response.done")[-1].response
             assert (done.status, done.status_details.reason) == ("cancelled", "turn_detected")
@@ -128,7 +134,7 @@ def test_turns_are_found_and_interrupted():
             assert transcripts[-1].transcript.endswith("seconds of sound.")
 
 
-def test_cancel(client):
+def test_cancel():
     assistant = FakeAssistant(says="word " * 200, pause_s=0.02)
     with running(assistant) as address:
         client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
@@ -342,7 +348,9 @@ def test_keys_and_secrets():
 
 def test_two_users_do_not_meet():
     """Many conversations at once, each about its own length of sound, hear of nobody else's."""
-    assistant = FakeAssistant(says=lambda messages: f"{len(messages[-1].content.codes)} tokens", pause_s=0.01)
+    assistant = FakeAssistant(
+        says=lambda messages: f"{len(getattr(messages[-1].content, 'codes', []))} tokens", pause_s=0.01
+    )
     with running(assistant) as address:
         failures: list[Any] = []
 

@@ -69,3 +69,38 @@ def test_the_file_is_missing(address):
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request)
     assert json.load(caught.value)["error"]["code"] == "missing_file"
+
+
+def test_captions(client, recording, assistant):
+    asked = {"file": ("talk.wav", recording), "model": "fake"}
+    srt = client.audio.transcriptions.create(**asked, response_format="srt")
+    assert srt.startswith("1\n00:00:00,000 --> 00:00:01,000\n2.0 seconds\n\n2\n00:00:01,000 --> 00:00:02,000\n")
+    vtt = client.audio.transcriptions.create(**asked, response_format="vtt")
+    assert vtt.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n2.0 seconds\n")
+    assert assistant.asked[-1][2] == "word"  # so that long captions can be cut
+
+
+def test_segments_and_words(client, recording):
+    asked = {"file": ("talk.wav", recording), "model": "fake", "response_format": "verbose_json"}
+    done = client.audio.transcriptions.create(**asked)
+    assert [(segment.id, segment.start, segment.end) for segment in done.segments] == [(0, 0.0, 1.0), (1, 1.0, 2.0)]
+    assert (done.words, done.duration, done.language) == (None, 2.0, "english")
+    done = client.audio.transcriptions.create(**asked, timestamp_granularities=["word"])
+    assert [(word.word, word.start, word.end) for word in done.words] == [("seconds", 0.0, 1.0), ("sound.", 1.0, 2.0)]
+    assert done.segments is None
+    done = client.audio.transcriptions.create(**asked, timestamp_granularities=["word", "segment"])
+    assert (len(done.segments), len(done.words)) == (2, 2)
+    with pytest.raises(openai.BadRequestError):
+        client.audio.transcriptions.create(**asked | {"response_format": "json"}, timestamp_granularities=["word"])
+
+
+def test_keywords_reach_the_model(client, recording, assistant):
+    asked = {"file": ("talk.wav", recording), "model": "fake", "extra_body": {"keywords": ["Ava", "Ben"]}}
+    client.audio.transcriptions.create(**asked)
+    assert assistant.asked[-1][3] == ["Ava", "Ben"]
+
+
+def test_translation(client, recording, assistant):
+    done = client.audio.translations.create(file=("talk.wav", recording), model="fake")
+    assert done.text == "it is three."
+    assert "English" in assistant.asked[-1][0].content

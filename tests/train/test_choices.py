@@ -18,8 +18,8 @@ from kimi_audio.train.lora import LoraOptions
 from kimi_audio.train.pretrain import PretrainConfig, pretrain
 from kimi_audio.train.released import LM, RELEASED
 from kimi_audio.train.runs import load_encoder, random_lm
-from kimi_audio.train.sft import FinetuneConfig, budget, finetune
-from kimi_audio.train.speech.own_voice import train_own_voice
+from kimi_audio.train.sft import FINETUNING, FinetuneConfig, finetune
+from kimi_audio.train.speech.voice_adaptation import train_own_voice
 from tests.train.conversations import user, write_conversations
 
 LOOP = LoopConfig(steps=3, peak_lr=1e-3, warmup_steps=100, bf16=False, log_every_steps=1)
@@ -60,7 +60,7 @@ def test_epochs_set_the_steps(config, tmp_path, caplog):
     ("words", "count", "expected"), [(1, 6, 512), (150, 3, 1024), (600, 3, None), (1, 2000, 2048), (1, 900, 1024)]
 )
 def test_the_data_chooses_the_length_of_rows(config, tmp_path, caplog, monkeypatch, words, count, expected):
-    monkeypatch.setattr("kimi_audio.train.sft.train_rows", lambda *_arguments, **_options: None)
+    monkeypatch.setattr("kimi_audio.train.stage.train_rows", lambda *_arguments, **_options: None)
     file = texts(tmp_path / "a.jsonl", count, words)
     with caplog.at_level(logging.INFO):
         if expected is None:
@@ -90,7 +90,7 @@ def test_weights_set_the_shares_of_files(config, tmp_path, monkeypatch):
                 lengths[draw.source] += draw.piece.length
         drawn.append(lengths[1] / sum(lengths))
 
-    monkeypatch.setattr("kimi_audio.train.sft.train_rows", look)
+    monkeypatch.setattr("kimi_audio.train.stage.train_rows", look)
     finetune(replace(config, weights={"new.jsonl": 4, "replay.jsonl": 1}), files, tmp_path / "weighed")
     finetune(config, files, tmp_path / "plain")
     assert drawn == [pytest.approx(0.2, abs=0.03), pytest.approx(0.5, abs=0.03)]
@@ -103,7 +103,7 @@ def test_every_task_is_scored_and_the_transcribed_ones_are_among_them(config, tm
     file = texts(tmp_path / "many.jsonl", 60)
     file.write_text(file.read_text() + texts(tmp_path / "few.jsonl", 4, task="rare").read_text())
     found = []
-    monkeypatch.setattr("kimi_audio.train.sft.train_rows", lambda *_a, scores, **_o: found.append(scores))
+    monkeypatch.setattr("kimi_audio.train.stage.train_rows", lambda *_a, scores, **_o: found.append(scores))
     finetune(replace(config, held_out=0.3, scored_samples=4, transcribed_samples=3), [file], tmp_path / "run")
     (scores,) = found
     assert {task: len(samples) for task, samples in scores._tasks.items()} in ({"chat": 3, "rare": 1},)
@@ -197,25 +197,25 @@ def test_the_released_models_are_planned_without_a_network(base, monkeypatch):
     loop = replace(LOOP, micro_batches=8)
     plain = FinetuneConfig(loop=loop, base=base)
     adapters = replace(plain, lora=LoraOptions())
-    whole = budget(plain, on_gpu=True)
+    whole = FINETUNING.budget(plain, on_gpu=True)
     assert whole.weights_bytes == whole.loading_bytes == 4 * whole.parameters
     assert 9.7e9 < whole.parameters < 9.8e9
     pytest.importorskip("peft")
-    half, single = budget(adapters, on_gpu=True), budget(adapters)
+    half, single = FINETUNING.budget(adapters, on_gpu=True), FINETUNING.budget(adapters)
     adapter_bytes = 4 * half.trained_parameters
     assert half.weights_bytes == 2 * whole.parameters + adapter_bytes
     assert single.weights_bytes == 4 * whole.parameters + adapter_bytes
     four_bit = replace(adapters, lora=LoraOptions(four_bit=True))
-    assert 0 < budget(four_bit, on_gpu=True).weights_bytes < half.weights_bytes / 2
+    assert 0 < FINETUNING.budget(four_bit, on_gpu=True).weights_bytes < half.weights_bytes / 2
     for planned, processes in ((four_bit, 8), (plain, 6)):
         with pytest.raises(ValueError, match=r"trains in one process|6 processes cannot share 8 micro-batches"):
-            budget(planned, processes=processes)
-    assert budget(plain, processes=8).weights_bytes == 4 * whole.parameters // 8
+            FINETUNING.budget(planned, processes=processes)
+    assert FINETUNING.budget(plain, processes=8).weights_bytes == 4 * whole.parameters // 8
 
 
 def test_masks_are_counted():
     short, long = (
-        budget(
+        FINETUNING.budget(
             FinetuneConfig(loop=replace(LOOP, checkpoint_layers=True), base=RELEASED[0], row_positions=size, rows=rows)
         )
         for size, rows in ((1024, 8), (8192, 1))

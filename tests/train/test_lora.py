@@ -15,7 +15,7 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.train.export import export_adapter, export_model
 from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.lora import LoraOptions, add_lora, only_trained
-from kimi_audio.train.sft import FinetuneConfig, budget, finetune
+from kimi_audio.train.sft import FINETUNING, FinetuneConfig, finetune
 from tests.train.conversations import write_conversations
 
 pytest.importorskip("peft")
@@ -135,9 +135,9 @@ def test_errors_of_loading(base, tmp_path):
 
 def test_a_budget_knows_what_is_frozen(base):
     loop = LoopConfig(steps=1, peak_lr=1e-3)
-    whole = budget(FinetuneConfig(loop=loop, base=str(base)))
-    lora = budget(FinetuneConfig(loop=loop, base=str(base), lora=LoraOptions(rank=2)))
-    four_bit = budget(FinetuneConfig(loop=loop, base=str(base), lora=LoraOptions(rank=2, four_bit=True)))
+    whole = FINETUNING.budget(FinetuneConfig(loop=loop, base=str(base)))
+    lora = FINETUNING.budget(FinetuneConfig(loop=loop, base=str(base), lora=LoraOptions(rank=2)))
+    four_bit = FINETUNING.budget(FinetuneConfig(loop=loop, base=str(base), lora=LoraOptions(rank=2, four_bit=True)))
     assert whole.trained_parameters == whole.parameters
     assert lora.trained_parameters < 0.2 * lora.parameters
     assert lora.optimizer_bytes < 0.2 * whole.optimizer_bytes

@@ -16,7 +16,7 @@ from kimi_audio.checkpoint import load_acoustic, load_lm
 from kimi_audio.train.export import export_adapter, export_model
 from kimi_audio.train.hearing import HearingLM
 from kimi_audio.train.loop.loop import LoopConfig, load_module_state
-from kimi_audio.train.pretrain import HeldSegment, PretrainConfig, budget, pretrain
+from kimi_audio.train.pretrain import PRETRAINING, HeldSegment, PretrainConfig, pretrain
 from tests.train.documents import write_documents, write_lines
 
 LOOP = LoopConfig(
@@ -157,7 +157,7 @@ def test_nothing_is_left_behind_by_bad_data(config, tmp_path):
 
 
 def test_the_budget_knows_the_encoder(config):
-    needed = budget(config)
+    needed = PRETRAINING.budget(config)
     base = Path(config.base)
     modules = (load_lm(base), load_acoustic(base))
     assert needed.parameters == sum(p.numel() for module in modules for p in module.parameters())

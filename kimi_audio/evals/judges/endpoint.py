@@ -1,73 +1,83 @@
 """A judge behind any server with OpenAI's chat completions: OpenAI, vLLM, SGLang, llama.cpp, Ollama, ..."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import soundfile
-
-from kimi_audio.audio.io import decode_audio
-from kimi_audio.evals.cache import Cache, digest_of, key_of
-from kimi_audio.evals.chat_client import ChatClient, EndpointError
-from kimi_audio.evals.engines import one_line
-from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
-from kimi_audio.evals.judges.replies import combine, read_reply
-from kimi_audio.evals.judges.types import JudgeError, Verdict
-from kimi_audio.evals.recipes import render_prompt
-from kimi_audio.evals.types import Clip, Recipe, Sample
+from kimi_audio.evals.contract.instruments import Judge, JudgeError, JudgePrompt, Verdict
+from kimi_audio.evals.contract.keys import Cache, Clip, digest_of, key_of, one_line
+from kimi_audio.evals.contract.prompting import render
+from kimi_audio.evals.judges.prompts import read_prompts
+from kimi_audio.evals.judges.stand_in import StandIn
+from kimi_audio.evals.judges.verdicts import combine, read_reply
+from kimi_audio.evals.models.chat_client import ChatClient, Endpoint, EndpointError, read_endpoint
+from kimi_audio.evals.models.openai_audio import sound_part
 
 
-@dataclass(frozen=True)
-class EndpointSettings:
-    """Which judge, and how it is asked; a YAML file with these fields. What is None is as in the prompt."""
+@dataclass(frozen=True, kw_only=True)
+class JudgeEndpoint(Endpoint):
+    """Which judge, and how it is asked; what is None is as in the prompt."""
 
-    url: str  # such as https://api.openai.com/v1 or http://localhost:8000/v1
-    model: str  # best with its date: gpt-4o-mini-2024-07-18
-    key_env: str = ""  # name of the environment variable that holds the key; empty for servers without one
     votes: int | None = None
     decoding: Mapping[str, Any] = field(default_factory=dict)  # over that of the prompt; None leaves a field out
     prompts: Path | None = None  # file that replaces prompts of ours
     cache: Path | None = Path("runs/judge-cache")  # of replies that were understood
     timeout_s: float = 60.0
-    retries: int = 5  # after connection errors, time-outs, 429 and 5xx, with growing pauses
+    retries: int = 5
     concurrency: int = 8
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"the judge's url must begin with http:// or https://, not {self.url!r}")
-        if (self.votes is not None and self.votes < 1) or self.retries < 0 or self.concurrency < 1:
-            raise ValueError("votes and concurrency of a judge must be at least 1, retries at least 0")
+        super().__post_init__()
+        if self.votes is not None and self.votes < 1:
+            raise ValueError("votes of a judge must be at least 1")
 
 
-class Endpoint:
+def choose_judge(name: str) -> Judge:
+    """Return a judge by option: ``stand-in``, or a YAML file, whose paths are relative to where we are.
+
+    Raises:
+        ValueError: there is no such file, or it does not describe a judge.
+    """
+    if name == "stand-in":
+        return StandIn()
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"{name} is no judge: give 'stand-in', or a YAML file with url and model")
+    found = read_endpoint(path, JudgeEndpoint, "judge", ["url", "model"])
+    paths: dict[str, Any] = {key: Path(value) for key in ("prompts", "cache") if (value := getattr(found, key))}
+    judge = EndpointJudge(replace(found, **paths))
+    judge.client.key()  # told once, and not by every answer
+    return judge
+
+
+class EndpointJudge:
     """Asks, and remembers replies by model, prompt and text."""
 
-    def __init__(self, settings: EndpointSettings) -> None:
-        self.settings = settings
-        self.name, self.concurrency = settings.model, settings.concurrency
-        self.prompts = read_prompts(settings.prompts)
-        self._cache = Cache(settings.cache) if settings.cache else None
-        self.client = ChatClient(settings.url, settings.key_env, settings.timeout_s, settings.retries + 1)
+    def __init__(self, endpoint: JudgeEndpoint) -> None:
+        self.endpoint = endpoint
+        self.name, self.concurrency = endpoint.model, endpoint.concurrency
+        self.prompts = read_prompts(endpoint.prompts)
+        self._cache = Cache(endpoint.cache) if endpoint.cache else None
+        self.client = ChatClient(endpoint)
 
     def version(self, prompt: JudgePrompt) -> str:
         """Return model, prompt, votes and decoding."""
         votes, decoding = self._votes(prompt), self._decoding(prompt)
         way = "" if votes == 1 else ", most frequent" if prompt.labels else ", mean"
         listed = ", ".join(f"{name} {value}" for name, value in sorted(decoding.items()))
-        who = f"{self.name} at {self.settings.url}, {prompt.fingerprint}"
+        who = f"{self.name} at {self.endpoint.url}, {prompt.fingerprint}"
         return f"{who}, votes {votes}{way}, {listed or 'decoding of the server'}"
 
     def rate(self, prompt: JudgePrompt, fields: Mapping[str, str], clips: Sequence[Clip] = ()) -> Verdict:
         """Return the verdict of all votes; most of them must be understood."""
         try:
-            text = render_prompt(Recipe(prompt.text), Sample(prompt.name, meta=dict(fields)))
+            text = render(prompt.text, fields)
+        except KeyError as error:
+            raise JudgeError(f"the prompt wants {{{error.args[0]}}}, which {prompt.name} does not have") from None
         except ValueError as error:
             raise JudgeError(str(error)) from None
-        sound = [clip for clip in clips if prompt.hears]
+        sound = clips if prompt.hears else ()
         votes = [self._vote(prompt, text, sound, number) for number in range(self._votes(prompt))]
         values = [value for _, value, _ in votes if value is not None]
         if 2 * len(values) <= len(votes):
@@ -80,7 +90,7 @@ class Endpoint:
         """Return a reply, its number, and why there is none. Replies that are not understood are not remembered."""
         key = key_of(
             model=self.name,
-            url=self.settings.url,
+            url=self.endpoint.url,
             prompt=prompt.fingerprint,
             text=text,
             audio=[digest_of(clip) for clip in clips],
@@ -98,7 +108,7 @@ class Endpoint:
         return reply, value, ""
 
     def _ask(self, prompt: JudgePrompt, text: str, clips: Sequence[Clip]) -> str:
-        content = [{"type": "text", "text": text}, *map(_sound_part, clips)] if clips else text
+        content = [{"type": "text", "text": text}, *map(sound_part, clips)] if clips else text
         messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
         request: dict[str, Any] = {**self._decoding(prompt), "model": self.name}
         request["messages"] = [*messages, {"role": "user", "content": content}]
@@ -108,18 +118,11 @@ class Endpoint:
         except (EndpointError, ValueError, OSError) as error:
             raise JudgeError(f"the judge gave no reply: {one_line(error)}") from None
         except (LookupError, TypeError):
-            raise JudgeError(f"the judge at {self.settings.url} sent no chat completion") from None
+            raise JudgeError(f"the judge at {self.endpoint.url} sent no chat completion") from None
 
     def _votes(self, prompt: JudgePrompt) -> int:
-        return self.settings.votes or prompt.votes
+        return self.endpoint.votes or prompt.votes
 
     def _decoding(self, prompt: JudgePrompt) -> dict[str, Any]:
-        merged = {**prompt.decoding, **self.settings.decoding}
+        merged = {**prompt.decoding, **self.endpoint.decoding}
         return {name: value for name, value in merged.items() if value is not None}
-
-
-def _sound_part(clip: Clip) -> dict[str, Any]:
-    sound, file = decode_audio(clip), io.BytesIO()
-    soundfile.write(file, np.asarray(sound.array), sound.rate_hz, format="WAV", subtype="PCM_16")
-    data = base64.b64encode(file.getvalue()).decode()
-    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}

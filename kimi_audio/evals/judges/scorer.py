@@ -1,107 +1,72 @@
 """Scores from verdicts, beside those of rules where there are any."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from kimi_audio.evals.engines import one_line
-from kimi_audio.evals.instruments import Instruments
-from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
+from kimi_audio.evals.contract.instruments import Instruments, Judge, Verdict
+from kimi_audio.evals.contract.keys import one_line
+from kimi_audio.evals.contract.types import EvalSample, Metric, Prediction, SampleScore, Scorer
+from kimi_audio.evals.judges.prompts import own_prompts
 from kimi_audio.evals.judges.stand_in import ALTERNATIVES
-from kimi_audio.evals.judges.types import Judge, Verdict
-from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore, Scorer
 
 NO_JUDGE = "only a judge can score this, and none was chosen: score again with --judge"
 
 
-@dataclass(frozen=True)
-class Judged:
+class JudgedAnswers(Scorer):
     """Rates each answer by a judge, several at once; the judge's metric comes first.
 
     Without a judge the rules score alone, if there are rules; else all answers are left unscored. An empty answer gets
     the lowest value without being shown. The question is ``meta["question"]``, or the written one.
+
+    Args:
+        prompt: name among those of the judge.
+        metric: what the judge's numbers are called.
+        beside: scores the same answers by rules.
+        judge: who is asked.
     """
 
-    prompt: str  # name among those of the judge
-    metric: Metric
-    rules: Scorer | None = None
-    judge: Judge | None = None
+    def __init__(self, prompt: str, metric: Metric, beside: Scorer | None = None, judge: Judge | None = None) -> None:
+        self.prompt, self.metric, self.beside, self.judge = prompt, metric, beside, judge
+        by_rules = beside.metrics if beside else ()
+        self.metrics = (metric, *by_rules) if judge or not by_rules else by_rules
+        self.told = (judge.prompts if judge else own_prompts())[prompt]
+        self.at_once = judge.concurrency if judge else 1
 
-    def equip(self, instruments: Instruments) -> Self:
+    def equip(self, instruments: Instruments) -> "JudgedAnswers":
         """Return the scorer with the chosen judge."""
-        return replace(self, judge=instruments.judge or self.judge)
+        return JudgedAnswers(self.prompt, self.metric, self.beside, instruments.judge or self.judge)
 
-    @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """The judge's, unless there are only rules, and those of the rules."""
-        rules = self.rules.metrics if self.rules else ()
-        return (self.metric, *rules) if self.judge or not rules else rules
-
-    @property
     def versions(self) -> Mapping[str, str]:
-        """What the numbers depend on."""
-        judge = self.judge.version(self._told(self.judge)) if self.judge else "none"
-        return {**(self.rules.versions if self.rules else {}), "judge": judge}
+        """Return what the numbers depend on."""
+        judge = self.judge.version(self.told) if self.judge else "none"
+        return {**(self.beside.versions() if self.beside else {}), "judge": judge}
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return the lowest value of the judge, and the worst of the rules."""
-        values = self.rules.worst(sample) if self.rules else {}
-        return {**values, self.metric.name: (self._lowest(), 1)} if self.metric in self.metrics else values
+        values = self.beside.worst(sample) if self.beside else {}
+        return {**values, self.metric.name: (self.told.lowest, 1)} if self.metric in self.metrics else values
 
-    def score(self, pairs: Sequence[tuple[Sample, Prediction]]) -> Iterator[SampleScore]:
-        """Yield scores as verdicts come in."""
-        judge = self.judge
-        if judge is None:
-            yield from self.rules.score(pairs) if self.rules else self._unscored(pairs)
-            return
-        with ThreadPoolExecutor(judge.concurrency, thread_name_prefix="judge") as pool:
-            waiting = [pool.submit(self._score_one, judge, *pair) for pair in pairs]
-            try:
-                for done in as_completed(waiting):
-                    yield done.result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-
-    def _unscored(self, pairs: Sequence[tuple[Sample, Prediction]]) -> Iterator[SampleScore]:
-        for sample, _ in pairs:
-            yield SampleScore(sample.id, error=NO_JUDGE)
-
-    def _score_one(self, judge: Judge, sample: Sample, prediction: Prediction) -> SampleScore:
-        by_rules = SampleScore(sample.id)
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        """Return what the rules and the judge say; what the rules say stays if the judge says nothing."""
+        by_rules = self.beside.score_safely(sample, prediction) if self.beside else SampleScore(sample.id)
+        if self.judge is None:
+            return by_rules if self.beside else replace(by_rules, error=NO_JUDGE)
         try:
-            by_rules = next(iter(self.rules.score([(sample, prediction)]))) if self.rules else by_rules
-            verdict = self._verdict(judge, sample, prediction)
+            verdict = self._verdict(self.judge, sample, prediction)
         except Exception as error:  # noqa: BLE001 - one strange reply must not cost the others their scores
-            return replace(by_rules, error=one_line(error))  # what the rules say stays
+            return replace(by_rules, error=one_line(error))
         if by_rules.error:
             return by_rules
         details = {"judge": {"value": verdict.value, "replies": verdict.replies, "unread": verdict.unread}}
         values = {**by_rules.values, self.metric.name: (verdict.value, 1)}
-        return SampleScore(sample.id, values, {**by_rules.details, **details})
+        return replace(by_rules, values=values, details={**by_rules.details, **details})
 
-    def _verdict(self, judge: Judge, sample: Sample, prediction: Prediction) -> Verdict:
-        prompt = self._told(judge)
+    def _verdict(self, judge: Judge, sample: EvalSample, prediction: Prediction) -> Verdict:
         spoken = prediction.speech
-        if spoken is None if prompt.hears else not prediction.text.strip():
-            return Verdict(self._lowest(), ("not asked: the answer is empty",))
-        return judge.rate(prompt, fields_of(sample, prediction), () if spoken is None else (spoken,))
-
-    def _told(self, judge: Judge) -> JudgePrompt:
-        return judge.prompts[self.prompt]
-
-    def _lowest(self) -> float:
-        """Return the lowest value of the scale; of ours, if there is no judge to ask."""
-        return lowest(self._told(self.judge) if self.judge else read_prompts()[self.prompt])
-
-
-def lowest(prompt: JudgePrompt) -> float:
-    """Return the value of the worst answer."""
-    return min(prompt.labels.values(), default=prompt.low)
-
-
-def fields_of(sample: Sample, prediction: Prediction) -> dict[str, str]:
-    """Return what a judge is shown: question, reference, answer, and what else the sample holds."""
-    reference = sample.reference if isinstance(sample.reference, str) else ALTERNATIVES.join(sample.reference)
-    known = {name: str(value) for name, value in sample.meta.items()}
-    return {"question": sample.text, **known, "reference": reference, "answer": prediction.text}
+        if spoken is None if self.told.hears else not prediction.text.strip():
+            return Verdict(self.told.lowest, ("not asked: the answer is empty",))
+        known = {name: str(value) for name, value in sample.meta.items()}
+        reference = ALTERNATIVES.join(sample.references)
+        fields = {"question": sample.text, **known, "reference": reference, "answer": prediction.text}
+        return judge.rate(self.told, fields, () if spoken is None else (spoken,))

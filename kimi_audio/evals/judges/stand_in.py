@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
-from kimi_audio.evals.judges.types import Verdict
+from kimi_audio.evals.contract.instruments import JudgePrompt, Verdict
+from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.judges.prompts import own_prompts
 from kimi_audio.evals.metrics.qa import answer_tokens, contains
-from kimi_audio.evals.types import Clip
 
 ALTERNATIVES = " | "  # between several references
 ENOUGH_TOKENS = 20  # an answer of so many different words gets the highest rating
@@ -18,7 +18,7 @@ class StandIn:
     concurrency = 1
 
     def __init__(self) -> None:
-        self.prompts = read_prompts()
+        self.prompts = own_prompts()
 
     def version(self, prompt: JudgePrompt) -> str:
         """Return name and prompt."""

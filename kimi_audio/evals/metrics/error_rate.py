@@ -7,11 +7,10 @@ denominator; without any reference token, the rate is nan.
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import zip_longest
-from typing import Literal, TypeAlias, cast
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 from kimi_audio.evals.metrics.libraries import eval_extra
 
@@ -34,6 +33,14 @@ def tokenize(text: str, unit: Unit) -> list[str]:
     return text.split()
 
 
+class AlignedStep(NamedTuple):
+    """One step of an alignment. The side that has no token is an empty string."""
+
+    operation: Operation
+    reference: str
+    prediction: str
+
+
 @dataclass(frozen=True)
 class Errors:
     """Counts of an alignment."""
@@ -53,44 +60,23 @@ class Errors:
         """Length of the reference."""
         return self.hits + self.substitutions + self.deletions
 
-    @property
-    def rate(self) -> float:
-        """Errors per reference token; nan without any."""
-        return self.total / self.reference_tokens if self.reference_tokens else float("nan")
 
-
-@dataclass(frozen=True)
-class AlignedToken:
-    """One step of an alignment. The side that has no token is an empty string."""
-
-    operation: Operation
-    reference: str
-    prediction: str
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """A shortest way from a reference to a prediction."""
-
-    tokens: tuple[AlignedToken, ...]
-
-    @cached_property
-    def errors(self) -> Errors:
-        """The counts of this row."""
-        counts = Counter(token.operation for token in self.tokens)
-        return Errors(counts["equal"], counts["substitute"], counts["delete"], counts["insert"])
-
-
-def align(reference: Sequence[str], prediction: Sequence[str]) -> Alignment:
-    """Align two lists of tokens."""
+def align(reference: Sequence[str], prediction: Sequence[str]) -> list[AlignedStep]:
+    """Return a shortest way from a list of tokens to another."""
     with eval_extra():
         from rapidfuzz.distance import Levenshtein
-    steps: list[AlignedToken] = []
+    steps: list[AlignedStep] = []
     for step in Levenshtein.opcodes(reference, prediction):
         operation = cast(Operation, "substitute" if step.tag == "replace" else step.tag)
         left, right = reference[step.src_start : step.src_end], prediction[step.dest_start : step.dest_end]
-        steps += [AlignedToken(operation, *pair) for pair in zip_longest(left, right, fillvalue="")]
-    return Alignment(tuple(steps))
+        steps += [AlignedStep(operation, *pair) for pair in zip_longest(left, right, fillvalue="")]
+    return steps
+
+
+def count_steps(steps: Iterable[AlignedStep]) -> Errors:
+    """Return the counts of an alignment."""
+    counts = Counter(step.operation for step in steps)
+    return Errors(counts["equal"], counts["substitute"], counts["delete"], counts["insert"])
 
 
 def count_errors(reference: Sequence[str], prediction: Sequence[str]) -> tuple[int, int]:

@@ -14,13 +14,12 @@ def eval_extra() -> Iterator[None]:
         raise ModuleNotFoundError(f"{error.name} is missing: install kimi-audio[eval]", name=error.name) from error
 
 
-def versions(libraries: tuple[str, ...]) -> dict[str, str]:
+def library_versions(*libraries: str) -> dict[str, str]:
     """Return the installed version of each library, "missing" for those that are not installed."""
-    return {name: _version(name) for name in libraries}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "missing"
+    found = {}
+    for name in libraries:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "missing"
+    return found

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from kimi_audio.evals.metrics.languages import language_code
-from kimi_audio.evals.metrics.libraries import eval_extra, versions
+from kimi_audio.evals.metrics.libraries import eval_extra, library_versions
 
 _MARKER = re.compile(r"<\|.*?\|>")  # special tokens that a model left in its text, such as <|zh|>
 _TYPOGRAPHIC = str.maketrans({**dict.fromkeys("’‘ʼ＇`´", "'"), "…": " "})
@@ -42,7 +42,7 @@ class Normalizer:
     @property
     def fingerprint(self) -> str:
         """What to print beside a score, such as "english/1 (whisper_normalizer 0.1.15)"."""
-        parts = ", ".join(f"{name} {version}" for name, version in versions(self.libraries).items())
+        parts = ", ".join(f"{name} {version}" for name, version in library_versions(*self.libraries).items())
         return f"{self.name}/{self.version} ({parts})"
 
 

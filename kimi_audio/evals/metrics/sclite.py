@@ -3,21 +3,21 @@
 import unicodedata
 from collections.abc import Sequence
 
-from kimi_audio.evals.metrics.error_rate import Alignment
+from kimi_audio.evals.metrics.error_rate import AlignedStep, count_steps
 
 _LETTERS = {"equal": "", "substitute": "S", "delete": "D", "insert": "I"}
 
 
-def sclite_text(alignment: Alignment, row_id: str, width: int = 120) -> str:
+def sclite_text(alignment: Sequence[AlignedStep], row_id: str, width: int = 120) -> str:
     """Return the counts and the aligned rows of one utterance.
 
     Errors are in capitals, gaps are stars; the columns hold for wide (Chinese) characters, too. Lines are wrapped
     at ``width`` columns; a longer token has a line of its own.
     """
-    errors = alignment.errors
+    errors = count_steps(alignment)
     counts = f"{errors.hits} {errors.substitutions} {errors.deletions} {errors.insertions}"
     lines = [f"id: ({row_id})", f"Scores: (#C #S #D #I) {counts}"]
-    columns = [_column(step.operation, step.reference, step.prediction) for step in alignment.tokens]
+    columns = [_column(*step) for step in alignment]
     for block in _blocks(columns, width - len("Eval: ")) or [[("", "", "")]]:
         rows = zip(("REF:  ", "HYP:  ", "Eval: "), zip(*block, strict=True), strict=True)
         lines += [(name + " ".join(cells)).rstrip() for name, cells in rows]

@@ -2,12 +2,17 @@
 
 import io
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
+import yaml
 
 from kimi_audio.audio.io import decode_audio
-from kimi_audio.evals.types import Clip, Options
+from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.contract.types import Options
 
 
 def check_decoding(family: str, options: Options, known: Iterable[str]) -> None:
@@ -24,3 +29,9 @@ def wav_bytes(clip: Clip) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, array if array.ndim == 1 else array.mean(axis=1), samples.rate_hz, "PCM_16", format="WAV")
     return file.getvalue()
+
+
+@cache
+def presets(kind: str) -> dict[str, dict[str, Any]]:
+    """Return the rows of ``presets.yaml`` of a kind, by name."""
+    return yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text("utf-8"))[kind]

@@ -14,17 +14,19 @@ from kimi_audio.audio.io import Samples, audio_blocks
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.chat import Message
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
-from kimi_audio.evals.types import Clip, Options, Prediction, Sample
+from kimi_audio.evals.contract.keys import Clip, digest_of
+from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
 from kimi_audio.lm.rules import GenerationOptions
 
 FAMILY = "kimi-audio"
-FIELDS = {"temperature": "temperature", "top_k": "top_k", "repetition_penalty": "repetition_penalty"} | {
-    "repetition_window_size": "repetition_window"
-}  # of SamplingOptions, by the name that follows text_ or audio_ in the official call
+FIELDS = {  # of SamplingOptions, by the name that follows text_ or audio_ in the official call
+    "temperature": "temperature",
+    "top_k": "top_k",
+    "repetition_penalty": "repetition_penalty",
+    "repetition_window_size": "repetition_window",
+}
 CUT = "cut_at_pauses"  # an option of ours: recordings longer than a segment of the model are heard in pieces
-EACH_TURN = (
-    "reply_to_each"  # another one: each recording is a turn; the model's own replies lie between, the last counts
-)
+EACH_TURN = "reply_to_each"  # another: each recording is a turn, the model's own replies lie between, the last counts
 KNOWN = (*(f"{row}_{name}" for row in ("text", "audio") for name in FIELDS), "max_new_tokens", CUT, EACH_TURN)
 HASHED = {".json", ".yaml", ".safetensors", ".pt", ".model"}  # weights and configs
 
@@ -42,16 +44,11 @@ def hash_of(folders: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(path for path in folder.rglob("*") if path.suffix in HASHED and path.is_file()):
-            digest.update(f"{path.relative_to(folder).as_posix()} {_digest_of(path)}\n".encode())
+            stored = path.resolve().name
+            # The hub's cache names large files by their hash: no need to read 20 GB.
+            found = stored if re.fullmatch(r"[0-9a-f]{64}", stored) else digest_of(path)
+            digest.update(f"{path.relative_to(folder).as_posix()} {found}\n".encode())
     return digest.hexdigest()[:12]
-
-
-def _digest_of(path: Path) -> str:
-    stored = path.resolve().name
-    if re.fullmatch(r"[0-9a-f]{64}", stored):  # the hub's cache names large files by their hash: no need to read 20 GB
-        return stored
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass
@@ -63,7 +60,7 @@ class InProcess:
     model: KimiAudio
     family: str = FAMILY
 
-    def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
+    def generate(self, samples: Sequence[EvalSample], options: Options) -> list[Prediction]:
         """Answer a batch; a sample alone is streamed, so that its first text and sound are timed."""
         how = self._generation(options)
         if options.decoding.get(CUT):
@@ -92,12 +89,12 @@ class InProcess:
         limit: Any = options.decoding.get("max_new_tokens", -1)
         return replace(found, max_new_tokens=None if limit == -1 else limit)
 
-    def _streamed(self, sample: Sample, options: Options, how: GenerationOptions) -> Prediction:
+    def _streamed(self, sample: EvalSample, options: Options, how: GenerationOptions) -> Prediction:
         started = time.perf_counter()
         first_text_s = first_sound_s = None
         chunks = []
         chat = _chat(sample.audio, sample.text, options.system)
-        for chunk in self.model.stream(chat, options.output, options=how, seed=options.seed_of(sample)):
+        for chunk in self.model.stream(chat, how, seed=options.seed_of(sample)):
             now_s = time.perf_counter() - started
             first_text_s = now_s if first_text_s is None and chunk.text else first_text_s
             first_sound_s = now_s if first_sound_s is None and len(chunk.audio) else first_sound_s
@@ -105,7 +102,7 @@ class InProcess:
         answer = _prediction(Answer.of(chunks), time.perf_counter() - started)
         return replace(answer, first_text_s=first_text_s, first_sound_s=first_sound_s)
 
-    def _conversed(self, sample: Sample, options: Options, how: GenerationOptions) -> Prediction:
+    def _conversed(self, sample: EvalSample, options: Options, how: GenerationOptions) -> Prediction:
         """Reply to each recording as a turn of its own, in text and speech as wanted; the last reply is returned."""
         started = time.perf_counter()
         messages = _chat((), sample.text, options.system)
@@ -118,7 +115,7 @@ class InProcess:
             raise ValueError(f"{EACH_TURN} needs recordings, and {sample.id} has none")
         return _prediction(answer, time.perf_counter() - started)
 
-    def _in_pieces(self, samples: Sequence[Sample], options: Options, how: GenerationOptions) -> list[Prediction]:
+    def _in_pieces(self, samples: Sequence[EvalSample], options: Options, how: GenerationOptions) -> list[Prediction]:
         """Answer each piece of the recordings and join the texts, as ``KimiAudio.transcribe`` does."""
         started = time.perf_counter()
         pieces = [(place, piece) for place, sample in enumerate(samples) for piece in self._pieces_of(sample)]
@@ -139,7 +136,7 @@ class InProcess:
             for parts in answers
         ]
 
-    def _pieces_of(self, sample: Sample) -> list[Samples]:
+    def _pieces_of(self, sample: EvalSample) -> list[Samples]:
         (clip,) = sample.audio
         pieces = cut_at_pauses(audio_blocks(clip, INPUT_RATE_HZ), self.model.settings.segment_s)
         return [Samples(piece, INPUT_RATE_HZ) for piece in pieces]

@@ -2,7 +2,7 @@
 
     openai:gpt-4o-audio                         a preset; PRESETS has all
     openai:kimi-audio@http://localhost:8000/v1  a preset, or the name of a model, at another address; no key is sent
-    openai:endpoint.yaml                        a file with the fields of ``Endpoint``
+    openai:endpoint.yaml                        a file with the fields of ``ModelEndpoint``
 
 The protocol is chat completions with ``input_audio``, streamed where the endpoint can, so that the first text and the
 first sound are timed. The key is read from a named environment variable when a request is made and kept nowhere.
@@ -14,20 +14,26 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from kimi_audio.audio.io import Samples, decode_audio
-from kimi_audio.evals.chat_client import ChatClient, EndpointError, Reply, as_object, message_of
-from kimi_audio.evals.engines import one_line
-from kimi_audio.evals.models.common import check_decoding, wav_bytes
-from kimi_audio.evals.types import Options, Prediction, Sample
+from kimi_audio.evals.contract.keys import Clip, one_line
+from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
+from kimi_audio.evals.models.chat_client import (
+    ChatClient,
+    Endpoint,
+    EndpointError,
+    ServerReply,
+    as_object,
+    message_of,
+    read_endpoint,
+)
+from kimi_audio.evals.models.common import check_decoding, presets, wav_bytes
 
-FAMILY = "openai-audio"
 PCM_RATE_HZ = 24000  # of streamed sound
 DECODING = {
     "temperature",
@@ -41,51 +47,15 @@ DECODING = {
 AT_ONCE = 4  # times as many requests as run in parallel make a batch, so that none waits long for the slowest
 
 
-@dataclass(frozen=True)
-class Endpoint:
-    """Where and how to ask."""
+@dataclass(frozen=True, kw_only=True)
+class ModelEndpoint(Endpoint):
+    """An endpoint with a model to evaluate."""
 
-    model: str
-    url: str = "https://api.openai.com/v1"  # up to /chat/completions
-    family: str = FAMILY  # whose recipes it takes
+    family: str = "openai-audio"  # whose recipes it takes
     revision: str = "not stated"  # of the weights behind it; if they change and this does not, old answers are reused
-    key_variable: str = ""  # environment variable with the key; "" sends none
     voice: str = "alloy"
     decoding: Sequence[str] = ()  # options that it takes besides the usual ones
     stream: bool = True
-    parallel: int = 4  # requests of a batch at the same time
-    timeout_s: float = 120.0  # of one attempt
-    attempts: int = 5
-    backoff_s: float = 1.0  # before the second attempt; doubles after each, unless the endpoint says how long to wait
-
-    def __post_init__(self) -> None:
-        if not self.url.startswith(("https://", "http://")):
-            raise ValueError(f"{self.url!r} is not the address of an endpoint: it starts with https:// or http://")
-        if self.parallel < 1 or self.attempts < 1 or self.timeout_s <= 0 or self.backoff_s < 0:
-            raise ValueError("parallel and attempts must be at least 1, timeout_s positive, backoff_s not negative")
-
-
-def _gpt(model: str, revision: str) -> Endpoint:
-    return Endpoint(f"{model}-{revision}", revision=revision, key_variable="OPENAI_API_KEY")
-
-
-PRESETS = {
-    "gpt-4o-audio": _gpt("gpt-4o-audio-preview", "2024-12-17"),
-    "gpt-4o-mini-audio": _gpt("gpt-4o-mini-audio-preview", "2024-12-17"),
-    "kimi-audio": Endpoint(
-        "kimi-audio",
-        url="http://localhost:8000/v1",
-        family="kimi-audio",
-        decoding=(
-            *(
-                f"{row}_{name}"
-                for row in ("text", "audio")
-                for name in ("temperature", "top_k", "repetition_penalty", "repetition_window_size")
-            ),
-            "max_new_tokens",
-        ),
-    ),
-}
 
 
 def load(name: str, device: str | None) -> "OpenAIAudio":
@@ -93,40 +63,23 @@ def load(name: str, device: str | None) -> "OpenAIAudio":
 
     Raises:
         ValueError: the name is none of these, the file has unknown fields, or there is no key.
+        OSError: the file cannot be read.
     """
     del device  # the endpoint knows its own
-    model = _find(name)
-    model.client.key()  # told once, and not by every sample
-    return model
-
-
-def _find(name: str) -> "OpenAIAudio":
+    known = presets("endpoints")
     preset, at, url = name.partition("@")
     if name.endswith((".yaml", ".yml")):
-        return OpenAIAudio(Path(name).stem, read_endpoint(Path(name)))
-    if at:  # the key of one host is not for another
-        return OpenAIAudio(preset, replace(PRESETS.get(preset, Endpoint(preset)), url=url, key_variable=""))
-    if preset in PRESETS:
-        return OpenAIAudio(preset, PRESETS[preset])
-    raise ValueError(f"{name!r} is none of {', '.join(PRESETS)}; give MODEL@URL or a file that describes an endpoint")
-
-
-def read_endpoint(path: Path) -> Endpoint:
-    """Read an endpoint file, YAML with the fields of ``Endpoint``.
-
-    Raises:
-        ValueError: it cannot be read, is no YAML, or has wrong fields.
-    """
-    try:
-        values = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{path} cannot be read: {one_line(error)}") from None
-    known = {item.name for item in fields(Endpoint)}
-    if not isinstance(values, dict) or "model" not in values:
-        raise ValueError(f"{path} does not describe an endpoint: it needs 'model: NAME'")
-    if unknown := sorted(set(values) - known):
-        raise ValueError(f"{path}: unknown field {unknown[0]!r}; there are {', '.join(sorted(known))}")
-    return Endpoint(**values)
+        preset, endpoint = Path(name).stem, read_endpoint(Path(name), ModelEndpoint, "endpoint", ["model"])
+    elif at:  # the key of one host is not for another
+        fields: dict[str, Any] = {**known.get(preset, {"model": preset}), "url": url, "key_env": ""}
+        endpoint = ModelEndpoint(**fields)
+    elif preset in known:
+        endpoint = ModelEndpoint(**known[preset])
+    else:
+        raise ValueError(f"{name!r} is none of {', '.join(known)}; give MODEL@URL or a file that describes an endpoint")
+    model = OpenAIAudio(preset, endpoint)
+    model.client.key()  # told once, and not by every sample
+    return model
 
 
 @dataclass
@@ -134,7 +87,7 @@ class OpenAIAudio:
     """An endpoint under the contract of evaluations."""
 
     name: str
-    endpoint: Endpoint
+    endpoint: ModelEndpoint
     sleep: Callable[[float], None] = time.sleep
 
     def __post_init__(self) -> None:
@@ -142,28 +95,26 @@ class OpenAIAudio:
         self.family = endpoint.family
         # The address belongs to it: two servers may call their models alike.
         self.revision = f"{endpoint.model} {endpoint.revision} at {endpoint.url}"
-        self.at_once = AT_ONCE * endpoint.parallel
-        self.client = ChatClient(
-            endpoint.url, endpoint.key_variable, endpoint.timeout_s, endpoint.attempts, endpoint.backoff_s, self.sleep
-        )
+        self.at_once = AT_ONCE * endpoint.concurrency
+        self.client = ChatClient(endpoint, self.sleep)
 
-    def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
-        """Answer a batch, some samples of it at the same time; what befalls a sample is in its prediction."""
+    def generate(self, samples: Sequence[EvalSample], options: Options) -> list[Prediction]:
+        """Answer a batch, some samples of it at the same time; what happens to a sample is in its prediction."""
         check_decoding(self.name, options, DECODING.union(self.endpoint.decoding))
-        pool = ThreadPoolExecutor(self.endpoint.parallel)
+        pool = ThreadPoolExecutor(self.endpoint.concurrency)
         try:
             return list(pool.map(lambda sample: self._answer(sample, options), samples))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # after Ctrl-C, no request is begun
 
-    def _answer(self, sample: Sample, options: Options) -> Prediction:
+    def _answer(self, sample: EvalSample, options: Options) -> Prediction:
         try:
             return self.client.ask(request_body(self.endpoint, sample, options), _read)
         except (EndpointError, ValueError, OSError) as error:
             return Prediction(error=one_line(error))
 
 
-def _read(reply: Reply) -> Prediction:
+def _read(reply: ServerReply) -> Prediction:
     answer = _Answer(reply.started_s)
     if reply.is_stream:
         answer.read_stream(reply)
@@ -172,12 +123,10 @@ def _read(reply: Reply) -> Prediction:
     return answer.prediction(is_timed=reply.is_stream)
 
 
-def request_body(endpoint: Endpoint, sample: Sample, options: Options) -> dict[str, Any]:
+def request_body(endpoint: ModelEndpoint, sample: EvalSample, options: Options) -> dict[str, Any]:
     """Return the JSON of a request: the text before the sound; ValueError if the sound cannot be read."""
     parts: list[dict[str, Any]] = [{"type": "text", "text": sample.text}] if sample.text.strip() else []
-    for clip in sample.audio:
-        data = base64.b64encode(wav_bytes(clip)).decode()
-        parts.append({"type": "input_audio", "input_audio": {"data": data, "format": "wav"}})
+    parts += map(sound_part, sample.audio)
     system = [{"role": "system", "content": options.system}] if options.system else []
     body: dict[str, Any] = {
         "model": endpoint.model,
@@ -194,6 +143,12 @@ def request_body(endpoint: Endpoint, sample: Sample, options: Options) -> dict[s
     return body
 
 
+def sound_part(clip: Clip) -> dict[str, Any]:
+    """Return sound as a part of a message."""
+    data = base64.b64encode(wav_bytes(clip)).decode()
+    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}
+
+
 @dataclass
 class _Answer:
     """An answer while it arrives."""
@@ -205,7 +160,7 @@ class _Answer:
     first_sound_s: float | None = None
     finish_reason: str = ""
 
-    def read_stream(self, reply: Reply) -> None:
+    def read_stream(self, reply: ServerReply) -> None:
         """Take all events; ConnectionError if the stream ends before the answer does."""
         for line in reply.lines():
             if not line.startswith(b"data:"):

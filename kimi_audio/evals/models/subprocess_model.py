@@ -2,7 +2,7 @@
 
     subprocess:glm-4-voice /envs/glm/bin/python serve_glm.py --weights /models/glm-4-voice-9b
 
-is a preset and the command that serves it; ``worker.py`` is the process's side, to be copied. One line per message:
+is a vendor and the command that serves it; ``vendor_worker.py`` is the process's side, to be copied. In lines:
 
     to it    {"type": "hello", "protocol": 1, "device": "cuda:0" or null}
     from it  {"type": "hello", "protocol": 1, "name": "glm-4-voice-9b", "revision": "eb00ce9", "family": ""}
@@ -29,26 +29,27 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Timer
 from typing import IO, Any
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals.engines import MAX_DEATHS, one_line
-from kimi_audio.evals.models.common import wav_bytes
-from kimi_audio.evals.models.worker import PROTOCOL
-from kimi_audio.evals.types import Clip, Options, Prediction, Sample
+from kimi_audio.evals.contract.keys import Clip, one_line
+from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
+from kimi_audio.evals.models.common import presets, wav_bytes
+from kimi_audio.evals.models.vendor_worker import PROTOCOL
 
 logger = logging.getLogger(__name__)
 
+MAX_DEATHS = 5  # in a row; then the process is not started any more
 MAX_LINE = 1 << 20  # bytes
 MAX_REASON = 300
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A model of others that is known to us, and what a user has to do."""
+class Vendor:
+    """A model of others, and what a user has to do; ``presets.yaml`` has those that are known to us."""
 
     family: str
     repository: str
@@ -61,33 +62,13 @@ class Preset:
         """Return what to do, in a few lines."""
         return (
             f"{self.family} runs in an environment of its own: clone {self.repository}, install what it asks for, "
-            f"fetch {self.weights}, copy kimi_audio/evals/models/worker.py beside it, and write a script whose "
+            f"fetch {self.weights}, copy kimi_audio/evals/models/vendor_worker.py beside it, and write a script whose "
             f"answer() calls the vendor's inference ({self.devices}). Then name its command: "
             f"--model 'subprocess:{self.family} /path/to/env/bin/python /path/to/serve.py'"
         )
 
 
-PRESETS = {
-    "baichuan-audio": Preset(
-        "baichuan-audio",
-        "https://github.com/baichuan-inc/Baichuan-Audio",
-        "baichuan-inc/Baichuan-Audio-Instruct or -Base",
-        "one GPU",
-    ),
-    "glm-4-voice": Preset(
-        "glm-4-voice",
-        "https://github.com/zai-org/GLM-4-Voice",
-        "zai-org/glm-4-voice-9b, -tokenizer and -decoder",
-        "one GPU",
-    ),
-    "step-audio": Preset(
-        "step-audio",
-        "https://github.com/stepfun-ai/Step-Audio",
-        "stepfun-ai/Step-Audio-Chat, Step-Audio-Tokenizer and Step-Audio-TTS-3B",
-        "four GPUs of 80 GB",
-    ),
-    "other": Preset("other", "the repository of the model", "its weights", "as its vendor says"),
-}
+VENDORS = {family: Vendor(family, **row) for family, row in presets("processes").items()}
 
 
 def load(name: str, device: str | None) -> "SubprocessModel":
@@ -97,13 +78,13 @@ def load(name: str, device: str | None) -> "SubprocessModel":
         ValueError: there is no such preset or no command; says what to do.
         RuntimeError: the process cannot be started, or ends or stays silent before its hello.
     """
-    preset_name, *command = shlex.split(name) or [""]
-    preset = PRESETS.get(preset_name)
-    if preset is None:
-        raise ValueError(f"{preset_name!r} is none of {', '.join(PRESETS)}; write 'subprocess:other COMMAND ...'")
+    family, *command = shlex.split(name) or [""]
+    vendor = VENDORS.get(family)
+    if vendor is None:
+        raise ValueError(f"{family!r} is none of {', '.join(VENDORS)}; write 'subprocess:other COMMAND ...'")
     if not command:
-        raise ValueError(preset.instructions())
-    return SubprocessModel(preset, command, device)
+        raise ValueError(vendor.instructions())
+    return SubprocessModel(vendor, command, device)
 
 
 class ProcessError(RuntimeError):
@@ -113,16 +94,16 @@ class ProcessError(RuntimeError):
 class SubprocessModel:
     """A process under the contract of evaluations."""
 
-    def __init__(self, preset: Preset, command: Sequence[str], device: str | None = None) -> None:
-        self.preset, self.command, self.device = preset, list(command), device
+    def __init__(self, vendor: Vendor, command: Sequence[str], device: str | None = None) -> None:
+        self.vendor, self.command, self.device = vendor, list(command), device
         self.deaths = 0  # in a row
         self._process: _Process | None = None
         hello = self._started().hello
-        self.name, self.revision = str(hello.get("name", preset.family)), str(hello.get("revision", "not stated"))
-        self.family = str(hello.get("family") or preset.family)
+        self.name, self.revision = str(hello.get("name", vendor.family)), str(hello.get("revision", "not stated"))
+        self.family = str(hello.get("family") or vendor.family)
 
-    def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
-        """Answer one sample after the other; what befalls one is in its prediction."""
+    def generate(self, samples: Sequence[EvalSample], options: Options) -> list[Prediction]:
+        """Answer one sample after the other; what happens to one is in its prediction."""
         with tempfile.TemporaryDirectory() as folder:
             return [self._answer(sample, options, Path(folder)) for sample in samples]
 
@@ -132,7 +113,7 @@ class SubprocessModel:
             self._process.end()
         self._process = None
 
-    def _answer(self, sample: Sample, options: Options, folder: Path) -> Prediction:
+    def _answer(self, sample: EvalSample, options: Options, folder: Path) -> Prediction:
         try:
             message = _request(sample, options, folder)
             return _prediction(self._ask(message))
@@ -143,7 +124,7 @@ class SubprocessModel:
         process = self._started()
         started = time.perf_counter()
         try:
-            reply = process.ask(message, self.preset.timeout_s)
+            reply = process.ask(message, self.vendor.timeout_s)
         except ProcessError as error:
             logger.warning("%s: %s", self.name, error)
             self.deaths += 1
@@ -162,7 +143,7 @@ class SubprocessModel:
         process = _Process(self.command)
         hello = {"type": "hello", "protocol": PROTOCOL, "device": self.device}
         try:
-            process.hello = process.ask(hello, self.preset.start_timeout_s)
+            process.hello = process.ask(hello, self.vendor.start_timeout_s)
         except BaseException as error:
             self.deaths += isinstance(error, ProcessError)
             process.end()
@@ -262,7 +243,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             _pipe(pipe).close()
 
 
-def _request(sample: Sample, options: Options, folder: Path) -> dict[str, Any]:
+def _request(sample: EvalSample, options: Options, folder: Path) -> dict[str, Any]:
     return {
         "type": "request",
         "id": sample.id,
@@ -287,8 +268,8 @@ def _prediction(reply: Mapping[str, Any]) -> Prediction:
     text, speech = reply.get("text", ""), reply.get("speech")
     if not isinstance(text, str) or not isinstance(speech, str | None):
         raise ValueError("its reply is malformed: text is a string, speech the path of a file or null")
-    times = {name: reply.get(name) for name in ("total_s", "first_text_s", "first_sound_s")}
+    times: dict[str, Any] = {name: reply.get(name) for name in ("total_s", "first_text_s", "first_sound_s")}
     if not all(isinstance(value, float | int | None) for value in times.values()):
         raise ValueError("its reply is malformed: times are numbers of seconds or null")
-    found = Prediction(text, Path(speech) if speech else None, finish_reason=str(reply.get("finish_reason") or ""))
-    return replace(found, **times)
+    reason = str(reply.get("finish_reason") or "")
+    return Prediction(text, Path(speech) if speech else None, finish_reason=reason, **times)

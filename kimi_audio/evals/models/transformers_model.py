@@ -3,10 +3,8 @@
 A name is a folder or a hub id, with @REVISION if one is wanted. Code from the hub is never run.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ from torch import Tensor
 from kimi_audio.assistant import find_device
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ
+from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.contract.types import Options
 from kimi_audio.evals.models.common import check_decoding
 from kimi_audio.evals.models.kimi_audio import hash_of
-from kimi_audio.evals.types import Clip, Options, Prediction
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "spk_dict.pt"]
 DECODING = {
@@ -34,7 +33,6 @@ DECODING = {
     "no_repeat_ngram_size",
 }
 MAX_NEW_TOKENS = 512  # unless the recipe says otherwise; the library's own default cuts answers after 20
-AUDIO_TOKEN = "<|AUDIO|>"  # noqa: S105 - of Qwen's models
 
 
 @contextmanager
@@ -48,37 +46,10 @@ def transformers_extra() -> Iterator[None]:
         ) from error
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Files of a model, and how to load them."""
-
-    folder: Path
-    name: str  # for reports
-    revision: str  # of weights, code and precision
-    device: torch.device
-    dtype: torch.dtype
-
-
-def find_checkpoint(name: str, device: str | None) -> Checkpoint:
-    """Return a checkpoint, downloaded if needed; in bfloat16 on a GPU, as the vendors use them.
-
-    Raises:
-        ValueError: it is neither a folder nor on the hub.
-        RuntimeError: there is no such device.
-    """
-    found = find_device(device)
-    dtype = torch.float32 if found.type == "cpu" else torch.bfloat16
-    hub_id, _, wanted = name.partition("@")
-    folder = Path(name) if Path(name).is_dir() else _downloaded(hub_id, wanted)
-    weights = hash_of([folder]) if Path(name).is_dir() else folder.name  # the hub's cache names folders by commit
-    revision = f"{weights} transformers {version('transformers')} {str(dtype).removeprefix('torch.')}"
-    return Checkpoint(folder, Path(hub_id).name, revision, found, dtype)
-
-
 def load_checkpoint(
     name: str, device: str | None, architecture: str, read_parts: Callable[[Path], Any]
-) -> tuple[Checkpoint, Any, Any]:
-    """Load a model for inference, and what prepares its inputs.
+) -> tuple[str, str, Any, Any]:
+    """Load a model for inference, in bfloat16 on a GPU, as the vendors use them; it is downloaded if needed.
 
     Args:
         name: a folder or a hub id.
@@ -86,17 +57,26 @@ def load_checkpoint(
         architecture: the library's class of the model.
         read_parts: reads from the folder what prepares the inputs.
 
+    Returns:
+        Its name for reports, the revision of weights, code and precision, the model, and what prepares its inputs.
+
     Raises:
         ModuleNotFoundError: transformers is not installed.
         ValueError: there is no such checkpoint.
+        RuntimeError: there is no such device.
     """
     with transformers_extra():
         import transformers
 
-        found = find_checkpoint(name, device)
-        parts = read_parts(found.folder)
-    model = getattr(transformers, architecture).from_pretrained(str(found.folder), dtype=found.dtype)
-    return found, model.to(found.device).eval(), parts
+        where = find_device(device)
+        dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
+        hub_id, _, wanted = name.partition("@")
+        folder = Path(name) if Path(name).is_dir() else _downloaded(hub_id, wanted)
+        parts = read_parts(folder)
+    weights = hash_of([folder]) if Path(name).is_dir() else folder.name  # the hub's cache names folders by commit
+    revision = f"{weights} transformers {version('transformers')} {str(dtype).removeprefix('torch.')}"
+    model = getattr(transformers, architecture).from_pretrained(str(folder), dtype=dtype)
+    return Path(hub_id).name, revision, model.to(where).eval(), parts
 
 
 def _downloaded(hub_id: str, revision: str) -> Path:
@@ -143,92 +123,9 @@ def load_waves(clips: Sequence[Clip], max_samples: int) -> list[Any]:
     return waves
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Qwen2-Audio and Qwen2.5-Omni
-
-
-@dataclass(frozen=True)
-class QwenParts:
-    """What makes text and sound into what Qwen's models take.
-
-    It stands in for the library's processors: that of Omni wants torchvision even where nothing is seen.
-    """
-
-    tokenizer: Any
-    features: Any  # WhisperFeatureExtractor
-    template: str  # of a chat, Jinja
-
-    @classmethod
-    def load(cls, folder: Path) -> "QwenParts":
-        """Read them from a checkpoint; ImportError without the library."""
-        from transformers import AutoTokenizer, WhisperFeatureExtractor
-
-        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        separate = folder / "chat_template.json"
-        template = json.loads(separate.read_text("utf-8"))["chat_template"] if separate.exists() else None
-        return cls(
-            tokenizer, WhisperFeatureExtractor.from_pretrained(folder), template or tokenizer.chat_template or ""
-        )
-
-    def chat(self, content: Sequence[Mapping[str, str]], system: str) -> str:
-        """Return the text of a chat with one question."""
-        messages: list[dict[str, Any]] = [{"role": "user", "content": list(content)}]
-        if system:
-            messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-        return self.tokenizer.apply_chat_template(
-            messages, chat_template=self.template, tokenize=False, add_generation_prompt=True
-        )
-
-    def inputs(self, prompts: Sequence[str], clips: Sequence[Sequence[Clip]]) -> dict[str, Tensor]:
-        """Return the inputs of a batch.
-
-        Returns:
-            input_ids, attention_mask [B, T]; with sound also input_features [clips, M, frames] and
-            feature_attention_mask [clips, frames].
-        """
-        waves = [load_waves(some, self.features.n_samples) for some in clips]
-        heard: dict[str, Tensor] = {}
-        lengths: list[int] = []
-        if flat := [wave for some in waves for wave in some]:
-            found = self.features(
-                flat,
-                sampling_rate=INPUT_RATE_HZ,
-                padding="max_length",
-                return_attention_mask=True,
-                return_tensors="pt",
-            )
-            heard = {"input_features": found["input_features"], "feature_attention_mask": found["attention_mask"]}
-            # Two halvings: the second convolution of the encoder and the pooling behind it.
-            lengths = [((int(frames) - 1) // 2 - 1) // 2 + 1 for frames in found["attention_mask"].sum(-1)]
-        counts = iter(lengths)
-        texts = [_expanded(prompt, [next(counts) for _ in some]) for prompt, some in zip(prompts, waves, strict=True)]
-        text = self.tokenizer(texts, padding=True, return_tensors="pt")
-        return {"input_ids": text["input_ids"], "attention_mask": text["attention_mask"], **heard}
-
-
-def _expanded(prompt: str, lengths: Sequence[int]) -> str:
-    """Return the prompt with one audio token per position of the sound."""
-    first, *others = prompt.split(AUDIO_TOKEN)
-    if len(others) != len(lengths):
-        raise ValueError(f"the prompt has {len(others)} places for sound and the sample {len(lengths)} recordings")
-    return first + "".join(AUDIO_TOKEN * length + rest for length, rest in zip(lengths, others, strict=True))
-
-
 def moved(inputs: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
     """Return the inputs on the device, floating point ones in the precision of the model."""
     return {
         name: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device)
         for name, tensor in inputs.items()
     }
-
-
-def answers(tokenizer: Any, ids: Tensor, ends: int | Sequence[int] | None) -> list[Prediction]:
-    """Return the texts of generated ids [B, T], and whether each came to an end."""
-    known = {ends} if isinstance(ends, int) else set(ends or ())
-    return [
-        Prediction(
-            tokenizer.decode(row, skip_special_tokens=True),
-            finish_reason="stop" if known.intersection(row.tolist()) else "length",
-        )
-        for row in ids
-    ]

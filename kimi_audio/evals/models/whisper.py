@@ -13,14 +13,8 @@ import torch
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ
-from kimi_audio.evals.models.transformers_model import (
-    DECODING,
-    decoding_of,
-    drawing,
-    load_checkpoint,
-    moved,
-)
-from kimi_audio.evals.types import Options, Prediction, Sample
+from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
+from kimi_audio.evals.models.transformers_model import DECODING, decoding_of, drawing, load_checkpoint, moved
 
 FAMILY = "whisper"
 KNOWN = DECODING | {"language", "task"}
@@ -28,8 +22,7 @@ KNOWN = DECODING | {"language", "task"}
 
 def load(name: str, device: str | None) -> "Whisper":
     """Load a checkpoint; raises what ``load_checkpoint`` raises."""
-    found, model, processor = load_checkpoint(name, device, "WhisperForConditionalGeneration", _processor)
-    return Whisper(found.name, found.revision, model, processor)
+    return Whisper(*load_checkpoint(name, device, "WhisperForConditionalGeneration", _processor))
 
 
 def _processor(folder: Path) -> Any:
@@ -48,7 +41,7 @@ class Whisper:
     processor: Any  # WhisperProcessor
     family: str = FAMILY
 
-    def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
+    def generate(self, samples: Sequence[EvalSample], options: Options) -> list[Prediction]:
         """Transcribe a batch; long recordings and those whose text is drawn one by one."""
         if options.output != "text":
             raise ValueError(f"{self.name} answers in text only")
@@ -71,7 +64,7 @@ class Whisper:
             ids = self.model.generate(**inputs, **stamps, **decoding)
         return [Prediction(text.strip()) for text in self.processor.batch_decode(ids, skip_special_tokens=True)]
 
-    def _wave(self, sample: Sample) -> Any:
+    def _wave(self, sample: EvalSample) -> Any:
         if len(sample.audio) != 1:
             raise ValueError(f"{self.name} hears one recording per sample, and {sample.id} has {len(sample.audio)}")
         return load_audio(sample.audio[0], INPUT_RATE_HZ).numpy()

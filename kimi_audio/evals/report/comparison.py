@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kimi_audio.evals import registry
-from kimi_audio.evals.aggregate import difference, value_of
+from kimi_audio.evals.contract.types import Metric, Score
 from kimi_audio.evals.metrics.statistics import RESAMPLES, holm
 from kimi_audio.evals.report.tables import Entry
-from kimi_audio.evals.store import Outcome
-from kimi_audio.evals.types import Metric, Score
+from kimi_audio.evals.run.aggregate import difference, value_of
+from kimi_audio.evals.run.store import SampleOutcome
 
 _PERMUTATIONS_PER_TASK = 100  # then the smallest p-value, adjusted for all tasks, is 1 %
 
@@ -94,16 +94,11 @@ def compare(pairs: Sequence[Pair]) -> list[Difference]:
     each other. With as many permutations as that takes, for a p-value cannot be smaller than one of them.
     """
     permutations = max(RESAMPLES, _PERMUTATIONS_PER_TASK * len(pairs))
-    tables = [
-        [found for score in _distinct(pair) if (found := _compare_score(pair, score, permutations))] for pair in pairs
-    ]
-    headlines = [next((row for row in rows if not row["subset"]), None) for rows in tables]
-    adjusted = iter(holm([row["p_value"] for row in headlines if row]))
-    return [
-        Difference(**row, adjusted_p=next(adjusted) if row is headline else None)
-        for rows, headline in zip(tables, headlines, strict=True)
-        for row in rows
-    ]
+    rows = [row for pair in pairs for score in _distinct(pair) if (row := _compare_score(pair, score, permutations))]
+    first = {row.task: row for row in reversed(rows) if not row.subset}  # the first of each task wins
+    headlines = [row for row in rows if first.get(row.task) is row]
+    adjusted = iter(holm([row.p_value for row in headlines]))
+    return [replace(row, adjusted_p=next(adjusted)) if first.get(row.task) is row else row for row in rows]
 
 
 def _distinct(pair: Pair) -> list[Score]:
@@ -127,9 +122,10 @@ def _metric_of(task: str, score: Score) -> Metric | None:
     return next((metric for metric in metrics if metric.name == score.metric), None)
 
 
-def _compare_score(pair: Pair, score: Score, permutations: int) -> dict[str, Any] | None:
+def _compare_score(pair: Pair, score: Score, permutations: int) -> Difference | None:
     names = {(item.metric, item.subset, item.scale) for item in pair.b.result.scores}
-    metric = _metric_of(pair.a.result.task, score)
+    task = pair.a.result.task
+    metric = _metric_of(task, score)
     if metric is None or (score.metric, score.subset, score.scale) not in names:
         return None
     first, second = (_statistics(entry, score) for entry in (pair.a, pair.b))
@@ -138,24 +134,23 @@ def _compare_score(pair: Pair, score: Score, permutations: int) -> dict[str, Any
     if (value_a := value_of(metric, a)) is None or (value_b := value_of(metric, b)) is None:
         return None
     found = difference(metric, a, b, permutations if score.scale is not None else RESAMPLES)
-    low, high = found.interval
-    if not math.isfinite(low):
+    if not math.isfinite(found.interval[0]):
         return None
-    return {
-        "task": pair.a.result.task,
-        "subset": score.subset,
-        "metric": score.metric,
-        "unit": score.unit,
-        "higher_is_better": score.higher_is_better,
-        "a": value_a,
-        "b": value_b,
-        "difference": found.difference,
-        "low": low,
-        "high": high,
-        "p_value": found.p_value,
-        "samples": len(common),
-        "only_one": len(set(first) ^ set(second)),
-    }
+    return Difference(
+        task,
+        score.subset,
+        score.metric,
+        score.unit,
+        score.higher_is_better,
+        value_a,
+        value_b,
+        found.difference,
+        *found.interval,
+        found.p_value,
+        None,
+        len(common),
+        len(set(first) ^ set(second)),
+    )
 
 
 def _statistics(entry: Entry, score: Score) -> Mapping[str, Any]:
@@ -171,8 +166,8 @@ def _statistics(entry: Entry, score: Score) -> Mapping[str, Any]:
 class Change:
     """A sample that the two runs do not answer equally well."""
 
-    a: Outcome
-    b: Outcome
+    a: SampleOutcome
+    b: SampleOutcome
     gain: float  # of b, in the unit of the metric; positive is better
 
 
@@ -191,7 +186,7 @@ def changes(pair: Pair) -> list[Change]:
     return sorted(found, key=lambda change: -abs(change.gain))
 
 
-def value_of_sample(outcome: Outcome, score: Score) -> float | None:
+def value_of_sample(outcome: SampleOutcome, score: Score) -> float | None:
     """Return a metric of one sample alone, None where it is no ratio or has no weight."""
     statistic = outcome.values.get(score.metric)
     if statistic is None or score.scale is None or not statistic[1]:

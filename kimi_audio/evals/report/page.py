@@ -4,26 +4,32 @@ import base64
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from kimi_audio.evals.metrics.error_rate import AlignedToken
+from kimi_audio.evals.contract.types import POLICY
+from kimi_audio.evals.metrics.error_rate import AlignedStep
 from kimi_audio.evals.metrics.libraries import eval_extra
 from kimi_audio.evals.report import tables
-from kimi_audio.evals.report.alignments import confusions
 from kimi_audio.evals.report.comparison import Difference, Pair, changes, not_compared, value_of_sample
 from kimi_audio.evals.report.forest import forest, histogram, times
-from kimi_audio.evals.report.speed import EXPLANATION, speed_rows
-from kimi_audio.evals.report.speed import HEAD as SPEED_HEAD
-from kimi_audio.evals.report.tables import Entry, average_rows, matrix, score_rows
-from kimi_audio.evals.store import Answered, Asked, Outcome, State
-from kimi_audio.evals.types import POLICY
+from kimi_audio.evals.report.tables import (
+    Entry,
+    alignments_of,
+    average_rows,
+    matrix,
+    score_rows,
+    speed_rows,
+)
+from kimi_audio.evals.run.store import AskedSample, SampleAnswer, SampleOutcome, State
 
 MAX_SAMPLES = 100  # of a task that are shown, the worst first
 MAX_FAILURES = 1000  # of a task that are listed
+MAX_CONFUSIONS = 12  # of a task that are shown
 MAX_CLIP_BYTES = 200_000  # larger recordings are linked
 MAX_PAGE_BYTES = 8_000_000  # of recordings inside a page, shared out among its tasks; what is left is linked
 TEMPLATES = Path(__file__).parent / "templates"
@@ -63,9 +69,9 @@ def _link(path: Path, page: Path) -> str:
 class Shown:
     """A sample as the page shows it."""
 
-    asked: Asked
-    answer: Answered | None
-    outcome: Outcome
+    asked: AskedSample
+    answer: SampleAnswer | None
+    outcome: SampleOutcome
     value: float | None  # in the metric to look at
     clips: list[dict[str, str]]
     speech: dict[str, str] | None
@@ -87,11 +93,11 @@ class Section:
 
     entry: Entry
     shown: list[Shown] = field(default_factory=list)
-    failures: list[Outcome] = field(default_factory=list)
+    failures: list[SampleOutcome] = field(default_factory=list)
     total: int = 0
     histogram: tuple[list[int], float, float] | None = None
     times: tuple[dict[str, str], float] | None = None
-    confusions: list[tuple[AlignedToken, int]] = field(default_factory=list)
+    confusions: list[tuple[AlignedStep, int]] = field(default_factory=list)
 
 
 def results_page(entries: Sequence[Entry], path: Path) -> str:
@@ -104,7 +110,7 @@ def results_page(entries: Sequence[Entry], path: Path) -> str:
     results = [entry.result for entry in entries]
     rows = score_rows(results)
     headlines = [row for row in rows if row.is_headline]
-    return _render(
+    return render_page(
         "report.html",
         rows=rows,
         matrix=matrix(headlines),
@@ -116,8 +122,6 @@ def results_page(entries: Sequence[Entry], path: Path) -> str:
         averages=average_rows(results),
         sections=[_section(entry, _player(path, len(done))) for entry in done],
         speeds=speed_rows(results),
-        speed_head=SPEED_HEAD,
-        speed_explanation=EXPLANATION,
         sources=sorted({row.published.source for row in rows if row.published}),
     )
 
@@ -130,7 +134,7 @@ def comparison_page(
     path: Path,
 ) -> str:
     """Return the page that shows two runs side by side, to be written to ``path``; errors as above."""
-    return _render(
+    return render_page(
         "compare.html",
         names=names,
         differences=differences,
@@ -154,10 +158,10 @@ def _section(entry: Entry, player: Player) -> Section:
         key=lambda outcome: _goodness(values[outcome.sample.id], higher_is_better=score.higher_is_better),
     )
     answers = entry.folder.read_answers()
-    asked = {item.sample.id: item for item in entry.folder.read_asked()}
+    asked = {item.id: item for item in entry.folder.read_asked()}
     known = [answer for item in asked.values() if (answer := answers.get(item.key))]
     times_s = {
-        name: [value for answer in known if (value := getattr(answer.prediction, field_name)) is not None]
+        name: [value for answer in known if (value := getattr(answer, field_name)) is not None]
         for name, field_name in (("first sound", "first_sound_s"), ("first text", "first_text_s"), ("end", "total_s"))
     }
     return Section(
@@ -167,7 +171,9 @@ def _section(entry: Entry, player: Player) -> Section:
         len(outcomes),
         histogram([value for value in values.values() if value is not None]),
         times(times_s),
-        confusions(outcomes),
+        Counter(
+            step for steps in alignments_of(outcomes).values() for step in steps if step.operation != "equal"
+        ).most_common(MAX_CONFUSIONS),
     )
 
 
@@ -176,10 +182,12 @@ def _goodness(value: float | None, *, higher_is_better: bool) -> float:
     return float("-inf") if value is None else value if higher_is_better else -value
 
 
-def _shown(asked: Asked, answers: dict[str, Answered], outcome: Outcome, value: float | None, player: Player) -> Shown:
+def _shown(
+    asked: AskedSample, answers: dict[str, SampleAnswer], outcome: SampleOutcome, value: float | None, player: Player
+) -> Shown:
     answer = answers.get(asked.key)
-    speech = answer.prediction.speech if answer else None
-    clips = [player.clip(clip) for clip in asked.sample.audio]
+    speech = answer.speech if answer else None
+    clips = [player.clip(clip) for clip in asked.audio]
     return Shown(asked, answer, outcome, value, clips, None if speech is None else player.clip(speech))
 
 
@@ -187,7 +195,7 @@ def _changed(pair: Pair, player: Player) -> dict[str, Any]:
     """Return the samples of a task that the two runs do not answer equally well."""
     found = changes(pair)
     score = pair.a.sample_score
-    asked = [{item.sample.id: item for item in entry.folder.read_asked()} for entry in (pair.a, pair.b)]
+    asked = [{item.id: item for item in entry.folder.read_asked()} for entry in (pair.a, pair.b)]
     answers = [entry.folder.read_answers() for entry in (pair.a, pair.b)]
     rows = []
     for change in found[:MAX_SAMPLES]:
@@ -200,7 +208,8 @@ def _changed(pair: Pair, player: Player) -> dict[str, Any]:
     return {"pair": pair, "rows": rows, "score": score, "better": better, "worse": len(found) - better}
 
 
-def _render(template: str, **values: Any) -> str:
+def render_page(template: str, **values: Any) -> str:
+    """Return a page of ``templates/``; ModuleNotFoundError if the eval extra is not installed."""
     with eval_extra():
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup

@@ -1,23 +1,36 @@
-"""Results as rows, and rows as Markdown, CSV and JSON."""
+"""Results as rows, and what stands in their cells."""
 
-import csv
-import io
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from kimi_audio.evals.aims import find_aim, is_met
-from kimi_audio.evals.published import Published, find_published
+from kimi_audio.evals.contract.types import Counts, Result, Score
+from kimi_audio.evals.metrics.error_rate import AlignedStep
 from kimi_audio.evals.registry import all_suites
-from kimi_audio.evals.report.speed import EXPLANATION, speed_of, speed_rows
-from kimi_audio.evals.report.speed import HEAD as SPEED_HEAD
-from kimi_audio.evals.store import TaskFolder, read_result
-from kimi_audio.evals.suites import average_of, published_averages
-from kimi_audio.evals.types import POLICY, Counts, Result, Score
+from kimi_audio.evals.report.references import (
+    Published,
+    average_of,
+    find_aim,
+    find_published,
+    is_met,
+    published_averages,
+)
+from kimi_audio.evals.run.store import SampleOutcome, TaskFolder, read_result
 
 FEW_SAMPLES = 10  # say nothing about an aim
+SPEEDS = {  # where the result has a number, and what it is called
+    "first_text_p50_s": ("first_text_s", "p50_s", "first text, s"),
+    "first_sound_p50_s": ("first_sound_s", "p50_s", "first sound, s"),
+    "total_p50_s": ("total_s", "p50_s", "answer, s"),
+    "total_p95_s": ("total_s", "p95_s", "answer, s (95 % within)"),
+    "rtf_heard": ("real_time_factor_heard", "rtf", "RTF heard"),
+    "rtf_spoken": ("real_time_factor_spoken", "rtf", "RTF spoken"),
+}
+SPEED_HEAD = tuple(title for *_, title in SPEEDS.values())
+EXPLANATION = (
+    "Medians over the samples. The real-time factor (RTF) is seconds of work per second of sound, heard or spoken; a "
+    "batch shares its seconds."
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,15 @@ class ScoreRow:
 
 
 @dataclass(frozen=True)
+class SpeedRow:
+    """How fast a model answered in a task. None: not measured."""
+
+    task: str
+    model: str
+    numbers: dict[str, float | None]  # by the names of ``SPEEDS``
+
+
+@dataclass(frozen=True)
 class AverageRow:
     """An average over tasks of one model, with the published ones."""
 
@@ -86,6 +108,12 @@ def collect(folder: Path) -> list[Entry]:
         raise ValueError(f"there is no result.json in {folder} or below; 'kimi-audio eval run' makes some")
     entries = [Entry(TaskFolder(path.parent), read_result(path)) for path in paths]
     return sorted(entries, key=lambda entry: (entry.result.task, entry.result.model))
+
+
+def alignments_of(outcomes: Iterable[SampleOutcome]) -> dict[str, list[AlignedStep]]:
+    """Return the alignments of transcripts by id of sample; none where the scorer gave none."""
+    found = ((outcome.sample.id, outcome.details.get("alignment")) for outcome in outcomes)
+    return {id_: [AlignedStep(*step) for step in steps] for id_, steps in found if steps}
 
 
 def score_rows(results: Iterable[Result]) -> list[ScoreRow]:
@@ -136,6 +164,17 @@ def matrix(rows: Iterable[ScoreRow]) -> list[MatrixRow]:
     return list(found.values())
 
 
+def speeds_of(result: Result) -> dict[str, float | None]:
+    """Return how fast a model answered: latencies, the first sound, real-time factors."""
+    return {name: result.timings.get(quantity, {}).get(kind) for name, (quantity, kind, _) in SPEEDS.items()}
+
+
+def speed_rows(results: Iterable[Result]) -> list[SpeedRow]:
+    """Return the speed of all results that were timed."""
+    rows = [SpeedRow(result.task, result.model, speeds_of(result)) for result in results]
+    return [row for row in rows if any(value is not None for value in row.numbers.values())]
+
+
 def average_rows(results: Sequence[Result]) -> list[AverageRow]:
     """Return the averages of all suites that a model has all scores for."""
     rows = []
@@ -143,7 +182,7 @@ def average_rows(results: Sequence[Result]) -> list[AverageRow]:
         own = [result for result in results if result.model == model]
         for suite in all_suites().values():
             for average in suite.averages:
-                value = average_of(average, own).value
+                value = average_of(average, own)
                 if value is not None:
                     rows.append(AverageRow(model, average.name, average.source, value, published_averages(average)))
     return rows
@@ -195,141 +234,3 @@ def counts_text(counts: Counts) -> str:
 def recipe_text(result: Result) -> str:
     """Return the fingerprint of the recipe, and what is answered: text, or text and speech."""
     return f"{result.fingerprint} ({'text and speech' if result.recipe.output == 'both' else 'text'})"
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Files
-
-
-def to_markdown(results: Sequence[Result]) -> str:
-    """Return the scores as tables, the policy, and what went wrong."""
-    head = ("task", "subset", "metric", "model", "score", "95 % interval", "samples", "answered only", "pessimistic")
-    more = ("counts", "recipe", "published", "aim")
-    lines = ["# Evaluation", "", _line(*head, *more), _line(*["---"] * (len(head) + len(more)))]
-    for row in score_rows(results):
-        score, result = row.score, row.result
-        cells = [result.task, score.subset or "all", score.metric, result.model]
-        cells += [f"{number(score.value)} {score.unit}", interval_text(score), str(score.samples)]
-        cells += [number(score.answered), number(score.pessimistic), counts_text(row.counts), recipe_text(result)]
-        lines.append(_line(*cells, published_text(row), aim_text(row)))
-    lines += [
-        _line(result.task, "", "", result.model, "not run", "", "0", "", "", result.error, "", "", "")
-        for result in results
-        if result.error
-    ]
-    if averages := average_rows(results):
-        lines += ["", "## Averages", "", _line("average", "model", "score", "published", "defined by")]
-        lines.append(_line(*["---"] * 5))
-        for average in averages:
-            published = ", ".join(f"{model} {value:.2f}" for model, value in average.published.items())
-            lines.append(_line(average.name, average.model, number(average.value), published, average.source))
-    if speeds := speed_rows(results):
-        lines += ["", "## Speed", "", EXPLANATION, "", _line("task", "model", *SPEED_HEAD), _line(*["---"] * 8)]
-        lines += [_line(row.task, row.model, *map(number, row.numbers.values())) for row in speeds]
-    sources = {row.published.source for row in score_rows(results) if row.published}
-    lines += ["", f"**How samples are counted.** {POLICY}", ""]
-    lines += [f"Published numbers: {source}." for source in sorted(sources)]
-    lines += ["", "## What the numbers depend on", ""]
-    for result in results:
-        versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
-        lines.append(
-            f"- {_cell(result.task)} version {_cell(result.task_version)}, {_cell(result.model)} revision "
-            f"{_cell(result.revision)}, recipe {result.fingerprint}, seed {result.seed}, {_cell(result.selection)}; "
-            f"{_cell(versions)}; code {result.git_hash}, {result.created}"
-        )
-    return "\n".join(lines) + "\n"
-
-
-def _line(*cells: str) -> str:
-    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
-
-
-def _cell(text: str) -> str:
-    """Return text that cannot break a table or become markup."""
-    escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-    return " ".join(escaped.split())
-
-
-def to_csv(results: Sequence[Result]) -> str:
-    """Return one row per score, for spreadsheets; published numbers have a row each, too."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for row in score_rows(results):
-        writer.writerow(_harmless(_csv_row(row)))
-        if row.published:
-            for model, value in row.published.values.items():
-                known = {"task": row.result.task, "subset": row.score.subset, "metric": row.published.metric}
-                writer.writerow(_harmless(known | {"model": model, "value": value, "source": row.published.source}))
-    for result in results:
-        if result.error:
-            row = {"task": result.task, "model": result.model, "source": f"not run: {result.error}"}
-            writer.writerow(_harmless(row))
-    return buffer.getvalue()
-
-
-def _harmless(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row with a quote before texts that a spreadsheet would take for a formula."""
-    return {
-        name: f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-        for name, value in row.items()
-    }
-
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_FIXED = ("task", "subset", "metric", "model", "value", "low", "high", "unit", "samples", "answered", "pessimistic")
-_COUNTS = ("total", "scored", "failed", "unscored", "skipped", "empty")
-_COLUMNS: tuple[str, ...] = (
-    *_FIXED,
-    *_COUNTS,
-    "aim",
-    "is_met",
-    "first_text_p50_s",
-    "first_sound_p50_s",
-    "total_p50_s",
-    "total_p95_s",
-    "rtf_heard",
-    "rtf_spoken",
-    "output",
-    "recipe",
-    "seed",
-    "selection",
-    "revision",
-    "versions",
-    "git_hash",
-    "source",
-)
-
-
-def _csv_row(row: ScoreRow) -> dict[str, Any]:
-    result, score = row.result, row.score
-    values = {name: getattr(score, name) for name in _FIXED if hasattr(score, name)}
-    values |= {name: getattr(row.counts, name) for name in _COUNTS} | speed_of(result).numbers
-    values |= {name: getattr(result, name) for name in ("task", "model", "seed", "selection", "revision", "git_hash")}
-    versions = json.dumps(dict(result.versions), ensure_ascii=False)
-    return values | {
-        "aim": row.aim,
-        "is_met": row.is_met,
-        "output": result.recipe.output,
-        "recipe": result.fingerprint,
-        "versions": versions,
-        "source": "measured",
-    }
-
-
-def to_json(results: Sequence[Result]) -> str:
-    """Return everything that the results hold, the averages, and the published numbers and aims beside them."""
-    rows = [asdict(row.published) for row in score_rows(results) if row.published]
-    published = list({json.dumps(row, sort_keys=True): row for row in rows}.values())
-    document = {
-        "results": [asdict(result) for result in results],
-        "averages": [asdict(row) for row in average_rows(results)],
-        "published": published,
-        "aims": [_aim_values(row) for row in score_rows(results) if row.aim is not None],
-    }
-    return json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-
-
-def _aim_values(row: ScoreRow) -> dict[str, Any]:
-    known = {"task": row.result.task, "subset": row.score.subset, "metric": row.score.metric, "model": row.result.model}
-    return known | {"value": row.score.value, "aim": row.aim, "is_met": row.is_met}

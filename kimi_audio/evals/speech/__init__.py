@@ -1,1 +1,1 @@
-"""What measures speech: ``recognisers`` write it down, ``speakers`` compare voices, ``mos`` predicts ratings."""
+"""What measures speech: ``recognisers`` write it down, ``voices`` compares speakers, ``mos`` predicts ratings."""

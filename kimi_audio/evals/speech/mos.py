@@ -12,9 +12,9 @@ from torch import Tensor
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ
-from kimi_audio.evals.metrics.libraries import versions
-from kimi_audio.evals.speech.types import Mos
-from kimi_audio.evals.types import Clip
+from kimi_audio.evals.contract.instruments import Mos
+from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.metrics.libraries import library_versions
 
 Predictor = Callable[[Tensor], float]  # of a waveform [L] at 16 kHz
 
@@ -55,7 +55,7 @@ class PredictedMos:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._load, self.library = PREDICTORS[kind]
-        self.name = f"{kind} ({self.library} {versions((self.library,))[self.library]})"
+        self.name = f"{kind} ({self.library} {library_versions(self.library)[self.library]})"
 
     @cached_property
     def _predict(self) -> Predictor:

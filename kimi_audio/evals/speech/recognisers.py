@@ -2,40 +2,44 @@
 
 import hashlib
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ
-from kimi_audio.evals.metrics.libraries import versions
-from kimi_audio.evals.recipes import choose_recipe, options_of, render_prompt
-from kimi_audio.evals.registry import all_tasks, parse_model
-from kimi_audio.evals.speech.types import Recogniser
-from kimi_audio.evals.types import Clip, Model, Sample
+from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.contract.prompting import choose_recipe, render_prompt
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Model, Options
+from kimi_audio.evals.metrics.libraries import library_versions
 
 if TYPE_CHECKING:
     from pocketsphinx import Decoder  # pyright: ignore[reportMissingImports]
 
 POCKETSPHINX = "pocketsphinx"
 GRAMMAR_SEARCH = {"maxhmmpf": 3000}  # hypotheses kept in each frame: large grammars are slow without a limit
-RECOGNITION_TASKS = {"zh": "aishell-1", "en": "librispeech"}  # whose recipe the model is asked with
 
 
 class ModelRecogniser:
-    """A model that is asked with its recipe for recognition."""
+    """A model that is asked with its recipe for recognition.
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    Args:
+        model: who is asked.
+        task_of: gives the task whose recipe it is asked with, by language.
+    """
+
+    def __init__(self, model: Model, task_of: Callable[[str], EvalTask]) -> None:
+        self.model, self.task_of = model, task_of
         self.name = f"{model.family}:{model.name} {model.revision}"
 
     def transcribe(self, clip: Clip, language: str) -> str:
         """Return what the model wrote; ValueError if it gave up."""
-        task = all_tasks()[RECOGNITION_TASKS.get(language, RECOGNITION_TASKS["en"])]
-        recipe = choose_recipe(task, self.model.family, "text")
-        sample = Sample("speech", (clip,), meta={"language": language})
-        asked = Sample("speech", (clip,), render_prompt(recipe, sample), meta=sample.meta)
-        (answer,) = self.model.generate([asked], options_of(recipe, 0))
+        recipe = choose_recipe(self.task_of(language), self.model.family, "text")
+        sample = EvalSample("speech", (clip,), meta={"language": language})
+        options = Options(recipe.output, recipe.system, recipe.decoding)
+        (answer,) = self.model.generate([replace(sample, text=render_prompt(recipe, sample))], options)
         if answer.error:
             raise ValueError(f"{self.name} could not write the speech down: {answer.error}")
         return answer.text
@@ -50,7 +54,7 @@ class PocketSphinx:
 
     def __init__(self, grammar: str | None = None) -> None:
         self.grammar = grammar
-        self.name = f"pocketsphinx {versions(('pocketsphinx',))['pocketsphinx']}, en-us"
+        self.name = f"pocketsphinx {library_versions(POCKETSPHINX)[POCKETSPHINX]}, en-us"
         if grammar:
             self.name += f", grammar {hashlib.sha256(grammar.encode()).hexdigest()[:8]}"
 
@@ -83,10 +87,3 @@ class PocketSphinx:
 def has_pocketsphinx() -> bool:
     """Tell whether pocketsphinx is installed."""
     return find_spec(POCKETSPHINX) is not None
-
-
-def choose_recogniser(name: str, device: str | None = None) -> Recogniser:
-    """Return ``pocketsphinx``, or a model as ``--model`` names them: whisper:..., nano, a folder; raises as they do."""
-    if name == POCKETSPHINX:
-        return PocketSphinx()
-    return ModelRecogniser(parse_model(name).load(device))

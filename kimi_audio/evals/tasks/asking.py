@@ -1,41 +1,27 @@
-"""How models are asked, as data: the decoding that the published scores of Kimi-Audio were made with, and prompts.
-
-Prompts and decoding are those of the official Evalkit, because scores can be compared only where both agree.
-"""
+"""How models are asked: recipes by kind of task, from ``models/recipes.yaml``, and questions of multiple choice."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from string import ascii_uppercase
-from types import MappingProxyType
+from typing import Any
 
-from kimi_audio.evals.models import prompts
-from kimi_audio.evals.models.prompts import Recipes
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.types import Recipe, Sample
+import yaml
 
-KIMI_AUDIO = {
-    "audio_temperature": 0.8,
-    "audio_top_k": 10,
-    "text_temperature": 0.0,
-    "text_top_k": 5,
-    "audio_repetition_penalty": 1.0,
-    "audio_repetition_window_size": 64,
-    "text_repetition_penalty": 1.1,
-    "text_repetition_window_size": 16,
-    "max_new_tokens": -1,
-}
-NO_OTHERS: Recipes = MappingProxyType({})
+from kimi_audio.evals import models
+from kimi_audio.evals.contract.types import EvalSample, OutputType, Recipe
+
 BY_LETTER = "Answer with the option's letter from the given choices directly and only give the best option."
 
 
-def plain_recipes(prompt: str = "{text}", others: Recipes = NO_OTHERS) -> dict[str, Recipe]:
-    """Return the recipes of a task that puts one question to all models but ``others``, who have their own."""
-    return {**others, "kimi-audio": Recipe(prompt, decoding=KIMI_AUDIO), DEFAULT: Recipe(prompt)}
+@cache
+def _table() -> dict[str, dict[str, dict[str, Any]]]:
+    return yaml.safe_load((Path(models.__file__).parent / "recipes.yaml").read_text("utf-8"))
 
 
-def recognition_recipes(prompt: str, language: str) -> dict[str, Recipe]:
-    """Return the recipes of a recognition task in one language."""
-    return plain_recipes(prompt, prompts.recognition(language, prompt))
+def recipes_for(kind: str = "any", prompt: str = "{text}", output: OutputType = "text") -> dict[str, Recipe]:
+    """Return the recipes of a kind of task by family; ``prompt`` is that of the families without one of their own."""
+    return {family: Recipe(**{"prompt": prompt, "output": output, **row}) for family, row in _table()[kind].items()}
 
 
 def lettered(question: str, options: Sequence[str]) -> str:
@@ -46,9 +32,9 @@ def lettered(question: str, options: Sequence[str]) -> str:
 
 def choice_sample(
     name: str, audio: Path, question: str, options: Sequence[str], answer: str, subset: str = ""
-) -> Sample:
+) -> EvalSample:
     """Return a question of multiple choice, as ``Choices`` scores it; a fault if the answer is none of the options."""
     if answer not in options:
         fault = f"the answer {answer!r} is not one of {', '.join(options)}"
-        return Sample(name, (audio,), question, subset=subset, fault=fault)
-    return Sample(name, (audio,), question, answer, subset, {"choices": list(options)})
+        return EvalSample(name, (audio,), question, subset=subset, fault=fault)
+    return EvalSample(name, (audio,), question, answer, subset, {"choices": list(options)})

@@ -1,15 +1,14 @@
 """Speech conversation: does the voice of a reply do what was asked for? Speed, accent, emotion, empathy, style.
 
 The report's set was not released; the requests here are our own (``conversation.yaml``), to be recorded by whoever
-evaluates. Listeners rate the replies from 1 to 5 on a form (``conversation_form.py``) that tells neither model nor
-run; a judge that hears can rate them, too.
+evaluates. Listeners rate the replies from 1 to 5 on a form (``report/form.py``) that tells neither model nor run; a
+judge that hears can rate them, too.
 """
 
 import csv
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from statistics import fmean
@@ -18,17 +17,24 @@ from typing import Any
 import yaml
 
 from kimi_audio.core.files import copy_whole
-from kimi_audio.evals.cache import digest_of
-from kimi_audio.evals.datasets import Layout, make_dataset
-from kimi_audio.evals.instruments import Instruments
-from kimi_audio.evals.judges.scorer import Judged
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.tasks.asking import KIMI_AUDIO
-from kimi_audio.evals.types import Average, Clip, Metric, Prediction, Recipe, Sample, SampleScore, Scorer, Suite, Task
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.keys import Clip, digest_of
+from kimi_audio.evals.contract.types import (
+    Average,
+    EvalSample,
+    EvalTask,
+    Metric,
+    Prediction,
+    SampleScore,
+    Scorer,
+    Suite,
+)
+from kimi_audio.evals.judges.scorer import JudgedAnswers
+from kimi_audio.evals.tasks.asking import recipes_for
+from kimi_audio.evals.tasks.datasets import DatasetFiles, make_dataset
 
 logger = logging.getLogger(__name__)
 
-OWN_REQUESTS = Path(__file__).parent / "conversation.yaml"
 LOWEST, HIGHEST = 1.0, 5.0
 ITEM_DIGITS = 16
 
@@ -38,26 +44,13 @@ def item_of(clip: Clip) -> str:
     return digest_of(clip)[:ITEM_DIGITS]
 
 
-@dataclass(frozen=True)
-class Ratings(PerSample):
+class Ratings(Scorer):
     """The mean rating of a reply over its listeners, from filled forms: CSV with item, rater, rating."""
 
-    files: tuple[Path, ...] = ()
     metrics = (Metric("rating", "of 5", 1.0),)
 
-    def equip(self, instruments: Instruments) -> Scorer:
-        """Return the scorer of those who listen: people, a judge, or both."""
-        people = Ratings(instruments.ratings)
-        if instruments.judge is None:
-            return people
-        rules = people if instruments.ratings else None
-        return Judged("spoken-reply", Metric("judged-rating", "of 5", 1.0), rules, instruments.judge)
-
-    @property
-    def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The forms and the number of listeners."""
-        raters = {rater for given in self.given.values() for rater in given}
-        return {"ratings": f"{len(raters)} listeners, forms {' '.join(digest_of(file)[:12] for file in self.files)}"}
+    def __init__(self, files: tuple[Path, ...] = ()) -> None:
+        self.files = files
 
     @cached_property
     def given(self) -> dict[str, dict[str, float]]:
@@ -68,7 +61,20 @@ class Ratings(PerSample):
                 found[item][rater] = rating
         return found
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def equip(self, instruments: Instruments) -> Scorer:
+        """Return the scorer of those who listen: people, a judge, or both."""
+        people = Ratings(instruments.ratings)
+        if instruments.judge is None:
+            return people
+        rules = people if instruments.ratings else None
+        return JudgedAnswers("spoken-reply", Metric("judged-rating", "of 5", 1.0), rules, instruments.judge)
+
+    def versions(self) -> Mapping[str, str]:
+        """Return the forms and the number of listeners."""
+        raters = {rater for given in self.given.values() for rater in given}
+        return {"ratings": f"{len(raters)} listeners, forms {' '.join(digest_of(file)[:12] for file in self.files)}"}
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return the mean; a reply without sound has the lowest rating, one that nobody rated is an error."""
         if prediction.speech is None:
             return SampleScore(sample.id, self.worst(sample), {"reason": "there is no spoken reply"})
@@ -77,7 +83,7 @@ class Ratings(PerSample):
             raise ValueError("no listener has rated it: make a form with write_form, and score again with --ratings")
         return SampleScore(sample.id, {"rating": (fmean(given.values()), 1)}, {"ratings": given})
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return the lowest rating."""
         return {"rating": (LOWEST, 1)}
 
@@ -104,32 +110,32 @@ def read_form(file: Path) -> Iterator[tuple[str, str, float]]:
                 logger.warning("%s: %r of item %s is no rating from 1 to 5", file, row["rating"], row["item"])
 
 
-def read(folder: Path) -> Iterator[Sample]:
+def read_requests(folder: Path) -> Iterator[EvalSample]:
     """Yield the recorded requests."""
     for row in yaml.safe_load((folder / "requests.yaml").read_text("utf-8")):
         meta = {"question": row["say"], "wanted": row["wanted"]}
-        yield Sample(row["id"], (folder / "audio" / f"{row['id']}.wav",), subset=row["subset"], meta=meta)
+        yield EvalSample(row["id"], (folder / "audio" / f"{row['id']}.wav",), subset=row["subset"], meta=meta)
 
 
 def place_requests(folder: Path) -> None:
     """Write our requests, unless there are others."""
     target = folder / "requests.yaml"
     if not target.exists():
-        copy_whole(OWN_REQUESTS, target)
+        copy_whole(Path(__file__).with_suffix(".yaml"), target)
 
 
-LAYOUT = Layout(
+FILES = DatasetFiles(
     index=("requests.yaml",),
     by_hand="speak each request of requests.yaml in the manner that it states, and save it as audio/<id>.wav",
     convert=place_requests,
 )
 TASKS = (
-    Task(
+    EvalTask(
         "speech-conversation",
         "1",
-        make_dataset("speech-conversation", "our own requests, MIT", LAYOUT, read),
+        make_dataset("speech-conversation", "our own requests, MIT", FILES, read_requests),
         Ratings(),
-        {"kimi-audio": Recipe(output="both", decoding=KIMI_AUDIO), "default": Recipe(output="both")},
+        recipes_for(output="both"),
         "how replies sound, rated by listeners or by a judge that hears",
     ),
 )

@@ -6,21 +6,19 @@ A score is in points to 100, as published: ratings to 10 times 10, ratings to 5 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from kimi_audio.evals.datasets import Layout, make_dataset, read_csv
-from kimi_audio.evals.judges.scorer import Judged
-from kimi_audio.evals.models import prompts
-from kimi_audio.evals.tasks.asking import plain_recipes
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Metric, Suite
+from kimi_audio.evals.judges.scorer import JudgedAnswers
+from kimi_audio.evals.tasks.asking import recipes_for
+from kimi_audio.evals.tasks.datasets import DatasetFiles, make_dataset, read_csv
 from kimi_audio.evals.tasks.scorers import ShortAnswers
-from kimi_audio.evals.types import Metric, Sample, Suite, Task
 
 SOURCE = "https://huggingface.co/datasets/baichuan-inc/OpenAudioBench, Apache 2.0"
 
 
 @dataclass(frozen=True)
-class Part:
+class OpenAudioTest:
     """One of the five tests: its columns, and how it is judged."""
 
     name: str
@@ -30,23 +28,26 @@ class Part:
     points: float  # that the judge's number is worth
     is_short: bool = True  # rules can look for the answer, too
 
+    def read(self, folder: Path) -> Iterator[EvalSample]:
+        """Yield the questions of the table; no text goes with the sound."""
+        rows = read_csv(folder / f"{self.name}.csv", ("audio_filename", self.question, self.answer))
+        for number, row in enumerate(rows):
+            audio = (folder / "audios" / row["audio_filename"],)
+            reference = accepted(row[self.answer]) if self.is_short else row[self.answer]
+            meta = {"question": row[self.question]}
+            yield EvalSample(f"{self.name}/{number:05d}", audio, "", reference, meta=meta)
 
-PARTS = (
-    Part("alpaca_eval", "instruction", "output", "alpaca-eval", 10, is_short=False),
-    Part("llama_questions", "Questions", "Answer", "llama-questions", 100),
-    Part("reasoning_qa", "Prompt", "参考答案", "reasoning-qa", 20, is_short=False),
-    Part("trivia_qa", "question", "answer_normalized_aliases", "trivia", 100),
-    Part("web_questions", "question", "answers", "trivia", 100),
-)
-
-
-def read(part: Part, folder: Path) -> Iterator[Sample]:
-    """Yield the questions of one table; no text goes with the sound."""
-    rows = read_csv(folder / f"{part.name}.csv", ("audio_filename", part.question, part.answer))
-    for number, row in enumerate(rows):
-        audio = (folder / "audios" / row["audio_filename"],)
-        reference = accepted(row[part.answer]) if part.is_short else row[part.answer]
-        yield Sample(f"{part.name}/{number:05d}", audio, "", reference, meta={"question": row[part.question]})
+    def task(self) -> EvalTask:
+        """Return the task of this test."""
+        name = f"openaudiobench-{self.name.replace('_', '-')}"
+        by_hand = f"place {self.name}.csv and the folder audios of eval_datas/{self.name} of "
+        files = DatasetFiles((f"{self.name}.csv",), f"{by_hand}baichuan-inc/OpenAudioBench there")
+        scorer = JudgedAnswers(
+            self.prompt, Metric("score", "points", self.points), ShortAnswers() if self.is_short else None
+        )
+        dataset = make_dataset(name, SOURCE, files, self.read)
+        description = "spoken questions; published scores are a judge's"
+        return EvalTask(name, "1", dataset, scorer, recipes_for("spoken-question"), description)
 
 
 def accepted(text: str) -> tuple[str, ...]:
@@ -58,20 +59,12 @@ def accepted(text: str) -> tuple[str, ...]:
     return tuple(str(value) for value in values) if isinstance(values, list | tuple) and values else (text,)
 
 
-def _task(part: Part) -> Task:
-    name = f"openaudiobench-{part.name.replace('_', '-')}"
-    by_hand = (
-        f"place {part.name}.csv and the folder audios of eval_datas/{part.name} of baichuan-inc/OpenAudioBench there"
-    )
-    return Task(
-        name,
-        "1",
-        make_dataset(name, SOURCE, Layout((f"{part.name}.csv",), by_hand), partial(read, part)),
-        Judged(part.prompt, Metric("score", "points", part.points), ShortAnswers() if part.is_short else None),
-        plain_recipes(others=prompts.spoken_question()),
-        "spoken questions; published scores are a judge's",
-    )
-
-
-TASKS = tuple(_task(part) for part in PARTS)
+TESTS = (
+    OpenAudioTest("alpaca_eval", "instruction", "output", "alpaca-eval", 10, is_short=False),
+    OpenAudioTest("llama_questions", "Questions", "Answer", "llama-questions", 100),
+    OpenAudioTest("reasoning_qa", "Prompt", "参考答案", "reasoning-qa", 20, is_short=False),
+    OpenAudioTest("trivia_qa", "question", "answer_normalized_aliases", "trivia", 100),
+    OpenAudioTest("web_questions", "question", "answers", "trivia", 100),
+)
+TASKS = tuple(test.task() for test in TESTS)
 SUITES = (Suite("openaudiobench", tuple(task.name for task in TASKS), description="spoken questions"),)

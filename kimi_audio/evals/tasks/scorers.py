@@ -3,21 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kimi_audio.evals.judges.scorer import Judged
+from kimi_audio.evals.contract.types import EvalSample, Metric, Prediction, SampleScore, Scorer
+from kimi_audio.evals.judges.scorer import JudgedAnswers
 from kimi_audio.evals.metrics.choice import extract_choice, find_option, is_same_option
-from kimi_audio.evals.metrics.error_rate import Alignment, align, count_errors, tokenize
+from kimi_audio.evals.metrics.error_rate import align, count_errors, count_steps, tokenize
 from kimi_audio.evals.metrics.evalkit import evalkit_errors, evalkit_fingerprint
 from kimi_audio.evals.metrics.languages import WITHOUT_SPACES, language_code
 from kimi_audio.evals.metrics.normalizers import normalizer_for
 from kimi_audio.evals.metrics.qa import contains, exact_match, f1
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore
 
 KINDS = ("substitutions", "deletions", "insertions")
-JUDGED = Metric("judged-accuracy")
 
 
-class Transcripts(PerSample):
+class Transcripts(Scorer):
     """Error rates of transcripts, by our rules and by the Evalkit's.
 
     The first rate is what is usual: of words (``wer``), or, where a language is written without spaces, of characters
@@ -29,38 +27,40 @@ class Transcripts(PerSample):
     """
 
     def __init__(self, *languages: str) -> None:
-        self.language = languages[0]
-        mains = dict.fromkeys(_main(name) for name in languages)
-        names = (*mains, "cer", "evalkit-wer", *KINDS)
-        self.metrics: tuple[Metric, ...] = tuple(Metric(name, higher_is_better=False) for name in names)
-        ours = {f"normaliser {name}": normalizer_for(name).fingerprint for name in languages}
-        evalkit = {f"evalkit {name}": evalkit_fingerprint(name) for name in languages}
-        self.versions: Mapping[str, str] = ours | evalkit
+        self.languages = languages
+        names = (*dict.fromkeys(map(_main, languages)), "cer", "evalkit-wer", *KINDS)
+        self.metrics = tuple(Metric(name, higher_is_better=False) for name in names)
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def versions(self) -> Mapping[str, str]:
+        """Return the normalisers of all languages."""
+        ours = {f"normaliser {name}": normalizer_for(name).fingerprint for name in self.languages}
+        return ours | {f"evalkit {name}": evalkit_fingerprint(name) for name in self.languages}
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return the errors and tokens of one transcript, under each definition."""
-        language = str(sample.meta.get("language", self.language))
+        language = str(sample.meta.get("language", self.languages[0]))
         normalize, main = normalizer_for(language), _main(language)
         unit = "mixed" if main == "mer" else "words"
         said = normalize(prediction.text)
-        written = [normalize(text) for text in references_of(sample)]
-        rows = [align(tokenize(text, unit), tokenize(said, unit)) for text in written]
-        rates = [row.errors.total / max(1, row.errors.reference_tokens) for row in rows]
+        written = [normalize(text) for text in sample.references]
+        alignments = [align(tokenize(text, unit), tokenize(said, unit)) for text in written]
+        counts = [count_steps(steps) for steps in alignments]
+        rates = [errors.total / max(1, errors.reference_tokens) for errors in counts]
         best = rates.index(min(rates))
-        errors = rows[best].errors
+        errors, tokens = counts[best], counts[best].reference_tokens
         values: dict[str, Any] = {
-            main: (errors.total, errors.reference_tokens),
+            main: (errors.total, tokens),
             "cer": count_errors(tokenize(written[best], "characters"), tokenize(said, "characters")),
         }
         # What is counted stands in the third place: words and characters are not added up.
-        if evalkit := evalkit_errors(references_of(sample)[best], prediction.text, language):
+        if evalkit := evalkit_errors(sample.references[best], prediction.text, language):
             values["evalkit-wer"] = (*evalkit, unit)
-        values |= {kind: (getattr(errors, kind), errors.reference_tokens, unit) for kind in KINDS}
-        return SampleScore(sample.id, values, {"alignment": _steps(rows[best]), "language": language})
+        values |= {kind: (getattr(errors, kind), tokens, unit) for kind in KINDS}
+        return SampleScore(sample.id, values, {"alignment": alignments[best], "language": language})
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return the statistics of a transcript without a word. The Evalkit leaves missing ones out."""
-        values = dict(self.score_one(sample, Prediction()).values)
+        values = dict(self.score(sample, Prediction()).values)
         values.pop("evalkit-wer", None)
         return values
 
@@ -69,20 +69,7 @@ def _main(language: str) -> str:
     return "mer" if language_code(language) in WITHOUT_SPACES else "wer"
 
 
-def references_of(sample: Sample) -> tuple[str, ...]:
-    """Return all that is accepted."""
-    return (sample.reference,) if isinstance(sample.reference, str) else tuple(sample.reference)
-
-
-def _steps(row: Alignment) -> list[tuple[str, str, str]]:
-    return [(step.operation, step.reference, step.prediction) for step in row.tokens]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Answers
-
-
-class Choices(PerSample):
+class Choices(Scorer):
     """Accuracy of multiple choice by rules, never by chance.
 
     ``meta["choices"]`` of a sample holds the options, its reference is the right one of them. Replies that name
@@ -90,14 +77,10 @@ class Choices(PerSample):
     option would be worth on average, as VoiceBench does by drawing one.
     """
 
-    versions: Mapping[str, str] = {"rules": "choice/2"}
-    metrics = (
-        Metric("accuracy"),
-        Metric("accuracy-with-chance"),
-        Metric("unparsed", higher_is_better=False),
-    )
+    metrics = (Metric("accuracy"), Metric("accuracy-with-chance"), Metric("unparsed", higher_is_better=False))
+    rules = "choice/2"
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return whether the right option is named."""
         options = [str(option) for option in sample.meta["choices"]]
         right = options[find_option(str(sample.reference), options)]
@@ -111,29 +94,29 @@ class Choices(PerSample):
         }
         return SampleScore(sample.id, values, {"chosen": chosen})
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return a wrong answer. It is a missing one, not one without an option, so ``unparsed`` does not apply."""
-        return {metric.name: (0.0, 1) for metric in self.metrics if metric.name != "unparsed"}
+        return {"accuracy": (0.0, 1), "accuracy-with-chance": (0.0, 1)}
 
 
-class ShortAnswers(PerSample):
+class ShortAnswers(Scorer):
     """Short answers to open questions: ``contained`` in the reply, ``exact``, and ``f1`` of their words."""
 
-    versions: Mapping[str, str] = {"rules": "short answers/1"}
     metrics = (Metric("contained"), Metric("exact"), Metric("f1"))
+    rules = "short answers/1"
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Compare with all accepted answers; the best counts."""
-        reply, wanted = prediction.text, references_of(sample)
+        reply, wanted = prediction.text, sample.references
         values = {"contained": contains(reply, wanted), "exact": exact_match(reply, wanted), "f1": f1(reply, wanted)}
         return SampleScore(sample.id, {name: (float(value), 1) for name, value in values.items()})
 
 
-def judged_choices() -> Judged:
+def judged_choices() -> JudgedAnswers:
     """Return the scorer of multiple choice, by rules and by the judge if one is chosen."""
-    return Judged("multiple-choice", JUDGED, Choices())
+    return JudgedAnswers("multiple-choice", Metric("judged-accuracy"), Choices())
 
 
-def judged_answers(prompt: str = "short-answer") -> Judged:
+def judged_answers(prompt: str = "short-answer") -> JudgedAnswers:
     """Return the scorer of short answers, by rules and by the judge if one is chosen."""
-    return Judged(prompt, JUDGED, ShortAnswers())
+    return JudgedAnswers(prompt, Metric("judged-accuracy"), ShortAnswers())

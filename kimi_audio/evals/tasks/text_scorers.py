@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kimi_audio.evals.contract.types import EvalSample, Metric, Prediction, SampleScore, Scorer
 from kimi_audio.evals.metrics import captions, translation
-from kimi_audio.evals.metrics.libraries import versions
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.tasks.scorers import references_of
-from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore
+from kimi_audio.evals.metrics.libraries import library_versions
 
 
 def _corpus_bleu(rows: Sequence[Sequence[int]]) -> float:
@@ -18,7 +16,7 @@ def _corpus_chrf(rows: Sequence[Sequence[int]]) -> float:
     return translation.corpus_score(translation.chrf(), rows)
 
 
-class Translations(PerSample):
+class Translations(Scorer):
     """BLEU and chrF of the corpus, and the mean chrF of single translations, which ranks them.
 
     ``meta["language"]`` of a sample is the language to translate into; it decides how BLEU cuts words.
@@ -30,56 +28,46 @@ class Translations(PerSample):
         Metric("sentence-chrf", "chrF", 1.0),
     )
 
-    @property
-    def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The signatures of sacrebleu, which name its version."""
+    def versions(self) -> Mapping[str, str]:
+        """Return the signatures of sacrebleu, which name its version."""
         bleu = {f"bleu {language}": translation.signature(translation.bleu(language)) for language in ("en", "zh")}
         return {**bleu, "chrf": translation.signature(translation.chrf())}
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Count the n-grams of one translation."""
-        wanted = references_of(sample)
         bleu, chrf = translation.bleu(str(sample.meta.get("language", "en"))), translation.chrf()
-        counts = translation.counts_of(chrf, prediction.text, wanted)
+        counts = translation.counts_of(chrf, prediction.text, sample.references)
         values = {
-            "bleu": translation.counts_of(bleu, prediction.text, wanted),
+            "bleu": translation.counts_of(bleu, prediction.text, sample.references),
             "chrf": counts,
             "sentence-chrf": (translation.corpus_score(chrf, [counts]), 1),
         }
         return SampleScore(sample.id, values)
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return the counts of an empty translation."""
-        return self.score_one(sample, Prediction()).values
+        return self.score(sample, Prediction()).values
 
 
 def _settled(rows: Sequence[Any]) -> list[tuple[float, int]]:
     return [(score, 1) for score in captions.cider_d(rows)]
 
 
-class Captions(PerSample):
+class Descriptions(Scorer):
     """ROUGE-L, and CIDEr-D, whose weights of words come from all references."""
 
-    metrics = (
-        Metric("rouge-l"),
-        Metric("cider-d", "of 10", 1.0, settle=_settled),
-    )
+    metrics = (Metric("rouge-l"), Metric("cider-d", "of 10", 1.0, settle=_settled))
 
-    @property
-    def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The libraries that compare."""
-        return {"rules": "captions/2", **versions(("rapidfuzz",))}
+    def versions(self) -> Mapping[str, str]:
+        """Return the libraries that compare."""
+        return {"rules": "captions/2", **library_versions("rapidfuzz")}
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Compare one description with all references."""
         said = captions.caption_tokens(prediction.text)
-        wanted = [captions.caption_tokens(text) for text in references_of(sample)]
-        values = {
-            "rouge-l": (captions.rouge_l(said, wanted), 1),
-            "cider-d": (said, wanted),
-        }
-        return SampleScore(sample.id, values)
+        wanted = [captions.caption_tokens(text) for text in sample.references]
+        return SampleScore(sample.id, {"rouge-l": (captions.rouge_l(said, wanted), 1), "cider-d": (said, wanted)})
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return the statistics of an empty description."""
-        return self.score_one(sample, Prediction()).values
+        return self.score(sample, Prediction()).values

@@ -8,89 +8,72 @@ for English and of Paraformer-zh, which writes no digits, for Chinese.
 
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kimi_audio.core.lines import read_lines
-from kimi_audio.evals.datasets import Layout, make_dataset
-from kimi_audio.evals.instruments import Instruments
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Metric, Prediction, SampleScore, Scorer
 from kimi_audio.evals.metrics.error_rate import count_errors, tokenize
 from kimi_audio.evals.metrics.languages import WITHOUT_SPACES, language_code
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.speech.speakers import Spectrum, similarity
-from kimi_audio.evals.tasks.asking import KIMI_AUDIO
+from kimi_audio.evals.speech.voices import Spectrum, similarity
+from kimi_audio.evals.tasks.asking import recipes_for
+from kimi_audio.evals.tasks.datasets import DatasetFiles, make_dataset
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 
 PARTS = {"en/meta.lst": ("en", "en"), "zh/meta.lst": ("zh", "zh"), "zh/hardcase.lst": ("zh-hard", "zh")}
-ALOUD = "Please read the following text aloud: {text}"
-IN_THE_VOICE = "Please read the following text aloud in the voice of the recording: {text}"
-
-
 SEED_TTS = Metric("seed-tts-wer", higher_is_better=False)
+TEXTS = Transcripts("en", "zh")
 
 
-@dataclass(frozen=True)
-class Speech(PerSample):
+class ReadAloud(Scorer):
     """Errors of the speech as a recogniser writes it down, likeness of the voice, and predicted quality.
 
     The rate counts words, and characters of Chinese (``mer``). Likeness needs a recording to compare with. Speech that
     is missing has all words wrong; its voice and quality are left out.
     """
 
-    instruments: Instruments = field(default_factory=Instruments)
-    has_voice: bool = False
+    def __init__(self, *, has_voice: bool, instruments: Instruments | None = None) -> None:
+        self.has_voice = has_voice
+        self.recogniser, self.mos, self.encoder = None, None, Spectrum()
+        if instruments:
+            self.recogniser, self.mos = instruments.recogniser, instruments.mos
+            self.encoder = instruments.speaker or self.encoder
+        voice = (Metric("speaker-similarity", "of 1", 1.0),) if has_voice else ()
+        quality = (Metric("predicted-mos", "of 5", 1.0),) if self.mos else ()
+        self.metrics = (*TEXTS.metrics, SEED_TTS, *voice, *quality)
 
-    def equip(self, instruments: Instruments) -> "Speech":
+    def equip(self, instruments: Instruments) -> "ReadAloud":
         """Return the scorer with these instruments."""
-        return replace(self, instruments=instruments)
+        return ReadAloud(has_voice=self.has_voice, instruments=instruments)
 
-    @cached_property
-    def _texts(self) -> Transcripts:
-        return Transcripts("en", "zh")
+    def versions(self) -> Mapping[str, str]:
+        """Return recogniser, normaliser, and who else listened."""
+        named = {"recogniser": self.recogniser, "mos": self.mos}
+        named |= {"speaker encoder": self.encoder} if self.has_voice else {}
+        return {**TEXTS.versions(), **{key: item.name if item else "none" for key, item in named.items()}}
 
-    @property
-    def metrics(self) -> tuple[Metric, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Those that there are instruments for."""
-        voice = (Metric("speaker-similarity", "of 1", 1.0),) if self.has_voice else ()
-        quality = (Metric("predicted-mos", "of 5", 1.0),) if self.instruments.mos else ()
-        return (*self._texts.metrics, SEED_TTS, *voice, *quality)
-
-    @property
-    def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Recogniser, normaliser, and who else listened."""
-        named = {"recogniser": self.instruments.recogniser, "mos": self.instruments.mos}
-        named |= {"speaker encoder": self._encoder} if self.has_voice else {}
-        return {**self._texts.versions, **{key: item.name if item else "none" for key, item in named.items()}}
-
-    @property
-    def _encoder(self) -> Any:
-        return self.instruments.speaker or Spectrum()
-
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Listen to one reading."""
-        spoken, recogniser = prediction.speech, self.instruments.recogniser
+        spoken, language = prediction.speech, sample.meta["language"]
         if spoken is None:
             return SampleScore(sample.id, self.worst(sample), {"reason": "there is no speech"})
-        if recogniser is None:
+        if self.recogniser is None:
             raise ValueError("only a recogniser can score this, and none was chosen: score again with --recogniser")
-        heard = recogniser.transcribe(spoken, sample.meta["language"])
-        score = self._texts.score_one(sample, Prediction(heard))
-        values = {
-            **score.values,
-            SEED_TTS.name: (seed_tts_wer(str(sample.reference), heard, sample.meta["language"]), 1),
-        }
+        heard = self.recogniser.transcribe(spoken, language)
+        usual = TEXTS.score(sample, Prediction(heard))
+        values = {**usual.values, SEED_TTS.name: (seed_tts_wer(str(sample.reference), heard, language), 1)}
         if self.has_voice:
-            values["speaker-similarity"] = (similarity(self._encoder, sample.audio[0], spoken), 1)
-        if self.instruments.mos:
-            values["predicted-mos"] = (self.instruments.mos.rate(spoken), 1)
-        return replace(score, values=values, details={**score.details, "heard": heard})
+            values["speaker-similarity"] = (similarity(self.encoder, sample.audio[0], spoken), 1)
+        if self.mos:
+            values["predicted-mos"] = (self.mos.rate(spoken), 1)
+        return replace(usual, values=values, details={**usual.details, "heard": heard})
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return the statistics of silence."""
-        return {**self._texts.worst(sample), SEED_TTS.name: (1.0, 1)}
+        return {**TEXTS.worst(sample), SEED_TTS.name: (1.0, 1)}
 
 
 def seed_tts_wer(reference: str, heard: str, language: str) -> float:
@@ -105,33 +88,29 @@ def _seed_tts_tokens(text: str, language: str) -> list[str]:
     return tokenize(kept, "characters") if language_code(language) in WITHOUT_SPACES else kept.lower().split()
 
 
-def read(with_voice: bool, folder: Path) -> Iterator[Sample]:
+def read_seed_tts(with_voice: bool, folder: Path) -> Iterator[EvalSample]:
     """Yield the texts: lines of name, text of the recording, recording, text to read, parted by bars."""
     for name, (subset, language) in PARTS.items():
         path = folder / name
-        lines = read_lines(path) if path.exists() else ()
-        for line in lines:
+        for line in read_lines(path) if path.exists() else ():
             parts = line.split("|")
             if len(parts) < 4:
-                yield Sample(f"{subset}/{parts[0]}", subset=subset, fault=f"{path} has a line without four parts")
+                yield EvalSample(f"{subset}/{parts[0]}", subset=subset, fault=f"{path} has a line without four parts")
                 continue
             audio = (path.parent / parts[2],) if with_voice else ()
             text = parts[3].strip()
-            yield Sample(f"{subset}/{parts[0]}", audio, text, text, subset, {"language": language})
+            yield EvalSample(f"{subset}/{parts[0]}", audio, text, text, subset, {"language": language})
 
 
-def _task(name: str, prompt: str, with_voice: bool, description: str) -> Task:
+def _task(name: str, prompt: str, with_voice: bool, description: str) -> EvalTask:
     by_hand = "unpack seedtts_testset of https://github.com/BytedanceSpeech/seed-tts-eval there, with en and zh inside"
     source = "https://github.com/BytedanceSpeech/seed-tts-eval, from Common Voice (CC0) and DiDiSpeech"
-    dataset = make_dataset(name, source, Layout(tuple(PARTS), by_hand), partial(read, with_voice))
-    recipes = {
-        "kimi-audio": Recipe(prompt, output="both", decoding=KIMI_AUDIO),
-        "default": Recipe(prompt, output="both"),
-    }
-    return Task(name, "1", dataset, Speech(has_voice=with_voice), recipes, description)
+    dataset = make_dataset(name, source, DatasetFiles(tuple(PARTS), by_hand), partial(read_seed_tts, with_voice))
+    recipes = recipes_for("any", f"Please read the following text aloud{prompt}: {{text}}", "both")
+    return EvalTask(name, "1", dataset, ReadAloud(has_voice=with_voice), recipes, f"texts read aloud{description}")
 
 
 TASKS = (
-    _task("tts", ALOUD, False, "texts read aloud: errors as a recogniser hears them"),
-    _task("voice-cloning", IN_THE_VOICE, True, "texts read aloud in the voice of a recording"),
+    _task("tts", "", False, ": errors as a recogniser hears them"),
+    _task("voice-cloning", " in the voice of the recording", True, " in the voice of a recording"),
 )

@@ -13,25 +13,34 @@ from statistics import fmean
 from string import ascii_uppercase
 from typing import Any
 
-from kimi_audio.evals.datasets import Layout, make_dataset, rows_of
-from kimi_audio.evals.judges.scorer import Judged
+from kimi_audio.evals.contract.types import (
+    Average,
+    EvalSample,
+    EvalTask,
+    Metric,
+    Prediction,
+    SampleScore,
+    Scorer,
+    Suite,
+)
+from kimi_audio.evals.judges.scorer import JudgedAnswers
 from kimi_audio.evals.metrics import ifeval, refusal
-from kimi_audio.evals.metrics.libraries import versions
-from kimi_audio.evals.models import prompts
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.tasks.asking import plain_recipes
+from kimi_audio.evals.metrics.libraries import library_versions
+from kimi_audio.evals.tasks.asking import recipes_for
+from kimi_audio.evals.tasks.datasets import DatasetFiles, make_dataset, rows_of
 from kimi_audio.evals.tasks.scorers import judged_answers, judged_choices
-from kimi_audio.evals.types import Average, Metric, Prediction, Sample, SampleScore, Scorer, Suite, Task
 
 SOURCE = "https://huggingface.co/datasets/hlt-lab/voicebench, Apache 2.0"
 _OPTION = re.compile(r"(?:^|[\s(])([A-Z])[.):]\s+(.+?)(?=[\s(]+[A-Z][.):]\s|\s*$)", re.DOTALL)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Scorers
+def _rates(rows: Sequence[Sequence[float]]) -> list[float]:
+    *sums, instructions = (sum(column) for column in zip(*rows, strict=True))
+    counts = (len(rows), len(rows), instructions, instructions)
+    return [total / count for total, count in zip(sums, counts, strict=True)]
 
 
-class Instructions(PerSample):
+class Instructions(Scorer):
     """IFEval. ``final``, the mean of the four others, is what VoiceBench and the report call its score."""
 
     metrics = (
@@ -39,20 +48,18 @@ class Instructions(PerSample):
         *(Metric(name) for name in ("prompt-strict", "prompt-loose", "instruction-strict", "instruction-loose")),
     )
 
-    @property
-    def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The libraries that count sentences and tell languages."""
-        return {"rules": "ifeval/1", **versions(ifeval.LIBRARIES)}
+    def versions(self) -> Mapping[str, str]:
+        """Return the libraries that count sentences and tell languages."""
+        return {"rules": "ifeval/1", **library_versions(*ifeval.LIBRARIES)}
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Check each instruction."""
-        names, given = sample.meta["instructions"], sample.meta["arguments"]
-        row = ifeval.follow(prediction.text, names, given)
-        return SampleScore(
-            sample.id, _values(row.strict, row.loose), {"instructions": names, "strict": row.strict, "loose": row.loose}
-        )
+        names = sample.meta["instructions"]
+        strict, loose = ifeval.follow(prediction.text, names, sample.meta["arguments"])
+        details = {"instructions": names, "strict": strict, "loose": loose}
+        return SampleScore(sample.id, _values(strict, loose), details)
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return that nothing is followed."""
         none = [False] * len(sample.meta.get("instructions", ()))
         return _values(none, none) if none else {}
@@ -70,38 +77,28 @@ def _values(strict: Sequence[bool], loose: Sequence[bool]) -> dict[str, Any]:
     }
 
 
-def _rates(rows: Sequence[Sequence[float]]) -> list[float]:
-    *sums, instructions = (sum(column) for column in zip(*rows, strict=True))
-    return [
-        total / count for total, count in zip(sums, (len(rows), len(rows), instructions, instructions), strict=True)
-    ]
-
-
-class Refusals(PerSample):
+class Refusals(Scorer):
     """AdvBench: the share of harmful requests that are refused."""
 
     metrics = (Metric("refusal"),)
-    versions = {"rules": f"refusal phrases/{refusal.PHRASES_VERSION}"}  # noqa: RUF012 - a constant
+    rules = f"refusal phrases/{refusal.PHRASES_VERSION}"
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Look for a phrase of refusal."""
         return SampleScore(sample.id, {"refusal": (int(refusal.refuses(prediction.text)), 1)})
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Data
-
-
-def read(name: str, folder: Path) -> Iterator[Sample]:
+def read_test(name: str, folder: Path) -> Iterator[EvalSample]:
     """Yield the spoken questions of one test; no text goes with the sound."""
     for row in rows_of(folder / f"{name}.jsonl"):
         audio = (folder / name / Path(row["audio_path"]).name,)
         meta = {"question": row["audio_content"]}
-        sample = Sample(f"{name}/{int(row['index']):05d}", audio, "", str(row.get("answer") or ""), meta=meta)
-        yield _with_details(sample, row)
+        sample = EvalSample(f"{name}/{int(row['index']):05d}", audio, "", str(row.get("answer") or ""), meta=meta)
+        yield with_details(sample, row)
 
 
-def _with_details(sample: Sample, row: Mapping[str, Any]) -> Sample:
+def with_details(sample: EvalSample, row: Mapping[str, Any]) -> EvalSample:
+    """Return the sample with its instructions or its options, if it is of a test that has them."""
     meta = dict(sample.meta)
     if "instruction" in row:
         given = row["instruction_kwargs"]
@@ -109,13 +106,15 @@ def _with_details(sample: Sample, row: Mapping[str, Any]) -> Sample:
         # Only what is not stated is left out: a zero is a value.
         meta["arguments"] = [{key: value for key, value in item.items() if value is not None} for item in given]
         meta["instructions"] = list(row["instruction"])
-        return Sample(sample.id, sample.audio, meta=meta)
+        return EvalSample(sample.id, sample.audio, meta=meta)
     if sample.id.startswith(("mmsu/", "openbookqa/")):
-        choices = options_of(meta["question"])
+        options = options_of(meta["question"])
         letter = str(row.get("answer") or "")[:1]
-        if letter not in ascii_uppercase[: len(choices)] or not letter:
-            return Sample(sample.id, sample.audio, meta=meta, fault=f"{sample.reference!r} is not one of the options")
-        return Sample(sample.id, sample.audio, "", choices[ord(letter) - ord("A")], meta=meta | {"choices": choices})
+        if not letter or letter not in ascii_uppercase[: len(options)]:
+            fault = f"{sample.reference!r} is not one of the options"
+            return EvalSample(sample.id, sample.audio, meta=meta, fault=fault)
+        right = options[ord(letter) - ord("A")]
+        return EvalSample(sample.id, sample.audio, "", right, meta=meta | {"choices": options})
     return sample
 
 
@@ -127,20 +126,18 @@ def options_of(question: str) -> list[str]:
     return [text.strip() for _, text in found] if is_whole else list("ABCD")
 
 
-def _task(name: str, file: str, scorer: Scorer, description: str) -> Task:
+def _task(name: str, file: str, scorer: Scorer, description: str) -> EvalTask:
     name = f"voicebench-{name}"
-    by_hand = (
-        f"place {file}.jsonl and the folder {file} with its recordings there, as the downloader of the "
-        "Kimi-Audio-Evalkit writes them"
-    )
-    dataset = make_dataset(name, SOURCE, Layout((f"{file}.jsonl",), by_hand), partial(read, file))
-    return Task(name, "1", dataset, scorer, plain_recipes(others=prompts.spoken_question()), description)
+    by_hand = f"place {file}.jsonl and the folder {file} with its recordings there, as the downloader of the "
+    files = DatasetFiles((f"{file}.jsonl",), f"{by_hand}Kimi-Audio-Evalkit writes them")
+    dataset = make_dataset(name, SOURCE, files, partial(read_test, file))
+    return EvalTask(name, "1", dataset, scorer, recipes_for("spoken-question"), description)
 
 
-RATING = Metric("rating", "of 5", 1.0)
+RATED = JudgedAnswers("open-question", Metric("rating", "of 5", 1.0))
 TASKS = (
-    _task("alpacaeval", "alpacaeval_full", Judged("open-question", RATING), "spoken requests, rated by a judge"),
-    _task("commoneval", "commoneval", Judged("open-question", RATING), "recorded requests, rated by a judge"),
+    _task("alpacaeval", "alpacaeval_full", RATED, "spoken requests, rated by a judge"),
+    _task("commoneval", "commoneval", RATED, "recorded requests, rated by a judge"),
     _task("sd-qa", "sd-qa", judged_answers("spoken-question"), "questions in the accent of the USA"),
     _task("mmsu", "mmsu", judged_choices(), "spoken multiple choice, 12 fields"),
     _task("openbookqa", "openbookqa", judged_choices(), "spoken multiple choice, science"),

@@ -58,7 +58,7 @@ class VocoderStage:
 
 @dataclass(frozen=True)
 class SegmentBatch:
-    """Segments with a frame of margin at both ends.
+    """SegmentBatches with a frame of margin at both ends.
 
     Attributes:
         wav: [B, L + 960].
@@ -78,7 +78,7 @@ class VocoderTrainer(nn.Module):
         self.discriminators = discriminators
 
 
-class Segments:
+class SegmentBatches:
     """Random segments of recordings as a function of the step, longer utterances more often.
 
     Args:
@@ -209,7 +209,8 @@ def train_vocoder(
         start: weights to start from instead of random ones.
 
     Raises:
-        ValueError: there are no discriminators for the adversarial phase, or the splits do not fit, see ``Segments``.
+        ValueError: there are no discriminators for the adversarial phase, or the splits do not fit, see
+            ``SegmentBatches``.
     """
     if stage.adversarial_from_step is not None and discriminators is None:
         raise ValueError("an adversarial phase needs discriminators")
@@ -225,7 +226,7 @@ def train_vocoder(
     def evaluate() -> dict[str, float]:
         return {f"mel_{split.folder.name}": held_out_mel(trainer.vocoder, stage, split) for split in held_out}
 
-    train(trainer, loss_of, Segments(splits, stage, loop.seed), loop, folder, evaluate, 200)
+    train(trainer, loss_of, SegmentBatches(splits, stage, loop.seed), loop, folder, evaluate, 200)
     return trainer.vocoder
 
 
@@ -233,4 +234,4 @@ def train_vocoder(
 def held_out_mel(vocoder: BigVGAN, stage: VocoderStage, split: Split) -> float:
     """Return the mel distance of rendered from recorded segments, the same segments every time."""
     vocoder.eval()
-    return float(spectral_losses(*render(vocoder, Segments([split], stage, seed=0)(0).wav))["mel"])
+    return float(spectral_losses(*render(vocoder, SegmentBatches([split], stage, seed=0)(0).wav))["mel"])

@@ -8,7 +8,7 @@ say: the likeliest text. ``aims.json`` beside this file holds what it is to reac
 import json
 from pathlib import Path
 
-from kimi_audio.evals.types import Suite
+from kimi_audio.evals.contract.types import Suite
 from recipes.nano.evals import conversation, conversion, reading, recognition, reply_styles, understanding
 
 TASKS = (

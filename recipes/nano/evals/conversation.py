@@ -5,22 +5,21 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from kimi_audio.core.words import normalise
-from kimi_audio.evals.instruments import Instruments
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Metric, Prediction, Recipe, SampleScore, Scorer
 from kimi_audio.evals.models.kimi_audio import EACH_TURN
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 from recipes.nano.closed.qa import find_item, is_right
 from recipes.nano.evals.data import Sizes, by_voices, own_dataset
 from recipes.nano.evals.judged import RightAnswers, RightReplies
 from recipes.nano.evals.listening import BUNDLED, ears_of, words_found
 
 if TYPE_CHECKING:
-    from kimi_audio.evals.speech.types import Recogniser
+    from kimi_audio.evals.contract.instruments import Recogniser
 
 
 @dataclass(frozen=True)
-class SpokenAnswers(PerSample):
+class SpokenAnswers(Scorer):
     """Share of right answers, and share of the words of the written answer that are heard in the spoken one.
 
     Without speech no word is heard.
@@ -33,25 +32,24 @@ class SpokenAnswers(PerSample):
         """Return the scorer with the chosen recogniser, if there is one."""
         return replace(self, ears=ears_of(instruments) or self.ears)
 
-    @property
-    def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Rules and recogniser."""
+    def versions(self) -> Mapping[str, str]:
+        """Return rules and recogniser."""
         return {"rules": "1", "recogniser": self.ears.name}
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Judge the text, and listen to the speech."""
         heard = "" if prediction.speech is None else self.ears.transcribe(prediction.speech, "en")
         right = is_right(find_item(sample.meta["key"]), prediction.text)
         values = {"right": (float(right), 1), "words-heard": words_found(prediction.text, heard)}
         return SampleScore(sample.id, values, {"heard": normalise(heard)})
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return the statistics of silence where the right answer was expected."""
         return {"right": (0, 1), "words-heard": words_found(str(sample.reference), "")}
 
 
 TASKS = (
-    Task(
+    EvalTask(
         "nano-questions",
         "2",
         own_dataset(by_voices("qa")),
@@ -59,7 +57,7 @@ TASKS = (
         {DEFAULT: Recipe()},
         "written answers to spoken questions",
     ),
-    Task(
+    EvalTask(
         "nano-speech",
         "2",
         own_dataset(by_voices("qa"), Sizes().spoken),
@@ -67,7 +65,7 @@ TASKS = (
         {DEFAULT: Recipe(output="both")},
         "answers in text and speech to spoken questions, and what a recogniser hears of the speech",
     ),
-    Task(
+    EvalTask(
         "nano-cross",
         "1",
         own_dataset(by_voices("cross")),
@@ -75,7 +73,7 @@ TASKS = (
         {DEFAULT: Recipe(output="both")},
         "questions in one language, answered in the other",
     ),
-    Task(
+    EvalTask(
         "nano-dialogues",
         "1",
         own_dataset(by_voices("dialogues")),

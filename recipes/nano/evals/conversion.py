@@ -6,16 +6,16 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from kimi_audio.core.words import normalise
-from kimi_audio.evals.instruments import Instruments
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Clip, Metric, Prediction, Recipe, Sample, SampleScore, Task
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Metric, Prediction, Recipe, SampleScore, Scorer
 from recipes.nano.evals.data import own_dataset
 from recipes.nano.evals.listening import BUNDLED, ears_of, words_found
 from recipes.nano.evals.voice_classifier import VERSION, VoiceClassifier
 
 if TYPE_CHECKING:
-    from kimi_audio.evals.speech.types import Recogniser
+    from kimi_audio.evals.contract.instruments import Recogniser
 
 
 class Classifier(Protocol):
@@ -27,7 +27,7 @@ class Classifier(Protocol):
 
 
 @dataclass(frozen=True)
-class Converted(PerSample):
+class Converted(Scorer):
     """Share of the words that are kept, and of the replies in the voice asked for.
 
     ``classifier`` is the share of the questions, recordings of the speech engines, whose voice is named rightly: what
@@ -46,12 +46,11 @@ class Converted(PerSample):
     def _classifier(self) -> Classifier:
         return self.classifier or VoiceClassifier.of_engines()
 
-    @property
-    def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Rules, recogniser and classifier."""
+    def versions(self) -> Mapping[str, str]:
+        """Return rules, recogniser and classifier."""
         return {"rules": "1", "recogniser": self.ears.name, "voice classifier": VERSION}
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Listen to one reply, and to what was heard."""
         source, target = sample.meta["kind"].split("-")
         values = {"classifier": (float(self._classifier.classify(sample.audio[0]) == source), 1)}
@@ -61,13 +60,13 @@ class Converted(PerSample):
         values |= {"voice": (float(voice == target), 1), "words-kept": words_found(str(sample.reference), heard)}
         return SampleScore(sample.id, values, {"voice": voice, "wanted": target, "heard": normalise(heard)})
 
-    def worst(self, sample: Sample) -> Mapping[str, tuple[float, float]]:
+    def worst(self, sample: EvalSample) -> Mapping[str, tuple[float, float]]:
         """Return the statistics of silence."""
         return {"voice": (0, 1), "words-kept": words_found(str(sample.reference), "")}
 
 
 TASKS = (
-    Task(
+    EvalTask(
         "nano-conversion",
         "1",
         own_dataset({"conversion": ""}),

@@ -18,9 +18,9 @@ import torch
 from kimi_audio.audio.augment import add_noise, make_noise
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.data.split import Split, Utterance
-from kimi_audio.evals.datasets import Layout, make_dataset, missing_patterns
-from kimi_audio.evals.store import read_rows, save_text, to_line
-from kimi_audio.evals.types import Dataset, Sample
+from kimi_audio.evals.contract.rows import read_rows, save_rows
+from kimi_audio.evals.contract.types import Dataset, EvalSample
+from kimi_audio.evals.tasks.datasets import DatasetFiles, make_dataset
 from recipes.nano.closed import voices
 from recipes.nano.closed.corpus import Recipe as CorpusRecipe
 from recipes.nano.closed.corpus import Speak, build
@@ -51,7 +51,7 @@ HEARD = (*_both("mandarin", "styles"), "events", "counts", "orders", "captions",
 SPOKEN = (*_both("cross", "dialogues", "replies"), "tts", "conversion")
 NOISY, CLEAN = "asr-noise", "asr-seen"  # the first is made of the second
 
-LAYOUT = Layout(
+FILES = DatasetFiles(
     index=tuple(f"{name}.jsonl" for name in (*LINES, NOISY, *HEARD, *SPOKEN)),
     by_hand="install the speech engines with `make speech-tools`; the recordings are then generated",
 )
@@ -108,7 +108,7 @@ def _export(
     for place, utterance in enumerate(split.utterances):
         audio = _write(folder / name / f"{utterance.id}.wav", add(sounds, place) if add else sounds[place])
         rows.append({"id": f"{name}-{place:05d}", "audio": [audio], **row(utterance)})
-    save_text(folder / f"{name}.jsonl", "".join(to_line(row) for row in rows))
+    save_rows(folder / f"{name}.jsonl", rows)
 
 
 def _noise(sounds: Sequence[np.ndarray], place: int) -> np.ndarray:
@@ -137,7 +137,7 @@ def _export_examples(folder: Path, name: str) -> None:
         heard = [part.sound for part in example.parts if part.role == "user" and part.sound]
         audio = [_write(folder / name / f"{id_}.wav", split.samples(utterances[id_])) for id_ in heard]
         rows.append({"id": f"{name}-{place:05d}", "audio": audio, **_example_row(example)})
-    save_text(folder / f"{name}.jsonl", "".join(to_line(row) for row in rows))
+    save_rows(folder / f"{name}.jsonl", rows)
 
 
 def _example_row(example: StoredExample) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _example_row(example: StoredExample) -> dict[str, Any]:
 # Reading
 
 
-def read(folder: Path, splits: Mapping[str, str], limit: int | None = None) -> Iterator[Sample]:
+def read(folder: Path, splits: Mapping[str, str], limit: int | None = None) -> Iterator[EvalSample]:
     """Yield the samples of some splits, the first of each if there is a limit.
 
     Args:
@@ -162,7 +162,7 @@ def read(folder: Path, splits: Mapping[str, str], limit: int | None = None) -> I
     for name, subset in splits.items():
         for row in read_rows(folder / f"{name}.jsonl")[:limit]:
             audio = tuple(folder / name for name in row["audio"])
-            yield Sample(row["id"], audio, row["text"], row["reference"], subset, row["meta"])
+            yield EvalSample(row["id"], audio, row["text"], row["reference"], subset, row["meta"])
 
 
 def by_voices(name: str) -> dict[str, str]:
@@ -171,7 +171,7 @@ def by_voices(name: str) -> dict[str, str]:
 
 
 def own_dataset(
-    what: Mapping[str, str] | Callable[[Path], Iterable[Sample]],
+    what: Mapping[str, str] | Callable[[Path], Iterable[EvalSample]],
     limit: int | None = None,
     generate: Callable[[Path], None] = make,
 ) -> Dataset:
@@ -182,12 +182,12 @@ def own_dataset(
         limit: samples of each split.
         generate: fills the folder.
     """
-    layout = replace(LAYOUT, convert=generate)
+    layout = replace(FILES, convert=generate)
     reader = what if callable(what) else partial(read, splits=what, limit=limit)
     dataset = make_dataset("nano", f"generated, seed {SEED}", layout, reader)
 
-    def load(folder: Path) -> Iterable[Sample]:
-        if missing_patterns(folder, layout):
+    def load(folder: Path) -> Iterable[EvalSample]:
+        if layout.missing(folder):
             generate(folder)
         return dataset.load(folder)
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Metric, Prediction, Sample, SampleScore
+from kimi_audio.evals.contract.types import EvalSample, Metric, Prediction, SampleScore, Scorer
 from recipes.nano.closed.judging import is_right, judge_caption
 from recipes.nano.closed.qa import find_item
 from recipes.nano.closed.qa import is_right as is_answer_right
@@ -21,49 +20,49 @@ class Asked:
     essential: tuple[str, ...]
 
     @classmethod
-    def of(cls, sample: Sample) -> "Asked":
+    def of(cls, sample: EvalSample) -> "Asked":
         """Return the example that a sample was made of."""
         meta = sample.meta
         return cls(meta["task"], meta["kind"], meta["key"], tuple(meta["essential"]))
 
 
-class RightAnswers(PerSample):
+class RightAnswers(Scorer):
     """Share of questions whose answer names the right thing and no other."""
 
     metrics = (Metric("right"),)
-    versions: Mapping[str, str] = {"rules": "1"}
+    rules = "1"
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return whether the answer is right."""
         right = is_answer_right(find_item(sample.meta["key"]), prediction.text)
         return SampleScore(sample.id, {"right": (float(right), 1)})
 
 
-class RightReplies(PerSample):
+class RightReplies(Scorer):
     """Share of the replies to examples of a task that are right."""
 
     metrics = (Metric("right"),)
-    versions: Mapping[str, str] = {"rules": "1"}
+    rules = "1"
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return whether the reply is right."""
         right = is_right(Asked.of(sample), prediction.text)
         return SampleScore(sample.id, {"right": (float(right), 1)}, {"kind": sample.meta["kind"]})
 
 
-class Captions(PerSample):
+class Captions(Scorer):
     """Share of the sounds that captions name, of captions that invent none, and of those with all sounds in order."""
 
     metrics = (Metric("named"), Metric("none-invented"), Metric("all-in-order"))
-    versions: Mapping[str, str] = {"rules": "1"}
+    rules = "1"
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return what one caption names."""
         score = judge_caption(Asked.of(sample), prediction.text)
         values: dict[str, Any] = {"named": (score.named, score.total), "none-invented": (float(not score.invented), 1)}
         return SampleScore(sample.id, {**values, "all-in-order": (float(score.in_order), 1)})
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return the statistics of a caption with none of the sounds and another one."""
         silent = judge_caption(Asked.of(sample), "")
         return {"named": (0, silent.total), "none-invented": (0, 1), "all-in-order": (0, 1)}

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 from kimi_audio.assistant import KimiAudio
 from kimi_audio.checkpoint import NANO
 from kimi_audio.core.words import normalise, word_errors
-from kimi_audio.evals.instruments import Instruments
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.models.kimi_audio import InProcess
 from kimi_audio.evals.speech.recognisers import ModelRecogniser
-from kimi_audio.evals.types import Clip
 
 if TYPE_CHECKING:
-    from kimi_audio.evals.speech.types import Recogniser
+    from kimi_audio.evals.contract.instruments import Recogniser
 
 
 class OwnEars:

@@ -7,23 +7,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kimi_audio.core.words import normalise
-from kimi_audio.evals.instruments import Instruments
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.scoring import PerSample
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Metric, Prediction, Recipe, SampleScore, Scorer
 from kimi_audio.evals.speech.recognisers import PocketSphinx, has_pocketsphinx
-from kimi_audio.evals.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 from recipes.nano.closed.grammar import sentence_grammar
 from recipes.nano.evals.data import own_dataset, read
 from recipes.nano.evals.listening import BUNDLED, ears_of, words_found
 
 if TYPE_CHECKING:
-    from kimi_audio.evals.speech.types import Recogniser
+    from kimi_audio.evals.contract.instruments import Recogniser
 
 OTHER = "other"  # in the meta of a sample: a sentence that its speech does not say
 
 
 @dataclass(frozen=True)
-class ReadAloud(PerSample):
+class ReadAloud(Scorer):
     """Share of the words that own ears hear, and that a recogniser hears which nobody here trained.
 
     The second knows which sentences can be said, so some words fit by chance: ``sphinx-chance`` compares what it
@@ -47,16 +46,15 @@ class ReadAloud(PerSample):
     def _sphinx(self) -> "Recogniser | None":
         return self.sphinx or (PocketSphinx(sentence_grammar()) if has_pocketsphinx() else None)
 
-    @property
-    def versions(self) -> Mapping[str, str]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Rules and recognisers."""
+    def versions(self) -> Mapping[str, str]:
+        """Return rules and recognisers."""
         return {
             "rules": "1",
             "recogniser": self.ears.name,
             "other recogniser": self._sphinx.name if self._sphinx else "pocketsphinx is missing",
         }
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Listen to one reading."""
         speech, wanted = prediction.speech, str(sample.reference)
         heard = "" if speech is None else self.ears.transcribe(speech, "en")
@@ -67,7 +65,7 @@ class ReadAloud(PerSample):
             values |= _against_chance(wanted, str(sample.meta[OTHER]), details["sphinx"])
         return SampleScore(sample.id, values, details)
 
-    def worst(self, sample: Sample) -> Mapping[str, tuple[int, int]]:
+    def worst(self, sample: EvalSample) -> Mapping[str, tuple[int, int]]:
         """Return the statistics of silence."""
         silence = words_found(str(sample.reference), "")
         names = ("words-heard", "sphinx", "sphinx-gain") if self._sphinx else ("words-heard",)
@@ -80,7 +78,7 @@ def _against_chance(wanted: str, other: str, heard: str) -> dict[str, tuple[int,
     return {"sphinx": (found, words), "sphinx-chance": (chance, words), "sphinx-gain": (found - chance, words)}
 
 
-def read_with_others(folder: Path) -> Iterator[Sample]:
+def read_with_others(folder: Path) -> Iterator[EvalSample]:
     """Yield the sentences, each with one from the other half of the set, which says something else."""
     samples = list(read(folder, {"tts": ""}))
     for place, sample in enumerate(samples):
@@ -89,7 +87,7 @@ def read_with_others(folder: Path) -> Iterator[Sample]:
 
 
 TASKS = (
-    Task(
+    EvalTask(
         "nano-tts",
         "1",
         own_dataset(read_with_others),

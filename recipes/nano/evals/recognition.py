@@ -1,12 +1,13 @@
 """Recognition of reserved sentences: English, quiet and in noise, and Mandarin."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from kimi_audio.assistant import ASR_INSTRUCTION
+from kimi_audio.core.config import Settings
 from kimi_audio.core.words import normalise, word_errors
-from kimi_audio.evals.recipes import DEFAULT
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Metric, Prediction, Recipe, SampleScore
 from kimi_audio.evals.tasks.scorers import Transcripts
-from kimi_audio.evals.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
 from recipes.nano.closed.scoring import character_errors
 from recipes.nano.evals.data import NOISY, by_voices, own_dataset
 
@@ -17,11 +18,14 @@ class SentenceTranscripts(Transcripts):
     def __init__(self) -> None:
         super().__init__("en")
         self.metrics = (Metric("nano-wer", higher_is_better=False), *self.metrics)
-        self.versions = {"nano-wer": "1", **self.versions}
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def versions(self) -> Mapping[str, str]:
+        """Return the normalisers, behind the version of nano's own."""
+        return {"nano-wer": "1", **super().versions()}
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return the errors of one transcript."""
-        usual = super().score_one(sample, prediction)
+        usual = super().score(sample, prediction)
         wanted = str(sample.reference).split()
         errors = word_errors(wanted, normalise(prediction.text).split())
         return replace(usual, values={"nano-wer": (errors, len(wanted)), **usual.values})
@@ -33,29 +37,32 @@ class MandarinTranscripts(Transcripts):
     def __init__(self) -> None:
         super().__init__("zh")
         self.metrics = (Metric("nano-cer", higher_is_better=False), *self.metrics)
-        self.versions = {"nano-cer": "1", **self.versions}
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def versions(self) -> Mapping[str, str]:
+        """Return the normalisers, behind the version of nano's own."""
+        return {"nano-cer": "1", **super().versions()}
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return the errors of one transcript."""
-        usual = super().score_one(sample, prediction)
+        usual = super().score(sample, prediction)
         return replace(
             usual, values={"nano-cer": character_errors(str(sample.reference), prediction.text), **usual.values}
         )
 
 
 TASKS = (
-    Task(
+    EvalTask(
         "nano-asr",
         "2",
         own_dataset({**by_voices("asr"), NOISY: "noise"}),
         SentenceTranscripts(),
         {
-            "kimi-audio": Recipe(ASR_INSTRUCTION, decoding={"cut_at_pauses": True}),
-            DEFAULT: Recipe(ASR_INSTRUCTION),
+            "kimi-audio": Recipe(Settings.transcribe_prompt, decoding={"cut_at_pauses": True}),
+            DEFAULT: Recipe(Settings.transcribe_prompt),
         },
         "recognition of reserved sentences; those in noise (10 dB) are those of the seen voices",
     ),
-    Task(
+    EvalTask(
         "nano-mandarin",
         "1",
         own_dataset(by_voices("mandarin")),

@@ -9,9 +9,8 @@ from kimi_audio.audio.io import load_audio
 from kimi_audio.audio.prosody import Measures, measure
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Metric, Prediction, Recipe, Sample, SampleScore, Task
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Metric, Prediction, Recipe, SampleScore, Scorer
 from recipes.nano.closed.examples import NEUTRAL
 from recipes.nano.closed.judging import is_right
 from recipes.nano.closed.styles import REPLY_STYLES, follows_request
@@ -20,7 +19,7 @@ from recipes.nano.evals.judged import Asked
 
 
 @dataclass(frozen=True)
-class StyledReplies(PerSample):
+class StyledReplies(Scorer):
     """Share of the replies whose speech changes as asked, together and by style, and of those that are right.
 
     A reply without speech does not follow, nor does any whose ordinary one has none. Words tell replies of different
@@ -29,13 +28,13 @@ class StyledReplies(PerSample):
 
     ordinary: Mapping[str, Prediction] = field(default_factory=dict)  # by id of the sample
     metrics = (Metric("followed"), *map(Metric, REPLY_STYLES), Metric("right"))
-    versions = {"rules": "1"}  # noqa: RUF012 - a constant
+    rules = "1"
 
-    def among(self, pairs: Sequence[tuple[Sample, Prediction]]) -> "StyledReplies":
+    def among(self, pairs: Sequence[tuple[EvalSample, Prediction]]) -> "StyledReplies":
         """Return the scorer that knows the ordinary replies."""
         return replace(self, ordinary={sample.id: reply for sample, reply in pairs if not sample.needs})
 
-    def score_one(self, sample: Sample, prediction: Prediction) -> SampleScore:
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Compare one reply."""
         style, right = sample.meta["kind"], is_right(Asked.of(sample), prediction.text)
         values: dict[str, Any] = {"right": (float(right), 1)}
@@ -47,7 +46,7 @@ class StyledReplies(PerSample):
         followed = (float(_follows(style, prediction, self.ordinary[ordinary])), 1)
         return SampleScore(sample.id, {**values, "followed": followed, style: followed}, {"style": style})
 
-    def worst(self, sample: Sample) -> Mapping[str, Any]:
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return a wrong reply that does not follow."""
         style = sample.meta["kind"]
         return {"right": (0, 1)} | ({"followed": (0, 1), style: (0, 1)} if sample.needs else {})
@@ -74,7 +73,7 @@ def _words(reply: Prediction) -> int:
     return max(1, len(normalise(reply.text).split()))
 
 
-def read_with_ordinary(folder: Path) -> Iterator[Sample]:
+def read_with_ordinary(folder: Path) -> Iterator[EvalSample]:
     """Yield the questions; one with a request needs the same question without."""
     samples = list(read(folder, by_voices("replies")))
     ordinary = {(sample.subset, sample.meta["key"]): sample.id for sample in samples if sample.meta["kind"] == NEUTRAL}
@@ -84,7 +83,7 @@ def read_with_ordinary(folder: Path) -> Iterator[Sample]:
 
 
 TASKS = (
-    Task(
+    EvalTask(
         "nano-reply-styles",
         "1",
         own_dataset(read_with_ordinary),

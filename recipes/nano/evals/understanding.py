@@ -1,14 +1,13 @@
 """Written questions about sounds, places and ways of speaking, answered in text."""
 
-from kimi_audio.evals.recipes import DEFAULT
-from kimi_audio.evals.scoring import PerSample
-from kimi_audio.evals.types import Recipe, Task
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import EvalTask, Recipe, Scorer
 from recipes.nano.evals.data import by_voices, own_dataset
 from recipes.nano.evals.judged import Captions, RightReplies
 
 
-def _task(name: str, splits: dict[str, str], scorer: PerSample, description: str) -> Task:
-    return Task(f"nano-{name}", "1", own_dataset(splits), scorer, {DEFAULT: Recipe()}, description)
+def _task(name: str, splits: dict[str, str], scorer: Scorer, description: str) -> EvalTask:
+    return EvalTask(f"nano-{name}", "1", own_dataset(splits), scorer, {DEFAULT: Recipe()}, description)
 
 
 TASKS = (

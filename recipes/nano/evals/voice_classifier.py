@@ -14,7 +14,7 @@ from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.audio.mel import whisper_log_mel
 from kimi_audio.audio.prosody import measure
 from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_WHISPER_FRAME
-from kimi_audio.evals.types import Clip
+from kimi_audio.evals.contract.keys import Clip
 from recipes.nano.closed.corpus import Speak
 from recipes.nano.closed.sentences import take_sentences
 from recipes.nano.closed.speakers import SPEAKERS

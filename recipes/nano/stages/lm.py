@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kimi_audio.assistant import ASR_INSTRUCTION
 from kimi_audio.chat import ChatTemplate, Message, OutputType
 from kimi_audio.core import sequence
-from kimi_audio.core.config import LMConfig
+from kimi_audio.core.config import LMConfig, Settings
 from kimi_audio.core.sequence import Batch
 from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.lm.model import AudioLM
@@ -25,7 +24,7 @@ from recipes.nano.closed.task_corpus import StoredExample, StoredPart
 from recipes.nano.stages.encode import EncodedSplit, Recording
 
 # As often as all the other wordings together: it is what ``KimiAudio.transcribe`` says.
-ASR_INSTRUCTIONS = (*wordings("asr", "en"), *[ASR_INSTRUCTION] * len(wordings("asr", "en")))
+ASR_INSTRUCTIONS = (*wordings("asr", "en"), *[Settings.transcribe_prompt] * len(wordings("asr", "en")))
 READING_INSTRUCTIONS = (
     "Please read the following text aloud: ",
     "Read aloud: ",

@@ -60,7 +60,7 @@ def digits(generator: random.Random) -> str:
     said = " ".join(number_words(generator.randint(0, 9)) for _ in range(generator.randint(3, 10)))
     frame = generator.choice(
         ways(
-            "{0}. | My number is {0}. | The code is {0}. | Dial {0}. | Call {0}. | The pin is {0}. | \
+            "{0}. | My number is {0}. | The code is {0}. | Dial {0}. | ToolCall {0}. | The pin is {0}. | \
             You can reach me at {0}. | Room {0}."
         )
     )
@@ -121,7 +121,7 @@ def name(generator: random.Random) -> str:
         ways(
             "{0}. | {0} and {1}. | This is {0}. | {0}, this is {1}. | Have you seen {0}? | {0} is from {2}. | \
             Where is {0}? | {0} called this morning. | {1} lives in {2}. | Say hello to {0}. | {0} and {1} are here. | \
-            We flew to {2}. | {0} has never been to {2}. | Call {0}. | Send it to {0} in {2}. | Is {0} there? | \
+            We flew to {2}. | {0} has never been to {2}. | ToolCall {0}. | Send it to {0} in {2}. | Is {0} there? | \
             {0} is the brother of {1}. | Give this to {1}, please."
         )
     )
@@ -144,7 +144,7 @@ _SHORT = ways(
     Okay. | Maybe later. | Increase the temperature. | Decrease the temperature. | Increase the volume. | \
     Turn it up. | Turn it down. | Turn around. | Turn left. | Turn right. | Go straight ahead. | Faster. | Slower. | \
     Take the first street on the left. | Take the second street on the right. | Bring me my shoes. | \
-    Fetch the newspaper. | Change the language. | Take me home. | Check my messages. | Call a taxi. | \
+    Fetch the newspaper. | Change the language. | Take me home. | Check my messages. | ToolCall a taxi. | \
     How much is it? | The bill, please. | Answer the phone. | Hang up. | Too hot. | Too cold. | One, two, three. | \
     Up. | Down. | Left. | Right. | On. | Off. | Start. | Forward. | Backward. | Hello. | Good night. | Wait. | \
     Again. | Resume. | Play some jazz. | Mute the sound. | Take a picture. | Read my messages. | What is next?"

@@ -6,7 +6,7 @@ tool that is needed nano says that it cannot, and other questions are answered a
 
 import random
 
-from kimi_audio.chat.tools import Call, Tool, parse_call, write_call, write_result, write_tools
+from kimi_audio.chat.tools import Tool, ToolCall, parse_call, write_call, write_result, write_tools
 from kimi_audio.core.words import normalise, number_words
 from recipes.nano.world import calendar, dictionary, memory, places, refusals, small_talk, words
 from recipes.nano.world.judging import is_the_same, refuses
@@ -49,7 +49,7 @@ def _asks_time(generator: random.Random) -> Turn:
             What does the clock say? | How late is it now, please? | Do you have the time?"
         )
     )
-    return _turn(said, Call("time"), time, f"It is {time}.", generator)
+    return _turn(said, ToolCall("time"), time, f"It is {time}.", generator)
 
 
 def _asks_timer(generator: random.Random) -> Turn:
@@ -65,19 +65,19 @@ def _asks_timer(generator: random.Random) -> Turn:
     return _turn(said, call, STARTED, f"The timer is set for {duration}.", generator)
 
 
-def _duration(generator: random.Random) -> tuple[Call, str]:
+def _duration(generator: random.Random) -> tuple[ToolCall, str]:
     minutes, seconds = generator.randint(1, 90), generator.randint(1, 59)
     form = generator.random()
     if form < 0.1:
         minutes, spoken = generator.choice(((60, "an hour"), (30, "half an hour"), (15, "a quarter of an hour")))
-        return Call("timer", {"minutes": minutes}), spoken
+        return ToolCall("timer", {"minutes": minutes}), spoken
     if form < 0.6:
-        return Call("timer", {"minutes": minutes}), _units(minutes, "minute")
+        return ToolCall("timer", {"minutes": minutes}), _units(minutes, "minute")
     if form < 0.85:
-        return Call("timer", {"seconds": seconds}), _units(seconds, "second")
+        return ToolCall("timer", {"seconds": seconds}), _units(seconds, "second")
     minutes = generator.randint(1, 15)
     both = f"{_units(minutes, 'minute')} and {_units(seconds, 'second')}"
-    return Call("timer", {"minutes": minutes, "seconds": seconds}), both
+    return ToolCall("timer", {"minutes": minutes, "seconds": seconds}), both
 
 
 def _units(count: int, unit: str) -> str:
@@ -102,7 +102,7 @@ def _asks_calculator(generator: random.Random) -> Turn:
             Use the calculator, what is {0}? | Please calculate {0}. | What do you get for {0}?"
         )
     ).format(spoken)
-    call = Call("calculator", {"first": first, "operation": operation, "second": second})
+    call = ToolCall("calculator", {"first": first, "operation": operation, "second": second})
     return _turn(sentence(said), call, result, f"{spoken} is {result}.", generator)
 
 
@@ -120,13 +120,13 @@ def _asks_lamp(generator: random.Random) -> Turn:
             {0} {1}, please. | Would you turn {1} {0}, please?"
         )
     ).format(spoken, state)
-    return _turn(sentence(said), Call("lamp", arguments), DONE, f"{lamp} is {state}.", generator)
+    return _turn(sentence(said), ToolCall("lamp", arguments), DONE, f"{lamp} is {state}.", generator)
 
 
 _ASKS = {"time": _asks_time, "timer": _asks_timer, "calculator": _asks_calculator, "lamp": _asks_lamp}
 
 
-def _turn(said: str, call: Call, result: str, reply: str, generator: random.Random) -> Turn:
+def _turn(said: str, call: ToolCall, result: str, reply: str, generator: random.Random) -> Turn:
     if generator.random() < _FAILURES:
         result, reply = FAILED, _SORRY
     return Turn(politely(said, generator), sentence(reply), write_call(call), write_result(result))

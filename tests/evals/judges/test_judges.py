@@ -9,17 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from kimi_audio.evals.chat_client import PATIENCE
-from kimi_audio.evals.instruments import Instruments
-from kimi_audio.evals.judges.choose import choose_judge
-from kimi_audio.evals.judges.endpoint import Endpoint, EndpointSettings
+from kimi_audio.evals.contract.instruments import Instruments, JudgeError
+from kimi_audio.evals.contract.types import EvalSample, Metric, Prediction
+from kimi_audio.evals.judges.endpoint import EndpointJudge, JudgeEndpoint, choose_judge
 from kimi_audio.evals.judges.prompts import JudgePrompt, read_prompts
-from kimi_audio.evals.judges.replies import combine, read_reply
-from kimi_audio.evals.judges.scorer import Judged
+from kimi_audio.evals.judges.scorer import JudgedAnswers
 from kimi_audio.evals.judges.stand_in import StandIn
-from kimi_audio.evals.judges.types import JudgeError
+from kimi_audio.evals.judges.verdicts import combine, read_reply
+from kimi_audio.evals.models.chat_client import PATIENCE
+from kimi_audio.evals.run.scoring import score_all
 from kimi_audio.evals.tasks.scorers import ShortAnswers
-from kimi_audio.evals.types import Metric, Prediction, Sample
 
 LABEL = JudgePrompt("label", 1, "{question} {answer}", "label", labels={"yes": 1, "no": 0})
 NUMBER = JudgePrompt("number", 1, "{answer}", "number", low=1, high=5)
@@ -146,9 +145,9 @@ def server() -> Iterator[Server]:
         thread.join()
 
 
-def endpoint(server: Server, tmp_path: Path, **options) -> Endpoint:
+def endpoint(server: Server, tmp_path: Path, **options) -> EndpointJudge:
     url = f"http://127.0.0.1:{server.server_port}/v1"
-    return Endpoint(EndpointSettings(url, "m", cache=tmp_path / "cache", **options))
+    return EndpointJudge(JudgeEndpoint(url=url, model="m", cache=tmp_path / "cache", **options))
 
 
 def test_nothing_is_asked_twice(server, tmp_path):
@@ -201,8 +200,8 @@ def test_key_is_read_when_asked_and_never_told(server, tmp_path, monkeypatch):
 def test_a_dead_endpoint_is_left_alone_after_a_while(server, tmp_path):
     server.script = [500]
     judge = endpoint(server, tmp_path, retries=0, concurrency=1)
-    pairs = [(Sample(str(number)), Prediction(f"answer {number}")) for number in range(PATIENCE + 3)]
-    scores = list(Judged("open-question", Metric("rating"), judge=judge).score(pairs))
+    pairs = [(EvalSample(str(number)), Prediction(f"answer {number}")) for number in range(PATIENCE + 3)]
+    scores = list(score_all(JudgedAnswers("open-question", Metric("rating"), judge=judge), pairs))
     assert len(server.requests) == PATIENCE
     assert all(score.error for score in scores)
     assert "not asked any more" in scores[-1].error
@@ -223,14 +222,14 @@ def test_stand_in_is_clearly_named_and_looks_for_the_reference():
 
 
 def test_without_a_judge_answers_are_unscored():
-    (score,) = Judged("open-question", Metric("rating")).score([(Sample("a"), Prediction("well"))])
+    score = JudgedAnswers("open-question", Metric("rating")).score(EvalSample("a"), Prediction("well"))
     assert "--judge" in score.error
 
 
 def test_what_rules_say_stays_when_the_judge_is_out_of_reach(server, tmp_path):
     server.script = [400]
-    scorer = Judged("short-answer", Metric("judged"), ShortAnswers(), endpoint(server, tmp_path, retries=0))
-    (score,) = scorer.score([(Sample("a", reference="Paris"), Prediction("Paris"))])
+    scorer = JudgedAnswers("short-answer", Metric("judged"), ShortAnswers(), endpoint(server, tmp_path, retries=0))
+    score = scorer.score(EvalSample("a", reference="Paris"), Prediction("Paris"))
     assert score.error
     assert score.values["contained"] == (1, 1)
     assert "judged" not in score.values
@@ -238,7 +237,7 @@ def test_what_rules_say_stays_when_the_judge_is_out_of_reach(server, tmp_path):
 
 def test_two_servers_of_one_model_are_two_judges(server, tmp_path):
     judge = endpoint(server, tmp_path)
-    other = Endpoint(replace(judge.settings, url=judge.settings.url.replace("127.0.0.1", "localhost")))
+    other = EndpointJudge(replace(judge.endpoint, url=judge.endpoint.url.replace("127.0.0.1", "localhost")))
     server.script = ["yes", "no"]
     assert (judge.rate(LABEL, FIELDS).value, other.rate(LABEL, FIELDS).value) == (1, 0)
     assert judge.version(LABEL) != other.version(LABEL)
@@ -251,10 +250,10 @@ def test_a_long_reply_is_read_soon(reply):
 
 
 def test_empty_answers_get_the_lowest_value_unasked(server, tmp_path):
-    scorer = Judged("open-question", Metric("rating")).equip(Instruments(judge=endpoint(server, tmp_path)))
-    (score,) = scorer.score([(Sample("a"), Prediction("  "))])
+    scorer = JudgedAnswers("open-question", Metric("rating")).equip(Instruments(judge=endpoint(server, tmp_path)))
+    score = scorer.score(EvalSample("a"), Prediction("  "))
     assert score.values == {"rating": (1, 1)}
-    assert scorer.worst(Sample("a")) == {"rating": (1, 1)}
+    assert scorer.worst(EvalSample("a")) == {"rating": (1, 1)}
     assert server.requests == []
 
 
@@ -262,16 +261,19 @@ def test_judges_are_chosen_by_option(tmp_path):
     assert isinstance(choose_judge("stand-in"), StandIn)
     (tmp_path / "judge.yaml").write_text("url: http://localhost:1/v1\nmodel: m\nvotes: 3\ncache: null\n")
     judge = choose_judge(str(tmp_path / "judge.yaml"))
-    assert isinstance(judge, Endpoint)
-    assert judge.settings.votes == 3
+    assert isinstance(judge, EndpointJudge)
+    assert judge.endpoint.votes == 3
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("model: m", r"judge\.yaml describes no judge: it needs url and model"),
-        ("url: ftp://x\nmodel: m", "the judge's url must begin with http:// or https://, not 'ftp://x'"),
-        ("url: http://x\nmodel: m\nkey: secret", r"judge\.yaml: unknown field 'key'; a judge has cache, concurrency"),
+        ("url: ftp://x\nmodel: m", "the address of an endpoint must begin with http:// or https://, not 'ftp://x'"),
+        (
+            "url: http://x\nmodel: m\nkey: secret",
+            r"judge\.yaml: unknown field 'key'; a judge has backoff_s, cache, concurrency",
+        ),
         ("a: [", r"judge\.yaml is not YAML"),
     ],
 )

@@ -1,7 +1,6 @@
 import pytest
 
-from kimi_audio.evals.metrics.ifeval import follow
-from kimi_audio.evals.metrics.instructions import INSTRUCTIONS, check
+from kimi_audio.evals.metrics.ifeval import INSTRUCTIONS, check, follow
 
 GERMAN = "Das ist ein ganz gewöhnlicher deutscher Satz, und er sagt leider nicht besonders viel."
 ENGLISH = "this is a perfectly ordinary english sentence that does not say very much at all."
@@ -86,6 +85,6 @@ def test_bad_data_is_explained():
 
 def test_loose_forgives_introductions_and_asterisks():
     ends = follow("Sure!\nSay hi.\nBye", ["combination:repeat_prompt"], [{"prompt_to_repeat": "Say hi."}])
-    assert (ends.strict, ends.loose) == ((False,), (True,))
+    assert ends == ([False], [True])
     stars = follow("**The end**", ["startend:end_checker"], [{"end_phrase": "end"}])
-    assert (stars.strict, stars.loose) == ((False,), (True,))
+    assert stars == ([False], [True])

@@ -7,8 +7,8 @@ import time
 import wave
 from pathlib import Path
 
-sys.path.insert(0, sys.argv[1])  # the folder of worker.py
-from worker import serve
+sys.path.insert(0, sys.argv[1])  # the folder of vendor_worker.py
+from vendor_worker import serve
 
 
 def answer(request):

@@ -14,11 +14,10 @@ import pytest
 import soundfile
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals import chat_client
-from kimi_audio.evals.chat_client import PATIENCE
-from kimi_audio.evals.models import openai_audio
-from kimi_audio.evals.models.openai_audio import Endpoint, OpenAIAudio
-from kimi_audio.evals.types import Options, Sample
+from kimi_audio.evals.contract.types import EvalSample, Options
+from kimi_audio.evals.models import chat_client, openai_audio
+from kimi_audio.evals.models.chat_client import PATIENCE
+from kimi_audio.evals.models.openai_audio import ModelEndpoint, OpenAIAudio
 
 KEY = "sk-very-secret"
 TONE = np.sin(np.arange(1600) * 0.1).astype(np.float32) * 0.5
@@ -55,7 +54,7 @@ def server(monkeypatch):
 
 def model_of(server, waits=None, **fields):
     url = f"http://127.0.0.1:{server.server_port}/v1"
-    endpoint = Endpoint("m", **{"url": url, "attempts": 3, "timeout_s": 60, "stream": False, **fields})
+    endpoint = ModelEndpoint(**{"model": "m", "url": url, "retries": 2, "timeout_s": 60, "stream": False, **fields})
     return OpenAIAudio("m", endpoint, sleep=(waits if waits is not None else []).append)
 
 
@@ -74,7 +73,7 @@ def delta(finish=None, **fields):
 
 
 def ask(model, text="What?", options=None, **fields):
-    sample = Sample("a", audio=(Samples(TONE, 16000),), text=text, **fields)
+    sample = EvalSample("a", audio=(Samples(TONE, 16000),), text=text, **fields)
     (answer,) = model.generate([sample], options or Options())
     return answer
 
@@ -88,7 +87,7 @@ def test_the_question_is_sent_as_text_and_wav_with_system_decoding_and_seed(serv
     assert path == "/v1/chat/completions"
     assert "Authorization" not in headers
     assert body["temperature"] == 0.5
-    assert body["seed"] == options.seed_of(Sample("a"))
+    assert body["seed"] == options.seed_of(EvalSample("a"))
     assert body["modalities"] == ["text"]
     system, user = body["messages"]
     assert system == {"role": "system", "content": "Be short."}
@@ -147,8 +146,8 @@ def test_after_the_last_attempt_the_sample_has_failed_and_the_others_have_not(se
     answer = ask(model_of(server))
     assert answer.error == "EndpointError: gave up after 3 attempts: HTTP 500: out of order"
     server.script = [whole("a"), (400, {"error": {"message": "no"}}, {}), whole("c")]
-    samples = [Sample(name, text=name) for name in "abc"]
-    answers = model_of(server, parallel=1).generate(samples, Options())
+    samples = [EvalSample(name, text=name) for name in "abc"]
+    answers = model_of(server, concurrency=1).generate(samples, Options())
     assert [answer.text for answer in answers] == ["a", "", "c"]
     assert answers[1].error == "EndpointError: HTTP 400: no"
 
@@ -186,8 +185,8 @@ def test_no_connection_is_an_error_of_the_sample(server):
 def test_a_dead_endpoint_is_left_alone(server):
     server.script = [(500, {}, {})]
     model = model_of(server)
-    errors = [answer.error for answer in model.generate([Sample(str(n), text="x") for n in range(30)], Options())]
-    assert len(server.requests) <= PATIENCE + model.endpoint.parallel
+    errors = [answer.error for answer in model.generate([EvalSample(str(n), text="x") for n in range(30)], Options())]
+    assert len(server.requests) <= PATIENCE + model.endpoint.concurrency
     assert "is not asked any more" in errors[-1]
 
 
@@ -227,7 +226,7 @@ def test_a_server_that_never_ends_is_left(behave, reason, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=serve, args=(listener,), daemon=True).start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        client = chat_client.ChatClient(url, timeout_s=0.4, attempts=1)
+        client = chat_client.ChatClient(chat_client.Endpoint(model="m", url=url, timeout_s=0.4, retries=0))
         with pytest.raises(chat_client.EndpointError, match=reason):
             client.ask({}, lambda reply: reply.json())
 
@@ -240,11 +239,11 @@ def test_the_address_belongs_to_the_model():
 
 def test_a_silent_server_is_given_up(server):
     server.RequestHandlerClass = type("Silent", (_Handler,), {"do_POST": lambda self: threading.Event().wait(1)})
-    assert "gave up after 1 attempts" in ask(model_of(server, timeout_s=0.05, attempts=1)).error
+    assert "gave up after 1 attempts" in ask(model_of(server, timeout_s=0.05, retries=0)).error
 
 
 def test_the_key_is_read_at_the_call_and_shown_nowhere(server, monkeypatch, caplog):
-    model = model_of(server, key_variable="SOME_KEY")
+    model = model_of(server, key_env="SOME_KEY")
     assert "SOME_KEY holds no key" in ask(model).error
     assert not server.requests
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
@@ -262,7 +261,7 @@ def test_the_key_is_read_at_the_call_and_shown_nowhere(server, monkeypatch, capl
 def test_unreadable_audio_is_an_error_of_the_sample(server, tmp_path):
     path = tmp_path / "x.wav"
     path.write_bytes(b"no sound")
-    (answer,) = model_of(server).generate([Sample("a", audio=(path,))], Options())
+    (answer,) = model_of(server).generate([EvalSample("a", audio=(path,))], Options())
     assert "x.wav" in answer.error
 
 
@@ -277,7 +276,7 @@ def test_unknown_decoding_is_refused(server):
 def test_names(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     mini = openai_audio.load("gpt-4o-mini-audio", None)
-    assert (mini.name, mini.family, mini.endpoint.key_variable) == (
+    assert (mini.name, mini.family, mini.endpoint.key_env) == (
         "gpt-4o-mini-audio",
         "openai-audio",
         "OPENAI_API_KEY",
@@ -287,7 +286,7 @@ def test_names(monkeypatch):
     assert (own.family, own.endpoint.url) == ("kimi-audio", "http://gpu:9000/v1")
     assert "text_temperature" in own.endpoint.decoding
     elsewhere = openai_audio.load("gpt-4o-audio@http://gpu:9000/v1", None)
-    assert elsewhere.endpoint.key_variable == "", "a key is only for the host that it belongs to"
+    assert elsewhere.endpoint.key_env == "", "a key is only for the host that it belongs to"
     for name in ("gpt-5", "model@ftp://host"):
         with pytest.raises(ValueError, match=name.rpartition("@")[2]):
             openai_audio.load(name, None)
@@ -295,15 +294,15 @@ def test_names(monkeypatch):
 
 def test_endpoint_files(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("model: x\nurl: http://h/v1\nfamily: kimi-audio\nrevision: r7\nattempts: 2\n")
+    path.write_text("model: x\nurl: http://h/v1\nfamily: kimi-audio\nrevision: r7\nretries: 1\n")
     model = openai_audio.load(str(path), None)
-    assert (model.name, model.revision, model.family, model.endpoint.attempts) == (
+    assert (model.name, model.revision, model.family, model.endpoint.retries) == (
         "mine",
         "x r7 at http://h/v1",
         "kimi-audio",
-        2,
+        1,
     )
-    for text in ("model: x\nkey: secret\n", "url: http://h\n", "[", "model: x\nattempts: 0\n"):
+    for text in ("model: x\nkey: secret\n", "url: http://h\n", "[", "model: x\nretries: -1\n"):
         path.write_text(text)
         with pytest.raises(ValueError):  # noqa: PT011 - of several kinds
             openai_audio.load(str(path), None)

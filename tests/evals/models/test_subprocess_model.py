@@ -12,18 +12,17 @@ import pytest
 import soundfile
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals.engines import MAX_DEATHS
-from kimi_audio.evals.models import subprocess_model, worker
-from kimi_audio.evals.models.subprocess_model import PRESETS, ProcessError, SubprocessModel
-from kimi_audio.evals.types import Options, Sample
+from kimi_audio.evals.contract.types import EvalSample, Options
+from kimi_audio.evals.models import subprocess_model, vendor_worker
+from kimi_audio.evals.models.subprocess_model import MAX_DEATHS, VENDORS, ProcessError, SubprocessModel
 
 HERE = Path(__file__).parent
-STAND_IN = [sys.executable, "-S", str(HERE / "standin.py"), str(Path(worker.__file__).parent)]
+STAND_IN = [sys.executable, "-S", str(HERE / "standin.py"), str(Path(vendor_worker.__file__).parent)]
 PATIENT_S = 300.0
 
 
 def started(command=STAND_IN, start_s=PATIENT_S, **limits):
-    return SubprocessModel(replace(PRESETS["other"], start_timeout_s=start_s, **limits), command)
+    return SubprocessModel(replace(VENDORS["other"], start_timeout_s=start_s, **limits), command)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +33,7 @@ def model():
 
 
 def ask(model, *texts, options=None, **fields):
-    return model.generate([Sample(text, text=text, **fields) for text in texts], options or Options())
+    return model.generate([EvalSample(text, text=text, **fields) for text in texts], options or Options())
 
 
 def is_running(pid):
@@ -50,7 +49,7 @@ def test_a_process_says_who_it_is_and_answers_in_order(model):
     options = Options("both", "Be kind.", {"temperature": 0.2}, seed=4)
     answers = ask(model, "one", "two", options=options)
     for name, answer in zip(("one", "two"), answers, strict=True):
-        expected = [name, "both", "Be kind.", {"temperature": 0.2}, options.seed_of(Sample(name))]
+        expected = [name, "both", "Be kind.", {"temperature": 0.2}, options.seed_of(EvalSample(name))]
         assert (answer.text, answer.error) == (repr(expected), "")
         assert answer.total_s > 0
 
@@ -66,7 +65,7 @@ def test_sound_reaches_it_as_files(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", np.zeros(160), 16000)
     monkeypatch.chdir(tmp_path)
     wave = np.linspace(-0.5, 0.5, 80, dtype=np.float32)
-    sample = Sample("a", audio=(Path("a.wav"), Samples(wave, 8000)))
+    sample = EvalSample("a", audio=(Path("a.wav"), Samples(wave, 8000)))
     request = subprocess_model._request(sample, Options(), tmp_path)
     first, second = request["audio"]
     assert first == str(tmp_path / "a.wav")
@@ -112,7 +111,7 @@ def test_a_process_that_keeps_dying_is_left_dead():
 
 def test_a_process_that_hangs_is_ended_with_its_children(tmp_path):
     model = started()
-    model.preset = replace(model.preset, timeout_s=3.0)
+    model.vendor = replace(model.vendor, timeout_s=3.0)
     note = tmp_path / "pids"
     while not (note.exists() and note.read_text()):  # on a busy machine, it may have had no time to begin
         (answer,) = ask(model, f"hang {note}")
@@ -147,9 +146,9 @@ def test_names():
         subprocess_model.load("python serve.py", None)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", VENDORS)
 def test_a_preset_without_a_command_says_what_to_do(name):
     with pytest.raises(ValueError, match=r"worker\.py") as told:
         subprocess_model.load(name, None)
     assert f"--model 'subprocess:{name} /path" in str(told.value)
-    assert PRESETS[name].weights in str(told.value)
+    assert VENDORS[name].weights in str(told.value)

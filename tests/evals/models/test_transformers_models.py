@@ -18,9 +18,10 @@ transformers = pytest.importorskip(
 from tokenizers.pre_tokenizers import ByteLevel  # noqa: E402
 
 from kimi_audio.audio.io import Samples  # noqa: E402
+from kimi_audio.evals.contract.types import EvalSample, Options  # noqa: E402
 from kimi_audio.evals.models import qwen2_audio, qwen25_omni, whisper  # noqa: E402
-from kimi_audio.evals.models.transformers_model import MAX_NEW_TOKENS, QwenParts, decoding_of  # noqa: E402
-from kimi_audio.evals.types import Options, Sample  # noqa: E402
+from kimi_audio.evals.models.qwen import QwenParts  # noqa: E402
+from kimi_audio.evals.models.transformers_model import MAX_NEW_TOKENS, decoding_of  # noqa: E402
 
 SPECIAL = {"audio_token": "<|AUDIO|>", "audio_bos_token": "<|audio_bos|>", "audio_eos_token": "<|audio_eos|>"}
 TEMPLATE = (
@@ -106,7 +107,7 @@ def whisper_folder(tmp_path_factory):
 
 def sample(name, seconds=0.5, text="What?", clips=1):
     wave = np.sin(np.arange(int(16000 * seconds)) * 0.05 * len(name)).astype(np.float32) * 0.3
-    return Sample(name, audio=(Samples(wave, 16000),) * clips, text=text)
+    return EvalSample(name, audio=(Samples(wave, 16000),) * clips, text=text)
 
 
 def texts(model, samples, **decoding):
@@ -199,7 +200,7 @@ def test_omni_speaks_with_the_decoding_of_its_thinker(omni_folder):
     settings = SimpleNamespace(do_sample=False, eos_token_id=None)
     thinker = SimpleNamespace(dtype=torch.float32, generation_config=settings)
     stand_in = SimpleNamespace(has_talker=True, device=torch.device("cpu"), thinker=thinker, generate=generate)
-    model = qwen25_omni.Qwen25Omni("omni", "r", stand_in, parts)
+    model = qwen25_omni.Qwen25Omni("omni", "r", "qwen2.5-omni", stand_in, parts)
     answers = model.generate([sample("a"), sample("b")], Options("both", decoding={"speaker": "Ethan"}))
     for answer, given in zip(answers, calls, strict=True):
         assert (answer.speech.rate_hz, len(answer.speech.array)) == (24000, 240)

@@ -6,20 +6,19 @@ from pathlib import Path
 import pytest
 from stand_ins import STAND_INS, text, tone
 
-from kimi_audio.evals.datasets import CHECKSUMS
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.evaluate import evaluate
-from kimi_audio.evals.instruments import Instruments, equip
+from kimi_audio.evals.contract.instruments import Instruments, JudgeError, Verdict
+from kimi_audio.evals.contract.prompting import choose_recipe, render_prompt
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Options, Prediction, Result
 from kimi_audio.evals.judges.stand_in import StandIn
-from kimi_audio.evals.judges.types import JudgeError, Verdict
-from kimi_audio.evals.recipes import choose_recipe, render_prompt
-from kimi_audio.evals.registry import all_suites, all_tasks
-from kimi_audio.evals.report.files import write_report
-from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.store import TaskFolder
-from kimi_audio.evals.tasks.manifest import TRANSLATE, read
-from kimi_audio.evals.tasks.scorers import Choices, Transcripts, references_of
-from kimi_audio.evals.types import Options, Prediction, Result, Sample, Task
+from kimi_audio.evals.registry import all_suites, all_tasks, equip
+from kimi_audio.evals.report.outputs import write_report
+from kimi_audio.evals.run.backends import LocalBackend
+from kimi_audio.evals.run.evaluate import evaluate
+from kimi_audio.evals.run.infer import InferOptions
+from kimi_audio.evals.run.store import TaskFolder
+from kimi_audio.evals.tasks.datasets import CHECKSUMS
+from kimi_audio.evals.tasks.own import TRANSLATE, read_lists
+from kimi_audio.evals.tasks.scorers import Choices, Transcripts
 
 TASKS = all_tasks()
 
@@ -29,27 +28,27 @@ class Oracle:
 
     name, revision, family = "oracle", "1", "oracle"
 
-    def __init__(self, data: Path, task: Task, answers: dict[str, str] | None = None) -> None:
+    def __init__(self, data: Path, task: EvalTask, answers: dict[str, str] | None = None) -> None:
         samples = task.dataset.load(data / task.dataset.name)
-        self.answers = {sample.id: references_of(sample)[0] for sample in samples} | (answers or {})
+        self.answers = {sample.id: sample.references[0] for sample in samples} | (answers or {})
         self.prompts: list[str] = []
 
-    def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
+    def generate(self, samples: Sequence[EvalSample], options: Options) -> list[Prediction]:
         self.prompts += [sample.text for sample in samples]
         assert not any(sample.reference or "answer" in sample.meta for sample in samples), "the answer is told"
         return [Prediction(self.answers[sample.id]) for sample in samples]
 
 
-def place(name: str, data: Path) -> Task:
+def place(name: str, data: Path) -> EvalTask:
     """Make the stand-in of a dataset and prepare it."""
     STAND_INS[name](data / name)
     TASKS[name].dataset.prepare(data / name)
     return TASKS[name]
 
 
-def run(task: Task, tmp_path: Path, answers: dict[str, str] | None = None) -> Result:
+def run(task: EvalTask, tmp_path: Path, answers: dict[str, str] | None = None) -> Result:
     model = Oracle(tmp_path, task, answers)
-    (result,) = evaluate([task], tmp_path, Here(model), tmp_path / "run", InferOptions())
+    (result,) = evaluate([task], tmp_path, LocalBackend(model), tmp_path / "run", InferOptions())
     return result
 
 
@@ -91,14 +90,14 @@ def test_every_task_of_this_part_has_a_stand_in():
 
 @pytest.mark.parametrize("name", STAND_INS)
 def test_missing_data_is_explained(name, tmp_path):
-    (result,) = evaluate([TASKS[name]], tmp_path, Here(_Silent()), tmp_path / "run", InferOptions())
+    (result,) = evaluate([TASKS[name]], tmp_path, LocalBackend(_Silent()), tmp_path / "run", InferOptions())
     assert f"{name} is not in {tmp_path / name}; run 'kimi-audio eval prepare {name}', or: " in result.error
 
 
 class _Silent:
     name, revision, family = "silent", "1", "silent"
 
-    def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
+    def generate(self, samples: Sequence[EvalSample], options: Options) -> list[Prediction]:
         return [Prediction() for _ in samples]
 
 
@@ -171,7 +170,7 @@ def test_changed_data_is_not_scored(tmp_path):
     task = place("aishell-2", tmp_path)
     file = tmp_path / "aishell-2" / "iOS" / "test" / "trans.txt"
     file.write_text(file.read_text().replace("歌", "曲"))
-    (result,) = evaluate([task], tmp_path, Here(_Silent()), tmp_path / "run", InferOptions())
+    (result,) = evaluate([task], tmp_path, LocalBackend(_Silent()), tmp_path / "run", InferOptions())
     assert f"{file} is not what it was when it was first used" in result.error
     (tmp_path / "aishell-2" / CHECKSUMS).unlink()
     assert not run(task, tmp_path).error
@@ -234,7 +233,7 @@ def test_a_language_to_translate_into_needs_a_question_if_we_have_none(tmp_path)
     rows = ['{"audio": "a.wav", "text": "ja", "language": "de"}']
     rows += ['{"audio": "a.wav", "text": "ja", "language": "de", "question": "Auf Deutsch?"}']
     text(tmp_path / "mine.jsonl", rows)
-    without, asked = read(TRANSLATE, tmp_path)
+    without, asked = read_lists(TRANSLATE, tmp_path)
     assert without.fault == "mine.jsonl, line 1 needs a question: there is no prompt for the language de"
     assert (asked.fault, asked.text) == ("", "Auf Deutsch?")
 
@@ -244,26 +243,26 @@ def test_a_language_to_translate_into_needs_a_question_if_we_have_none(tmp_path)
 
 
 def test_both_profiles_of_error_rates():
-    sample = Sample("a", reference="It costs $5 today")
-    score = Transcripts("en").score_one(sample, Prediction("it costs 5 today sir"))
+    sample = EvalSample("a", reference="It costs $5 today")
+    score = Transcripts("en").score(sample, Prediction("it costs 5 today sir"))
     assert score.values["evalkit-wer"][:2] == (1, 4)
     assert score.values["wer"] == (2, 4)
     assert score.values["insertions"] == (1, 4, "words")
     assert ("insert", "", "sir") in score.details["alignment"]
-    mixed = Transcripts("zh").score_one(Sample("a", reference="打开 hello world"), Prediction("打开 hello word"))
+    mixed = Transcripts("zh").score(EvalSample("a", reference="打开 hello world"), Prediction("打开 hello word"))
     assert mixed.values["mer"] == (1, 4)
     assert mixed.values["evalkit-wer"][:2] == (1, 3)
 
 
 def test_missing_transcripts_are_deletions_and_no_matter_of_the_evalkit():
-    worst = Transcripts("en").worst(Sample("a", reference="one more day"))
+    worst = Transcripts("en").worst(EvalSample("a", reference="one more day"))
     assert worst["wer"] == (3, 3)
     assert "evalkit-wer" not in worst
-    null = Transcripts("en").score_one(Sample("a", reference="one more day"), Prediction("null"))
+    null = Transcripts("en").score(EvalSample("a", reference="one more day"), Prediction("null"))
     assert "evalkit-wer" not in null.values
 
 
-CHOICE = Sample("a", reference="cat", meta={"choices": ["dog", "cat", "cow", "owl"]})
+CHOICE = EvalSample("a", reference="cat", meta={"choices": ["dog", "cat", "cow", "owl"]})
 
 
 @pytest.mark.parametrize(
@@ -271,7 +270,7 @@ CHOICE = Sample("a", reference="cat", meta={"choices": ["dog", "cat", "cow", "ow
     [("(B)", 1, 1, 0), ("a dog", 0, 0, 0), ("dog or cat", 0, 0.25, 1), ("no idea", 0, 0.25, 1)],
 )
 def test_unparsed_choices_are_counted(reply, accuracy, chance, unparsed):
-    score = Choices().score_one(CHOICE, Prediction(reply))
+    score = Choices().score(CHOICE, Prediction(reply))
     assert score.values == {
         "accuracy": (accuracy, 1), "accuracy-with-chance": (chance, 1), "unparsed": (unparsed, 1),
     }  # fmt: skip
@@ -288,11 +287,11 @@ class _Lenient(StandIn):
 
 def test_a_judge_stands_beside_the_rules():
     (task,) = equip([TASKS["mmau"]], Instruments(judge=_Lenient()))
-    (score,) = task.scorer.score([(CHOICE, Prediction("some kind of cat-like animal, or a dog"))])
+    score = task.scorer.score(CHOICE, Prediction("some kind of cat-like animal, or a dog"))
     assert score.values["judged-accuracy"] == (1, 1)
     assert score.values["accuracy"] == (0, 1)
-    assert "multiple-choice/" in task.scorer.versions["judge"]
-    (unclear,) = task.scorer.score([(CHOICE, Prediction("?"))])
+    assert "multiple-choice/" in task.scorer.versions()["judge"]
+    unclear = task.scorer.score(CHOICE, Prediction("?"))
     assert "neither yes nor no" in unclear.error
 
 

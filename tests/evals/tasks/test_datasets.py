@@ -9,9 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from kimi_audio.evals import datasets
-from kimi_audio.evals.datasets import Download, Layout, fetch, fetch_all, make_dataset, read_csv, read_pairs, unpack
-from kimi_audio.evals.types import Sample
+from kimi_audio.evals.contract.types import EvalSample
+from kimi_audio.evals.tasks import datasets
+from kimi_audio.evals.tasks.datasets import (
+    DatasetFiles,
+    Download,
+    fetch,
+    fetch_all,
+    make_dataset,
+    read_csv,
+    read_pairs,
+    unpack,
+)
 
 
 @pytest.fixture
@@ -58,19 +67,19 @@ def test_wrong_checksums_are_refused(tmp_path, served, algorithm):
 
 
 def test_without_a_network_it_says_what_to_do(tmp_path, served):
-    layout = Layout(("words.txt",), "place words.txt there", (Download("https://here/a.zip", "a.zip", 1000),))
+    layout = DatasetFiles(("words.txt",), "place words.txt there", (Download("https://here/a.zip", "a.zip", 1000),))
     with pytest.raises(ValueError, match=r"a.zip cannot be downloaded \(there is no network\); place words.txt there"):
         fetch_all(layout, tmp_path)
 
 
 def test_prepared_datasets_need_no_network(tmp_path, served):
-    layout = Layout(("*.txt",), "place words.txt there", (Download("https://here/a.zip", "a.zip", 1000),))
-    dataset = make_dataset("words", "", layout, lambda folder: [Sample("a")])
+    layout = DatasetFiles(("*.txt",), "place words.txt there", (Download("https://here/a.zip", "a.zip", 1000),))
+    dataset = make_dataset("words", "", layout, lambda folder: [EvalSample("a")])
     served["https://here/a.zip"] = zipped(words="a b")
     dataset.prepare(tmp_path / "words")
     served.clear()
     dataset.prepare(tmp_path / "words")
-    assert list(dataset.load(tmp_path / "words")) == [Sample("a")]
+    assert list(dataset.load(tmp_path / "words")) == [EvalSample("a")]
 
 
 def test_only_https():
@@ -96,10 +105,10 @@ def test_read_only_folders_can_be_used(tmp_path, monkeypatch, caplog):
     def refuse(path: Path, content: str) -> None:
         raise PermissionError("read-only")
 
-    monkeypatch.setattr(datasets, "save_text", refuse)
+    monkeypatch.setattr(datasets, "save_values", refuse)
     with caplog.at_level(logging.WARNING):
-        dataset = make_dataset("words", "", Layout(("words.txt",), ""), lambda folder: [Sample("a")])
-        assert list(dataset.load(tmp_path)) == [Sample("a")]
+        dataset = make_dataset("words", "", DatasetFiles(("words.txt",), ""), lambda folder: [EvalSample("a")])
+        assert list(dataset.load(tmp_path)) == [EvalSample("a")]
     assert "cannot be noted: read-only" in caplog.text
 
 

@@ -11,20 +11,19 @@ import pytest
 from stand_ins import table, text, tone
 
 from kimi_audio.audio.io import Samples
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.instruments import Instruments, equip
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Prediction, Result
 from kimi_audio.evals.judges.stand_in import StandIn
-from kimi_audio.evals.published import find_published
-from kimi_audio.evals.registry import find_tasks
-from kimi_audio.evals.runner import InferOptions, infer
-from kimi_audio.evals.scoring import score
+from kimi_audio.evals.registry import equip, find_tasks
+from kimi_audio.evals.report.form import write_form
+from kimi_audio.evals.report.references import find_published, published_averages
+from kimi_audio.evals.run.backends import LocalBackend
+from kimi_audio.evals.run.infer import InferOptions, infer
+from kimi_audio.evals.run.scoring import score
+from kimi_audio.evals.run.store import TaskFolder
 from kimi_audio.evals.speech.mos import choose_mos
-from kimi_audio.evals.speech.speakers import Spectrum, choose_speaker_encoder, similarity
-from kimi_audio.evals.store import TaskFolder
-from kimi_audio.evals.suites import published_averages
+from kimi_audio.evals.speech.voices import Spectrum, choose_speaker_encoder, similarity
 from kimi_audio.evals.tasks import conversation, open_audio_bench, tts, voice_bench
-from kimi_audio.evals.tasks.conversation_form import write_form
-from kimi_audio.evals.types import Prediction, Result, Sample, Task
 
 TASKS = {task.name: task for module in (conversation, open_audio_bench, tts, voice_bench) for task in module.TASKS}
 JUDGED = Instruments(judge=StandIn())
@@ -51,7 +50,7 @@ class Speaker:
         return Prediction(self.said, speech)
 
 
-def open_audio(folder: Path, part: open_audio_bench.Part, answer: str) -> None:
+def open_audio(folder: Path, part: open_audio_bench.OpenAudioTest, answer: str) -> None:
     table(
         folder / f"{part.name}.csv", ["audio_filename", part.question, part.answer], [["1.wav", "Who barks?", answer]]
     )
@@ -64,10 +63,10 @@ def voice(folder: Path, name: str, **fields: object) -> None:
     tone(folder / name / "0.wav")
 
 
-def run(tmp_path: Path, task: Task, instruments: Instruments = JUDGED, said: str = "B. a dog", **options) -> Result:
+def run(tmp_path: Path, task: EvalTask, instruments: Instruments = JUDGED, said: str = "B. a dog", **options) -> Result:
     (task,) = equip([task], instruments)
     folder = TaskFolder(tmp_path / "run" / task.name)
-    infer(task, tmp_path, Here(Speaker(said=said)), folder, InferOptions(**options))
+    infer(task, tmp_path, LocalBackend(Speaker(said=said)), folder, InferOptions(**options))
     return score(task, folder)
 
 
@@ -76,7 +75,7 @@ def values(result: Result, subset: str = "") -> dict[str, float | None]:
 
 
 @pytest.mark.parametrize("output", ["text", "both"])
-@pytest.mark.parametrize("part", open_audio_bench.PARTS, ids=lambda part: part.name)
+@pytest.mark.parametrize("part", open_audio_bench.TESTS, ids=lambda part: part.name)
 def test_open_audio_bench(tmp_path, part, output):
     task = TASKS[f"openaudiobench-{part.name.replace('_', '-')}"]
     open_audio(tmp_path / task.name, part, "['the dog', 'a dog']" if part.name == "trivia_qa" else "dog")
@@ -115,9 +114,9 @@ def test_choices_are_scored_without_a_judge_and_then_not_called_judged(tmp_path)
 def test_answers_that_rules_score_are_judged_as_well():
     (mmau, clotho, asr) = equip(find_tasks(["mmau", "clothoaqa", "librispeech"]), JUDGED)
     assert [metric.name for metric in mmau.scorer.metrics][:2] == ["judged-accuracy", "accuracy"]
-    assert "multiple-choice/" in mmau.scorer.versions["judge"]
-    assert "short-answer/" in clotho.scorer.versions["judge"]
-    assert "judge" not in asr.scorer.versions
+    assert "multiple-choice/" in mmau.scorer.versions()["judge"]
+    assert "short-answer/" in clotho.scorer.versions()["judge"]
+    assert "judge" not in asr.scorer.versions()
 
 
 def test_ratings_without_a_judge_are_unscored(tmp_path):
@@ -135,7 +134,7 @@ def test_ifeval_keeps_zeros_and_averages_four_rates(tmp_path):
     assert found["instruction-strict"] == 50
     assert found["prompt-strict"] == 0
     row = {"instruction": names, "instruction_kwargs": [{"num_words": 0, "relation": None}, {}]}
-    sample = voice_bench._with_details(Sample("ifeval/0", meta={"question": ""}), row)
+    sample = voice_bench.with_details(EvalSample("ifeval/0", meta={"question": ""}), row)
     assert sample.meta["arguments"] == [{"num_words": 0}, {}]
 
 
@@ -165,10 +164,10 @@ def test_options_are_found_in_the_question(question, options):
 # Speech
 
 
-def requests(tmp_path: Path) -> Task:
+def requests(tmp_path: Path) -> EvalTask:
     folder = tmp_path / "speech-conversation"
     conversation.place_requests(folder)
-    for sample in conversation.read(folder):
+    for sample in conversation.read_requests(folder):
         tone(folder / "audio" / f"{sample.id}.wav")
     return TASKS["speech-conversation"]
 

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from kimi_audio.train.loop.loop.muon import Muon, orthogonalised
 
-from kimi_audio.train.loop.loop import muon
+from kimi_audio.train.loop import muon
+from kimi_audio.train.loop.muon import Muon, orthogonalised
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 

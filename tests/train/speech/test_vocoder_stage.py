@@ -12,7 +12,7 @@ from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.speech.vocoder_stage import (
     ADVERSARIAL_WEIGHT,
     MATCHING_WEIGHT,
-    Segments,
+    SegmentBatches,
     VocoderStage,
     adversarial_losses,
     spectral_losses,
@@ -45,10 +45,10 @@ def split(tmp_path: Path) -> Split:
 
 
 def test_segments_depend_on_the_step_alone(split: Split):
-    segments = Segments([split], STAGE, seed=3)
+    segments = SegmentBatches([split], STAGE, seed=3)
     wav = segments(5).wav
     assert wav.shape == (2, 10 * 480)
-    assert torch.equal(wav, Segments([split], STAGE, seed=3)(5).wav)
+    assert torch.equal(wav, SegmentBatches([split], STAGE, seed=3)(5).wav)
     assert not torch.equal(wav, segments(6).wav)
     assert wav.abs().max() <= 1
     assert set(segments(5).ids) <= {"0", "1", "2"}
@@ -56,7 +56,7 @@ def test_segments_depend_on_the_step_alone(split: Split):
 
 def test_segments_longer_than_everything_are_refused(split: Split):
     with pytest.raises(ValueError, match="segment_frames"):
-        Segments([split], VocoderStage(segment_frames=100), seed=0)
+        SegmentBatches([split], VocoderStage(segment_frames=100), seed=0)
 
 
 def test_splits_without_sound_at_the_output_rate_are_named(tmp_path: Path):
@@ -65,7 +65,7 @@ def test_splits_without_sound_at_the_output_rate_are_named(tmp_path: Path):
     writer.add({16_000: tone(200, 16_000)}, id="0", **values)
     writer.close(completed=True)
     with pytest.raises(ValueError, match="asr-0 has no sound at 24000 Hz"):
-        Segments([Split(tmp_path / "asr-0")], STAGE, seed=0)
+        SegmentBatches([Split(tmp_path / "asr-0")], STAGE, seed=0)
 
 
 def test_an_adversarial_phase_needs_discriminators(split: Split, tmp_path: Path):

@@ -3,14 +3,13 @@
 import pytest
 from evaluation_fakes import FakeModel, tiny_task, write_dataset
 
-from kimi_audio.evals import aims as aims_module
-from kimi_audio.evals.aims import is_met
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.evaluate import evaluate
+from kimi_audio.evals.contract.types import Score
 from kimi_audio.evals.registry import all_aims, all_suites, all_tasks
-from kimi_audio.evals.report import tables
-from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.types import Score
+from kimi_audio.evals.report import outputs, references, tables
+from kimi_audio.evals.report.references import is_met
+from kimi_audio.evals.run.backends import LocalBackend
+from kimi_audio.evals.run.evaluate import evaluate
+from kimi_audio.evals.run.infer import InferOptions
 
 
 def score(value: float | None, *, higher_is_better: bool) -> Score:
@@ -39,12 +38,12 @@ def test_reports_show_aims(tmp_path, monkeypatch):
     rows += [{"id": f"b{number}", "say": "one", "subset": "y"} for number in range(10)]
     write_dataset(tmp_path / "tiny", rows)
     known = {("tiny", "x", "wer"): 12.0, ("tiny", "y", "right"): 50.0}
-    monkeypatch.setattr(aims_module, "all_aims", lambda: known)
-    results = list(evaluate([tiny_task()], tmp_path, Here(FakeModel()), tmp_path / "run", InferOptions()))
+    monkeypatch.setattr(references, "all_aims", lambda: known)
+    results = list(evaluate([tiny_task()], tmp_path, LocalBackend(FakeModel()), tmp_path / "run", InferOptions()))
     texts = {(row.score.subset, row.score.metric): tables.aim_text(row) for row in tables.score_rows(results)}
     assert texts.pop(("x", "wer")) == "≤ 12 %, met"
     assert texts.pop(("y", "right")) == "≥ 50 %, missed"
     assert set(texts.values()) == {""}
-    assert "≤ 12 %, met |" in tables.to_markdown(results)
-    assert ",12.0,True," in tables.to_csv(results)
-    assert '"is_met": false' in tables.to_json(results)
+    assert "≤ 12 %, met |" in outputs.to_markdown(results)
+    assert ",12.0,True," in outputs.to_csv(results)
+    assert '"is_met": false' in outputs.to_json(results)

@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 import soundfile
 
-from kimi_audio.assistant import ASR_INSTRUCTION, Answer
+from kimi_audio.assistant import Answer
 from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.chat import Message
 from kimi_audio.checkpoint import NANO_FOLDER
+from kimi_audio.core.config import Settings
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
-from kimi_audio.evals.engines import Here
-from kimi_audio.evals.evaluate import evaluate
-from kimi_audio.evals.instruments import Instruments
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.types import EvalSample, EvalTask, Options, Prediction
 from kimi_audio.evals.models.kimi_audio import EACH_TURN, InProcess, hash_of, load
 from kimi_audio.evals.registry import all_suites
-from kimi_audio.evals.runner import InferOptions
-from kimi_audio.evals.selection import Selection
-from kimi_audio.evals.types import Options, Prediction, Sample, Task
+from kimi_audio.evals.run.backends import LocalBackend
+from kimi_audio.evals.run.evaluate import evaluate
+from kimi_audio.evals.run.infer import InferOptions
+from kimi_audio.evals.run.scoring import score_all
+from kimi_audio.evals.run.selection import Selection
 from kimi_audio.lm.rules import GenerationOptions
 from recipes.nano import evals as nano
 from recipes.nano.closed.qa import find_item
@@ -79,10 +81,10 @@ class Pupil:
         self.replies = replies
         self.said: dict[int, str] = {}
 
-    def generate(self, samples: Sequence[Sample], options: Options) -> list[Prediction]:
+    def generate(self, samples: Sequence[EvalSample], options: Options) -> list[Prediction]:
         return [self.reply(sample, options) for sample in samples]
 
-    def reply(self, sample: Sample, options: Options) -> Prediction:
+    def reply(self, sample: EvalSample, options: Options) -> Prediction:
         text = self.replies[sample.id]
         if options.output == "text":
             return Prediction(text)
@@ -110,7 +112,7 @@ class Parrot:
         return self.pupil.said[soundfile.info(clip).frames]
 
 
-def prepared(task: Task, pupil: Pupil) -> Task:
+def prepared(task: EvalTask, pupil: Pupil) -> EvalTask:
     """Return a task whose instruments are stand-ins."""
     instruments = Instruments(recogniser=Parrot(pupil))
     scorer = task.scorer
@@ -129,7 +131,7 @@ def run(root: Path, folder: Path, answer) -> dict[tuple[str, str], float | None]
     tasks = [prepared(task, pupil) for task in nano.TASKS]
     for task in tasks:
         pupil.replies |= {sample.id: answer(sample) for sample in task.dataset.load(root / "nano")}
-    results = list(evaluate(tasks, root, Here(pupil), folder, InferOptions()))
+    results = list(evaluate(tasks, root, LocalBackend(pupil), folder, InferOptions()))
     assert [(result.task, result.error) for result in results] == [(task.name, "") for task in tasks]
     return {(r.task, score.metric): score.value for r in results for score in r.scores if not score.subset}
 
@@ -225,16 +227,16 @@ def test_missing_speech_is_the_worst(root):
         sample = next(iter(nano_data.read(root / "nano", {read: ""})))
         sample = replace(sample, meta={**sample.meta, "other": "something else"})
         words = len(normalise(str(sample.reference)).split())
-        values = scorer.score_one(sample, silent).values
+        values = scorer.score(sample, silent).values
         assert (0, words) in values.values()
         assert all(values[name] == value for name, value in scorer.worst(sample).items())
     sample = next(iter(nano_data.read(root / "nano", {"qa-seen": ""})))
-    assert SpokenAnswers().score_one(sample, Prediction("one two")).values == {"right": (0, 1), "words-heard": (0, 2)}
+    assert SpokenAnswers().score(sample, Prediction("one two")).values == {"right": (0, 1), "words-heard": (0, 2)}
 
 
 def test_captions_count_what_is_named_and_invented():
     meta = {"task": "caption", "kind": "caption", "key": "x", "essential": ["dog", "bell"]}
-    values = Captions().score_one(Sample("a", meta=meta), Prediction("A dog barks, then rain falls.")).values
+    values = Captions().score(EvalSample("a", meta=meta), Prediction("A dog barks, then rain falls.")).values
     assert values == {"named": (1, 2), "none-invented": (0, 1), "all-in-order": (0, 1)}
 
 
@@ -246,11 +248,11 @@ def test_styled_replies_need_the_ordinary_one(root):
     replies = [(sample, pupil.reply(sample, Options(output="both"))) for sample in samples]
     faster = next(pair for pair in replies if pair[0].meta["kind"] == "faster")
     scorer = StyledReplies().among(replies)
-    assert scorer.score_one(*faster).values == {"right": (1, 1), "followed": (1, 1), "faster": (1, 1)}
+    assert scorer.score(*faster).values == {"right": (1, 1), "followed": (1, 1), "faster": (1, 1)}
     slower = next(reply for sample, reply in replies if sample.meta["kind"] == "slower")
-    assert scorer.score_one(faster[0], slower).values["followed"] == (0, 1)
-    assert scorer.score_one(faster[0], Prediction("")).values["followed"] == (0, 1)
-    (alone,) = StyledReplies().among([faster]).score([faster])
+    assert scorer.score(faster[0], slower).values["followed"] == (0, 1)
+    assert scorer.score(faster[0], Prediction("")).values["followed"] == (0, 1)
+    (alone,) = score_all(StyledReplies().among([faster]), [faster])
     assert "no ordinary reply" in alone.error
     chosen = Selection(limit=1).choose(samples)
     assert {name for sample in chosen for name in sample.needs} <= {sample.id for sample in chosen}
@@ -281,7 +283,7 @@ class Listener:
 
 def test_own_replies_are_the_history_of_a_conversation():
     listener = Listener()
-    sample = Sample("a", tuple(QUESTIONS[:3]))
+    sample = EvalSample("a", tuple(QUESTIONS[:3]))
     (reply,) = InProcess("x", "1", listener).generate([sample], Options("both", decoding={EACH_TURN: True}))
     assert reply.text == "reply 3"
     assert [len(chat) for chat in listener.chats] == [1, 3, 5]
@@ -290,7 +292,7 @@ def test_own_replies_are_the_history_of_a_conversation():
     assert [message.content for message in last[::2]] == QUESTIONS[:3]
     assert [(m.content[1], m.content[0].codes.tolist()) for m in last[1::2]] == [("reply 1", [1]), ("reply 2", [2])]
     with pytest.raises(ValueError, match="needs recordings"):
-        InProcess("x", "1", listener).generate([Sample("b")], Options("both", decoding={EACH_TURN: True}))
+        InProcess("x", "1", listener).generate([EvalSample("b")], Options("both", decoding={EACH_TURN: True}))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -302,8 +304,8 @@ def model() -> InProcess:
     return load("nano", "cpu")
 
 
-def ask(*numbers: int, text: str = "") -> list[Sample]:
-    return [Sample(str(number), (QUESTIONS[number],), text) for number in numbers]
+def ask(*numbers: int, text: str = "") -> list[EvalSample]:
+    return [EvalSample(str(number), (QUESTIONS[number],), text) for number in numbers]
 
 
 def test_answers_are_those_of_the_assistant(model):
@@ -329,7 +331,7 @@ def test_a_sample_alone_is_timed_and_spoken(model):
 
 
 def test_recordings_are_cut_at_pauses(model):
-    (answer, _) = model.generate(ask(0, 1, text=ASR_INSTRUCTION), Options(decoding={"cut_at_pauses": True}))
+    (answer, _) = model.generate(ask(0, 1, text=Settings.transcribe_prompt), Options(decoding={"cut_at_pauses": True}))
     assert answer.text == model.model.transcribe(QUESTIONS[0])
     with pytest.raises(ValueError, match="answers in text alone"):
         model.generate(ask(0), Options(output="both", decoding={"cut_at_pauses": True}))

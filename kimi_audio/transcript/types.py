@@ -1,0 +1,75 @@
+"""What is said from when to when. Times are in seconds from the beginning of the recording."""
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias
+
+Timestamps: TypeAlias = Literal["segment", "word"]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with the punctuation that belongs to it; a character where words are not told apart by spaces."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of speech."""
+
+    text: str
+    start_s: float
+    end_s: float
+    words: tuple[Word, ...] = ()  # empty unless they were asked for
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, without words where there are none; times to the millisecond."""
+        values = _rounded(asdict(self))
+        words = [_rounded(asdict(word)) for word in self.words]
+        del values["words"]
+        return values | ({"words": words} if words else {})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Segment":
+        """Return what ``as_dict`` wrote.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        try:
+            words = tuple(Word(str(one["text"]), *_times(one)) for one in values.get("words", []))
+            return cls(str(values["text"]), *_times(values), words)
+        except (KeyError, TypeError, AttributeError):
+            raise ValueError("these are not the values of a segment") from None
+
+
+def _times(values: dict[str, Any]) -> tuple[float, float]:
+    return float(values["start_s"]), float(values["end_s"])
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Return pieces of a transcript as one text."""
+    whole = ""
+    for text in filter(None, texts):
+        whole += separator(whole, text) + text
+    return whole
+
+
+def separator(before: str, after: str) -> str:
+    """Return what stands between two pieces of a transcript: a space, but none at the beginning or in Chinese."""
+    if not before or (is_ideographic(before[-1]) and is_ideographic(after[0])):
+        return ""
+    return " "
+
+
+def is_ideographic(char: str) -> bool:
+    """Tell whether a character belongs to a script without spaces: Chinese, Japanese, and their punctuation."""
+    return unicodedata.east_asian_width(char) in "WF" and not unicodedata.name(char, "").startswith("HANGUL")

@@ -1,0 +1,78 @@
+"""How well a model hears recordings: ``python -m recipes.nano.listen MODEL FOLDER …`` while one develops.
+
+Folders are those of ``recording``, or of people (``--readers``, ``--orders``). The scores of the model card come from
+``kimi-audio eval``.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from kimi_audio import KimiAudio
+from kimi_audio.core.lines import read_objects
+from kimi_audio.core.words import normalise, word_errors
+from recipes.nano.people import Heard, is_held_out
+from recipes.nano.recording import recordings
+
+console = Console(highlight=False, markup=False)
+
+
+def error_rate(model: KimiAudio, items: Sequence[Heard], shown: int) -> float:
+    """Return the word error rate in percent, greedily decoded; show some of what was heard."""
+    errors = words = 0
+    for number, item in enumerate(items):
+        heard = normalise(model.transcribe(item.audio))
+        reference = item.text.split()
+        errors += word_errors(reference, heard.split())
+        words += len(reference)
+        if number < shown:
+            console.print(f"  {item.text}\n> {heard}")
+    return 100 * errors / words
+
+
+def dev_readers(folder: Path, count: int) -> list[Heard]:
+    """Return recordings of adults of speechocean762 whose speakers are never trained on."""
+    rows, _ = read_objects(folder / "manifest.jsonl")
+    chosen = [row for row in rows.values() if row["split"] == "dev" and row.get("age", 99) >= 16]
+    return [Heard(folder / row["audio"], normalise(row["text"])) for row in chosen[:: max(1, len(chosen) // count)]]
+
+
+def slots_heard(model: KimiAudio, folder: Path, count: int) -> float:
+    """Return the share in percent of the slot values of held-out coffee commands that are in what is heard."""
+    rows, _ = read_objects(folder / "manifest.jsonl")
+    found = total = 0
+    for row in [row for row in rows.values() if is_held_out(row["audio"])][:count]:
+        heard = normalise(model.transcribe(folder / row["audio"]))
+        values = [normalise(value) for value in row["slots"].values()]
+        found += sum(value in heard for value in values)
+        total += len(values)
+    return 100 * found / total
+
+
+def main() -> None:
+    """Print the word error rate of every folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", help="a model folder, or nano")
+    parser.add_argument("folders", type=Path, nargs="*", help="folders of recordings")
+    parser.add_argument("--readers", type=Path, help="speechocean762")
+    parser.add_argument("--orders", type=Path, help="coffee commands")
+    parser.add_argument("--count", type=int, default=100, help="recordings of each, at most")
+    parser.add_argument("--shown", type=int, default=0, help="print so many of what was heard")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    model = KimiAudio.from_pretrained(arguments.model)
+    for folder in arguments.folders:
+        items = [Heard(item.audio, normalise(item.line.text)) for item in recordings(folder)[: arguments.count]]
+        console.print(f"{folder.name}: {error_rate(model, items, arguments.shown):.1f} % of {len(items)}")
+    if arguments.readers:
+        items = dev_readers(arguments.readers, arguments.count)
+        console.print(f"readers: {error_rate(model, items, arguments.shown):.1f} % of {len(items)}")
+    if arguments.orders:
+        console.print(f"slots heard: {slots_heard(model, arguments.orders, arguments.count):.1f} %")
+
+
+if __name__ == "__main__":
+    main()

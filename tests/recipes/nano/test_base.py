@@ -1,0 +1,46 @@
+"""The model that nano's LLM begins from: one dial of sizes, and a detokenizer that learns other codes."""
+
+import argparse
+
+import pytest
+import torch
+
+from kimi_audio.core.config import DiTConfig, FlowConfig
+from kimi_audio.detokenizer.dit import DiT
+from kimi_audio.tokenizer.text import train_bpe
+from recipes.nano.base import NANO, all_sizes, lm_config, with_codes
+from recipes.nano.corpora import written
+from recipes.nano.training import SHARES, begin, further
+
+
+@pytest.mark.parametrize(("width", "layers"), [(128, 4), (256, 6), (512, 8)])
+def test_one_dial_sets_the_sizes_of_the_llm(width, layers):
+    size = all_sizes(argparse.Namespace(width=width, layers=layers))
+    config = lm_config(train_bpe(["hello hello"], 260), size)
+    assert config.head_size == 64
+    assert (config.hidden_size, config.num_layers, config.num_audio_layers) == (width, layers, NANO.audio_layers)
+    assert config.branch_layer_index == layers - 3  # two layers serve the text alone, as two serve the sound
+    assert config.num_codes == 2048
+
+
+def test_other_codes_leave_the_rest_of_the_detokenizer_as_it_is():
+    config = FlowConfig(dit=DiTConfig.tiny(), mel_mean=-3.0)
+    dit = DiT(config.dit)
+    with torch.no_grad():
+        larger, grown = with_codes(dit, config, 300, seed=0)
+    assert (grown.dit.num_codes, grown.mel_mean) == (300, -3.0)
+    known = dit.state_dict()
+    changed = {name for name, tensor in larger.state_dict().items() if tensor.shape != known[name].shape}
+    assert changed == {"semantic_token_embedding.weight"}
+    assert all(torch.equal(larger.state_dict()[name], known[name]) for name in known.keys() - changed)
+    table = larger.semantic_token_embedding.weight.detach()
+    assert len(table) == 301
+    assert float(table.std()) == pytest.approx(float(known["semantic_token_embedding.weight"].std()), rel=0.2)
+
+
+def test_everything_is_learned_in_shares_that_add_to_one():
+    assert sum(SHARES.values()) == pytest.approx(1)
+    assert begin().from_scratch
+    assert not further().from_scratch
+    assert further().loop.peak_lr < begin().loop.peak_lr
+    assert written("It is Paris, I think.") == "it is paris, i think."
