@@ -82,11 +82,11 @@ export class Files {
     const onText = (text) => this._showText(text);
     if (task === "transcribe") {
       this._play(file);
-      const { text, segments } = await transcribe(file, onText, signal);
-      segments.length ? this._showSegments(segments) : onText(text || "(no speech)");
+      const { text, segments } = await transcribe(file, signal);
+      if (!text) return onText("(no speech)");
+      this._showSegments(segments);
       const name = file.name.replace(/\.\w+$/, "");
-      if (segments.length) this._offer(new Blob([srt(segments)], { type: "application/x-subrip" }), `${name}.srt`);
-      else this._offer(new Blob([`${text}\n`], { type: "text/plain" }), `${name}.txt`);
+      this._offer(new Blob([srt(segments)], { type: "application/x-subrip" }), `${name}.srt`);
     } else if (task === "ask") {
       this._play(file);
       const text = await question(file, $("#question").value.trim(), onText, signal);

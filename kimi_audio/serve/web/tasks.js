@@ -6,33 +6,18 @@ import { fromBase64, fromPcm16, RATE_HZ, toBase64, wavFile } from "./pcm.js";
 const HEARD_RATE_HZ = 16000; // the model hears no more
 
 /**
+ * Return what is said in a recording, with times.
  * @param {File} file
- * @param {(text: string) => void} onText is called with what is known so far
  * @param {AbortSignal} signal
  * @returns {Promise<{text: string, segments: {start: number, end: number, text: string}[]}>}
  */
-export async function transcribe(file, onText, signal) {
-  try {
-    const fields = { response_format: "verbose_json", "timestamp_granularities[]": "segment" };
-    const { text, segments } = await (await post(file, fields, signal)).json();
-    return { text, segments: segments ?? [] };
-  } catch (error) {
-    if (error.code !== "unsupported_value") throw error; // this server knows no times
-  }
-  let text = "";
-  for await (const event of eventsOf(await post(file, { stream: "true" }, signal))) {
-    if (event.type === "transcript.text.delta") onText((text += event.delta));
-    if (event.type === "transcript.text.done") text = event.text;
-  }
-  return { text, segments: [] };
-}
-
-function post(file, fields, signal) {
+export async function transcribe(file, signal) {
   const body = new FormData();
   body.set("model", "kimi-audio");
-  for (const [name, value] of Object.entries(fields)) body.set(name, value);
+  body.set("response_format", "verbose_json");
+  body.set("timestamp_granularities[]", "segment");
   body.set("file", file, file.name);
-  return request("/v1/audio/transcriptions", { method: "POST", body, signal });
+  return (await request("/v1/audio/transcriptions", { method: "POST", body, signal })).json();
 }
 
 /** Return the answer to a question about a recording. */

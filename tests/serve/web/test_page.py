@@ -166,33 +166,30 @@ def test_recordings_and_texts(opened, brief):
         page.keyboard.press("ArrowRight")
         page.locator("#run").click()
         page.get_by_text("Choose a recording first.").wait_for()
-        sound = {"name": "meeting.wav", "mimeType": "audio/wav", "buffer": wav_bytes(2.0)}
+        sound = {"name": "meeting.wav", "mimeType": "audio/wav", "buffer": wav_bytes(4.0)}
         page.set_input_files("#file", files=[sound])
         page.locator("#run").click()
-        page.locator("#result-text").get_by_text("2.0 seconds of sound.").wait_for()
-        page.locator("#download").wait_for()
-        page.get_by_text("Read aloud", exact=True).first.click()
-        page.get_by_label("Text").fill("hello there")
-        page.locator("#file-voice").select_option("Ben")
-        page.locator("#run").click()
-        page.wait_for_function("() => document.querySelector('#player').duration > 0.1")
-        page.locator("#download[download='speech.wav']").wait_for()
-
-
-def test_times_are_shown_where_the_server_gives_them(opened, brief):
-    segments = [{"start": 0.0, "end": 2.0, "text": " One."}, {"start": 62.0, "end": 64.0, "text": " Two."}]
-    with opened() as page:
-        answer = {"json": {"text": "One. Two.", "segments": segments}}
-        page.route("**/v1/audio/transcriptions", lambda route: route.fulfill(**answer))
-        page.goto(brief)
-        page.locator("#tab-files").click()
-        sound = {"name": "talk.wav", "mimeType": "audio/wav", "buffer": wav_bytes(1.0)}
-        page.set_input_files("#file", files=[sound])
-        page.locator("#run").click()
-        assert page.locator("#result-text li").nth(1).inner_text().split() == ["1:02", "Two."]
+        lines = page.locator("#result-text li")
+        lines.first.wait_for()
+        assert [" ".join(line.split()) for line in lines.all_inner_texts()] == ["0:00 4.0 seconds", "0:02 of sound."]
         with page.expect_download() as download:
             page.locator("#download").click()
-        assert download.value.suggested_filename == "talk.srt"
+        assert download.value.suggested_filename == "meeting.srt"
+        assert "00:00:02,000 --> 00:00:04,000" in download.value.path().read_text("utf-8")
+
+        page.locator("#job").get_by_text("Ask about it").click()
+        page.get_by_label("Your question").fill("what is this?")
+        page.keyboard.press("Enter")
+        page.locator("#result-text").get_by_text("it is three.").wait_for()
+
+        for task, file in (("Change voice", "voice.wav"), ("Read aloud", "speech.wav")):
+            page.locator("#job .choice").get_by_text(task).click()
+            page.locator("#file-voice").select_option("Ben")
+            if task == "Read aloud":
+                page.locator("#read-text").fill("hello there")
+            page.locator("#run").click()
+            page.locator(f"#download[download='{file}']").wait_for()
+            page.wait_for_function("() => document.querySelector('#player').duration > 0.1")
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])
