@@ -46,7 +46,7 @@ def test_prompt_takes_fields_of_the_sample():
     ("prompt", "message"),
     [
         *((prompt, "the prompt wants {.*}, which sample a does not have") for prompt in ("{voice}", "{text.x}", "{}")),
-        *((prompt, "the prompt wants {text}") for prompt in ("{text!r}", "{text:>9}")),
+        *((prompt, "the prompt wants {text} in a form of its own") for prompt in ("{text!r}", "{text:>9}")),
         ("{text", "expected '}'"),
     ],
 )

@@ -94,7 +94,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
     Only the template is parsed: braces in the values stay as they are.
 
     Raises:
-        ValueError: the template is malformed.
+        ValueError: the template is malformed, or wants a value in another form than it has.
         KeyError: it wants a name that has no value.
     """
     parts = []
@@ -102,7 +102,9 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         parts.append(literal)
         if name is None:
             continue
-        if spec or conversion or name not in values:
+        if spec or conversion:
+            raise ValueError(f"the prompt wants {{{name}}} in a form of its own; write the name alone into the braces")
+        if name not in values:
             raise KeyError(name)
         parts.append(str(values[name]))
     return "".join(parts)
