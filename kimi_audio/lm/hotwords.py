@@ -63,10 +63,9 @@ class Hotwords:
 
     def favoured(self, history: Sequence[int]) -> tuple[set[int], set[int]]:
         """Return the ids that begin a phrase, and those that go on with one that the history ends in."""
-        ends = (tuple(history[len(history) - length :]) for length in range(1, len(history) + 1))
-        going_on = set[int]().union(
-            *(self._within.get(end, set()) for end in islice(ends, max(map(len, self.phrases))))
-        )
+        longest = min(len(history), max(map(len, self.phrases)))
+        ends = (tuple(history[len(history) - length :]) for length in range(1, longest + 1))
+        going_on = set[int]().union(*(self._within.get(end, set()) for end in ends))
         opening = self._at_start.get(tuple(history), set())
         if not history:
             return self._within[()] | opening, set()
