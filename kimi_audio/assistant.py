@@ -484,9 +484,7 @@ class KimiAudio:
         if timestamps not in ("segment", "word"):
             raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
         request = self.settings.transcribe_prompt if instruction is None else instruction
-
-        favoured = Hotwords.of(hotwords, self.text_tokenizer)
-        options = replace(self.default_options("text"), hotwords=favoured) if favoured else None
+        options = replace(self.default_options("text"), hotwords=Hotwords.of(hotwords, self.text_tokenizer))
 
         def write(pieces: list[Tensor]) -> list[Said]:
             chats = [_question((piece, INPUT_RATE_HZ), request) for piece in pieces]
