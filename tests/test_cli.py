@@ -165,20 +165,21 @@ def test_transcribe_reads_standard_input(model, question):
     (file_row,) = results(run("transcribe", question, "--json"))
     arguments = ["transcribe", "-", "--json"]
     (row,) = results(CliRunner().invoke(cli.app, arguments, input=question.read_bytes()))
-    assert row == {"file": "-", "text": file_row["text"]}
+    assert row == file_row | {"file": "-"}
+    assert row["text"] == row["segments"][0]["text"]
     assert CliRunner().invoke(cli.app, ["ask", "-", "What?"], input=question.read_bytes()).exit_code == 0
 
 
 def test_transcribe_shows_the_text_as_it_comes(model, question, monkeypatch, capsys):
     shown = []
 
-    def stream_transcript(*_, **__):
-        for part in ("one", " two"):
-            yield part
+    def listen(*_, **__):
+        for number, part in enumerate(("one", "two")):
+            yield Heard((Segment(part, number, number + 1),), (number + 1) * 16_000)
             shown.append(capsys.readouterr().out)
         raise ValueError("damaged at 9.0 s")
 
-    monkeypatch.setattr(model, "stream_transcript", stream_transcript)
+    monkeypatch.setattr(model, "listen", listen)
     with pytest.raises(SystemExit):
         cli.app(["transcribe", str(question)])
     assert shown == ["one", " two"]
