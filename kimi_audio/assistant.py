@@ -31,7 +31,7 @@ from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.transcript.alignment import word_times
 from kimi_audio.transcript.listening import Heard, Said, listen
-from kimi_audio.transcript.types import Segment, Timestamps, separator
+from kimi_audio.transcript.timed_text import Segment, Timestamps, separator
 from kimi_audio.voice import Voice
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from kimi_audio.cli.report import Report
 from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.lm.rules import DEFAULT_NEW_TOKENS
 from kimi_audio.transcript.listening import Heard
-from kimi_audio.transcript.types import Segment, Word
+from kimi_audio.transcript.timed_text import Segment, Word
 
 COMMANDS = ("demo", "chat", "transcribe", "ask", "speak", "convert", "info")
 
@@ -380,7 +380,7 @@ import sys, typer
 from kimi_audio.cli.command import app, command
 from kimi_audio.cli.report import Report
 from kimi_audio.transcript.listening import Heard
-from kimi_audio.transcript.types import Segment, Word, print_error, status, warn
+from kimi_audio.transcript.timed_text import Segment, Word, print_error, status, warn
 
 @command()
 def show(json: bool = typer.Option(False, "--json")) -> None:

@@ -36,7 +36,7 @@ from kimi_audio.cli.transcripts import Watch, clock, kept, partial_of, targets_o
 if TYPE_CHECKING:
     from kimi_audio import Message
     from kimi_audio.transcript.listening import Heard
-    from kimi_audio.transcript.types import Segment
+    from kimi_audio.transcript.timed_text import Segment
 
 
 @command()
@@ -169,7 +169,7 @@ def _write_down(heard: "Iterator[Heard]", file: Path, places: list[Path], report
     """Print what is heard as it comes; write it to files at the end."""
     from kimi_audio.audio.io import announced_s
     from kimi_audio.core.units import INPUT_RATE_HZ
-    from kimi_audio.transcript.types import joined, separator
+    from kimi_audio.transcript.timed_text import joined, separator
 
     segments: list[Segment] = []
     text, until_s = "", 0.0

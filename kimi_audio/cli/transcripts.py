@@ -14,7 +14,7 @@ from kimi_audio.cli.report import visible, warn
 
 if TYPE_CHECKING:
     from kimi_audio.transcript.listening import Heard
-    from kimi_audio.transcript.types import Segment
+    from kimi_audio.transcript.timed_text import Segment
 
 PLAIN_LINE_S = 30.0  # between two lines on progress where there is no terminal
 
@@ -28,7 +28,7 @@ def targets_of(file: Path, folder: Path | None, suffixes: Iterable[str]) -> list
 def write_transcript(targets: Iterable[Path], segments: "list[Segment]") -> None:
     """Write subtitles in the format of each target."""
     from kimi_audio.core.files import write_whole
-    from kimi_audio.transcript.captions import to_srt, to_vtt
+    from kimi_audio.transcript.subtitles import to_srt, to_vtt
 
     for target in targets:
         with write_whole(target) as partial:

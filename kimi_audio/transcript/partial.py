@@ -8,7 +8,7 @@ from typing import Any
 from kimi_audio.core.files import write_whole
 from kimi_audio.core.lines import BadSampleError, read_objects
 from kimi_audio.transcript.listening import Heard
-from kimi_audio.transcript.types import Segment
+from kimi_audio.transcript.timed_text import Segment
 
 
 class PartialTranscript:

@@ -8,7 +8,7 @@ from kimi_audio.audio.speech_gate import FRAME_SAMPLES
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.transcript import listening
 from kimi_audio.transcript.listening import MAX_PIECES, Heard, listen
-from kimi_audio.transcript.types import Segment, Word
+from kimi_audio.transcript.timed_text import Segment, Word
 
 SECOND = INPUT_RATE_HZ
 
