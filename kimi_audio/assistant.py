@@ -21,6 +21,7 @@ from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, tokens_in_audio
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
 from kimi_audio.lm.adapters import load_adapter
 from kimi_audio.lm.engine import Engine
+from kimi_audio.lm.hotwords import Hotwords
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import Event, FinishReason, GenerationOptions, Reply
 from kimi_audio.lm.sampling import SamplingOptions
@@ -30,7 +31,7 @@ from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.transcript.alignment import word_times
 from kimi_audio.transcript.listening import Heard, Said, listen
-from kimi_audio.transcript.types import Segment, Timestamps, separator
+from kimi_audio.transcript.timed_text import Segment, Timestamps, separator
 from kimi_audio.voice import Voice
 
 logger = logging.getLogger(__name__)
@@ -483,12 +484,13 @@ class KimiAudio:
         if timestamps not in ("segment", "word"):
             raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
         request = self.settings.transcribe_prompt if instruction is None else instruction
+        options = replace(self.default_options("text"), hotwords=Hotwords.of(hotwords, self.text_tokenizer))
 
         def write(pieces: list[Tensor]) -> list[Said]:
             chats = [_question((piece, INPUT_RATE_HZ), request) for piece in pieces]
             if timestamps == "word":  # heard twice, encoded once
                 chats = [_question(self.encode_audio((piece, INPUT_RATE_HZ)), request) for piece in pieces]
-            texts = [answer.text for answer in self.answer_all(chats)]
+            texts = [answer.text for answer in self.answer_all(chats, options)]
             if timestamps == "segment":
                 return [(text, []) for text in texts]
             prompts = [self._prompt(chat, "text") for chat in chats]

@@ -245,7 +245,7 @@ def test_long_recordings_are_transcribed_in_pieces(model, monkeypatch, segment_s
     wav = torch.randn(int(70.5 * INPUT_RATE_HZ), generator=torch.Generator().manual_seed(0))
     asked = []
 
-    def answer_all(self: KimiAudio, chats: list[list[Message]]) -> list[Answer]:
+    def answer_all(self: KimiAudio, chats: list[list[Message]], _: object = None) -> list[Answer]:
         first = len(asked)
         asked.extend(chats)
         return [Answer("" if number == 1 else f"text-{number}", None, "stop") for number in range(first, len(asked))]
@@ -282,7 +282,7 @@ def test_a_transcript_is_streamed_while_the_recording_is_read(model, monkeypatch
     monkeypatch.setattr("kimi_audio.assistant.audio_blocks", blocks)
     monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=1.0))
-    monkeypatch.setattr(model, "answer_all", lambda chats: [Answer("word", None, "stop") for _ in chats])
+    monkeypatch.setattr(model, "answer_all", lambda chats, _: [Answer("word", None, "stop") for _ in chats])
     parts = model.stream_transcript("x.wav")
     assert next(parts) == "word"
     assert len(read) < 20
@@ -480,7 +480,7 @@ def test_silent_pieces_are_left_out(model, question, monkeypatch):
     said = load_audio(question, INPUT_RATE_HZ)
     asked = []
 
-    def answer_all(self: KimiAudio, chats: Any) -> list[Answer]:
+    def answer_all(self: KimiAudio, chats: Any, _: object = None) -> list[Answer]:
         chats = list(chats)
         asked.extend(chats)
         return [Answer("said", None, "stop")] * len(chats)
@@ -506,7 +506,7 @@ def test_silent_pieces_are_left_out(model, question, monkeypatch):
 )
 def test_pieces_are_joined_as_their_script_is_written(model, monkeypatch, texts, joined):
     said = iter(texts)
-    monkeypatch.setattr(KimiAudio, "answer_all", lambda _, chats: [Answer(next(said), None, "stop") for _ in chats])
+    monkeypatch.setattr(KimiAudio, "answer_all", lambda _, chats, __: [Answer(next(said), None, "stop") for _ in chats])
     monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=1.0))
     monkeypatch.setattr("kimi_audio.audio.segments._quietest", lambda wav, begin, end: end)

@@ -21,6 +21,8 @@ from kimi_audio.cli.options import ModelChoice
 from kimi_audio.cli.report import Report
 from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.lm.rules import DEFAULT_NEW_TOKENS
+from kimi_audio.transcript.listening import Heard
+from kimi_audio.transcript.timed_text import Segment, Word
 
 COMMANDS = ("demo", "chat", "transcribe", "ask", "speak", "convert", "info")
 
@@ -163,20 +165,21 @@ def test_transcribe_reads_standard_input(model, question):
     (file_row,) = results(run("transcribe", question, "--json"))
     arguments = ["transcribe", "-", "--json"]
     (row,) = results(CliRunner().invoke(cli.app, arguments, input=question.read_bytes()))
-    assert row == {"file": "-", "text": file_row["text"]}
+    assert row == file_row | {"file": "-"}
+    assert row["text"] == row["segments"][0]["text"]
     assert CliRunner().invoke(cli.app, ["ask", "-", "What?"], input=question.read_bytes()).exit_code == 0
 
 
 def test_transcribe_shows_the_text_as_it_comes(model, question, monkeypatch, capsys):
     shown = []
 
-    def stream_transcript(*_, **__):
-        for part in ("one", " two"):
-            yield part
+    def listen(*_, **__):
+        for number, part in enumerate(("one", "two")):
+            yield Heard((Segment(part, number, number + 1),), (number + 1) * 16_000)
             shown.append(capsys.readouterr().out)
         raise ValueError("damaged at 9.0 s")
 
-    monkeypatch.setattr(model, "stream_transcript", stream_transcript)
+    monkeypatch.setattr(model, "listen", listen)
     with pytest.raises(SystemExit):
         cli.app(["transcribe", str(question)])
     assert shown == ["one", " two"]
@@ -375,7 +378,9 @@ def test_results_arrive_whatever_the_terminal(reference, tmp_path, environment):
     code = """
 import sys, typer
 from kimi_audio.cli.command import app, command
-from kimi_audio.cli.report import Report, print_error, status, warn
+from kimi_audio.cli.report import Report
+from kimi_audio.transcript.listening import Heard
+from kimi_audio.transcript.timed_text import Segment, Word, print_error, status, warn
 
 @command()
 def show(json: bool = typer.Option(False, "--json")) -> None:
@@ -454,3 +459,90 @@ def test_speech_does_not_replace_what_it_is_made_of(no_model, question, tmp_path
 def test_help_needs_no_torch():
     code = "import sys; import kimi_audio.cli; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Transcripts with times
+
+
+@pytest.fixture
+def heard(model, monkeypatch):
+    """Let the model hear a word each second; a list tells from which sample on it was asked to listen."""
+    starts: list[int] = []
+    stops_at: list[int] = []
+
+    def listen(_source: object, timestamps: str = "segment", *, start_samples: int = 0, **options: object):
+        starts.append(start_samples)
+        for second in range(start_samples // 16_000, 4):
+            if stops_at and second == stops_at[0]:
+                raise KeyboardInterrupt
+            text = " ".join(["word", str(second), *options["hotwords"]])
+            words = (Word(text, second, second + 0.5),) if timestamps == "word" else ()
+            yield Heard((Segment(text, second, second + 0.5, words),), (second + 1) * 16_000)
+
+    monkeypatch.setattr(model, "listen", listen)
+    return starts, stops_at
+
+
+def test_subtitles_beside_the_recording(model, question, tmp_path, heard):
+    file = shutil.copy(question, tmp_path / "a.wav")
+    result = run("transcribe", file, "--srt", "--vtt")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("word 0 word 1 word 2 word 3\n")
+    assert (tmp_path / "a.srt").read_text().endswith("4\n00:00:03,000 --> 00:00:03,500\nword 3\n\n")
+    assert (tmp_path / "a.vtt").read_text().startswith("WEBVTT\n\n00:00:00.000 --> 00:00:00.500\nword 0\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.srt", "a.vtt", "a.wav"]
+    assert "a.srt exists already; --overwrite replaces it" in run("transcribe", file, "--srt").stderr
+    assert run("transcribe", file, "--srt", "--overwrite").exit_code == 0
+
+
+def test_times_as_json(model, question, heard):
+    result = run("transcribe", question, "--json", "--words")
+    values = json.loads(result.stdout)
+    assert values["text"] == "word 0 word 1 word 2 word 3"
+    word = {"text": "word 1", "start_s": 1, "end_s": 1.5}
+    assert values["segments"][1] == word | {"words": [word]}
+    assert "words" not in json.loads(run("transcribe", question, "--json").stdout)["segments"][0]
+
+
+def test_an_interrupted_transcript_goes_on(model, question, tmp_path, heard):
+    starts, stops_at = heard
+    stops_at.append(2)
+    file = shutil.copy(question, tmp_path / "a.wav")
+    result = run("transcribe", file, "--srt")
+    assert result.exit_code == 130
+    assert "heard until 0:00:02; the same command goes on from there" in result.stderr
+    assert not (tmp_path / "a.srt").exists()
+    stops_at.clear()
+    with (tmp_path / "a.srt.partial").open("a") as torn:
+        torn.write('{"until_samples": 48000, "segm')
+    result = run("transcribe", file, "--srt")
+    assert "going on from 0:00:02" in result.stderr
+    assert starts == [0, 32_000]
+    assert (tmp_path / "a.srt").read_text().count(" --> ") == 4
+    assert not (tmp_path / "a.srt.partial").exists()
+
+
+def test_what_was_kept_of_another_way_to_listen_is_not_taken_up(model, question, tmp_path, heard):
+    starts, stops_at = heard
+    stops_at.append(2)
+    file = shutil.copy(question, tmp_path / "a.wav")
+    run("transcribe", file, "--srt")
+    stops_at.clear()
+    run("transcribe", file, "--srt", "--words")
+    assert starts == [0, 0]
+
+
+def test_hotwords_come_from_a_file(model, question, tmp_path, heard):
+    (tmp_path / "names.txt").write_text("Nguyen\n\nNew York\n")
+    result = run("transcribe", question, "--hotwords", tmp_path / "names.txt")
+    assert result.stdout.startswith("word 0 Nguyen New York word 1 ")
+    assert "there is no file" in run("transcribe", question, "--hotwords", tmp_path / "none.txt").stderr
+
+
+def test_recordings_of_one_name_do_not_share_subtitles(model, question, tmp_path, heard):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(question, tmp_path / folder / "x.wav")
+    result = run("transcribe", tmp_path / "a" / "x.wav", tmp_path / "b" / "x.wav", "--srt", "--out", tmp_path)
+    assert "two recordings would have their subtitles in" in result.stderr

@@ -48,6 +48,21 @@ def finds_mp3(file: Window) -> bool:
     return True
 
 
+def announced_s(file: Window) -> float | None:
+    """Return how long a file is by its header or by its size and bit rate; None where nothing is known."""
+    if not is_installed():
+        return None
+    import av
+    import av.error
+
+    file.seek(0)
+    try:
+        with av.open(file, mode="r", metadata_errors="ignore") as container:
+            return None if container.duration is None else container.duration / 1e6
+    except av.error.FFmpegError:
+        return None
+
+
 def decode(file: Window, format: Format, condition: Condition) -> Iterator[Samples]:
     """Yield blocks [L, C] of about equal length; the rate and the channels may change between them.
 

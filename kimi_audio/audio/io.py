@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kimi_audio.audio import ffmpeg
 from kimi_audio.audio.arrays import blocks_of
 from kimi_audio.audio.condition import Condition, Damage
 from kimi_audio.audio.decoding import decode, exact_length
@@ -23,6 +24,7 @@ __all__ = [
     "AudioSource",
     "Damage",
     "Samples",
+    "announced_s",
     "audio_blocks",
     "check_folder",
     "check_target",
@@ -123,6 +125,15 @@ def inspect_audio(path: str | os.PathLike[str]) -> tuple[int, int]:
         return found
     status = file_path.stat()
     return _measured(file_path, status.st_size, status.st_mtime_ns)
+
+
+def announced_s(path: str | os.PathLike[str]) -> float | None:
+    """Return how long a file says that it is, to tell how far one is; None if it says nothing, or is a pipe."""
+    if not is_regular(Path(path)):
+        return None
+    with opened(path) as file:
+        found = exact_length(file)
+        return ffmpeg.announced_s(file) if found is None else found[0] / found[1]
 
 
 @lru_cache(maxsize=4096)

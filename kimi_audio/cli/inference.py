@@ -1,5 +1,7 @@
 """Commands that run a model."""
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -7,6 +9,7 @@ import typer
 
 from kimi_audio.cli.command import command
 from kimi_audio.cli.options import (
+    STANDARD_INPUT,
     Files,
     JsonOption,
     ModelChoice,
@@ -27,10 +30,13 @@ from kimi_audio.cli.replies import (
     save_speech,
     spoken,
 )
-from kimi_audio.cli.report import Report, print_error, status
+from kimi_audio.cli.report import Report, print_error, status, warn
+from kimi_audio.cli.transcripts import Watch, clock, kept, partial_of, targets_of, write_transcript
 
 if TYPE_CHECKING:
     from kimi_audio import Message
+    from kimi_audio.transcript.listening import Heard
+    from kimi_audio.transcript.timed_text import Segment
 
 
 @command()
@@ -108,34 +114,91 @@ def transcribe(
     *,
     instruction: Annotated[str | None, typer.Option(help="What to ask the model for, in its language.")] = None,
     damaged: Annotated[bool, typer.Option("--damaged", help="Use what can be read of damaged files.")] = False,
+    hotwords: Annotated[Path | None, typer.Option(help="File of words that are likely to be said, one a line.")] = None,
+    words: Annotated[bool, typer.Option("--words", help="Times of words, too: in --json, and for subtitles.")] = False,
+    srt: Annotated[bool, typer.Option("--srt", help="Write subtitles; an interrupted command goes on.")] = False,
+    vtt: Annotated[bool, typer.Option("--vtt", help="The same as WebVTT.")] = False,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the subtitles; by default beside each file.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace subtitles that exist already.")] = False,
     model: ModelChoice,
     as_json: JsonOption = False,
 ) -> None:
     """Write down what is said in recordings of any length. A file that cannot be read does not stop the others."""
+    from kimi_audio.audio.io import check_folder
+    from kimi_audio.core.lines import read_lines
+
     report = Report(as_json)
-    check_files(*files)
+    check_files(*files, hotwords)
+    suffixes = [suffix for suffix, wanted in ((".srt", srt), (".vtt", vtt)) if wanted]
+    targets = [targets_of(file, out_folder, suffixes) for file in files]
+    flat = [target for some in targets for target in some]
+    if twice := [target for target in flat if flat.count(target) > 1]:
+        raise ValueError(f"two recordings would have their subtitles in {twice[0]}; write down one after the other")
+    check_targets(flat, [*files], overwrite=overwrite)
+    if out_folder:
+        check_folder(out_folder)
+    options = {
+        "timestamps": "word" if words else "segment",
+        "instruction": instruction,
+        "hotwords": read_lines(hotwords) if hotwords else [],
+        "damage": "keep" if damaged else "cut",
+    }
     assistant, _ = model.load(load_detokenizer=False)
-    damage = "keep" if damaged else "cut"
     failed = False
-    for number, file in enumerate(files, 1):
+    for number, (file, places) in enumerate(zip(files, targets, strict=True), 1):
         if len(files) > 1:
             report.line(file.name, style="bold")
-        parts: list[str] = []
+        listen = partial(assistant.listen, sound_source(file), **options)
+        if places and file != STANDARD_INPUT:
+            facts = options | {"model": model.model, "revision": model.revision}
+            heard = kept(lambda start, listen=listen: listen(start_samples=start), places[0], file, facts)
+        else:
+            heard = listen()
         try:
-            with status(f"{number} of {len(files)}: {file}") as sign:
-                for part in assistant.stream_transcript(sound_source(file), instruction=instruction, damage=damage):
-                    sign.stop()
-                    report.text(part, end="")
-                    parts.append(part)
-            report.text("")
-            report.result({"file": str(file), "text": "".join(parts)})
+            _write_down(heard, file, places, report, f"{number} of {len(files)}: {file}")
         except (ValueError, OSError, MemoryError) as error:
             failed = True
-            if parts:
-                report.text("")
             print_error(error)
     if failed:
         raise typer.Exit(1)
+
+
+def _write_down(heard: "Iterator[Heard]", file: Path, places: list[Path], report: Report, name: str) -> None:
+    """Print what is heard as it comes; write it to files at the end."""
+    from kimi_audio.audio.io import announced_s
+    from kimi_audio.core.units import INPUT_RATE_HZ
+    from kimi_audio.transcript.timed_text import joined, separator
+
+    segments: list[Segment] = []
+    text, until_s = "", 0.0
+    try:
+        with status(name) as sign:
+            watch = Watch(name, sign, None if file == STANDARD_INPUT else announced_s(file))
+            for stretch in heard:
+                for segment in stretch.segments:
+                    if not places:
+                        sign.stop()
+                    report.text(separator(text, segment.text) + segment.text, end="")
+                    text = segment.text
+                segments += stretch.segments
+                until_s = stretch.until_samples / INPUT_RATE_HZ
+                watch(until_s)
+        if places:
+            write_transcript(places, segments)
+            partial_of(places[0]).unlink(missing_ok=True)
+    except KeyboardInterrupt:
+        if places and until_s:
+            warn(f"{file}: heard until {clock(until_s)}; the same command goes on from there")
+        raise
+    finally:
+        if text:
+            report.text("")
+    for place in places:
+        report.line(f"{place}: {len(segments)} segments")
+    values = {"file": str(file), "text": joined(segment.text for segment in segments)}
+    report.result(values | {"segments": [segment.as_dict() for segment in segments]})
 
 
 @command()

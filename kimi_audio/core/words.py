@@ -74,3 +74,8 @@ def word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
         for j, other in enumerate(hypothesis, 1):
             diagonal, row[j] = row[j], min(diagonal + (word != other), row[j] + 1, row[j - 1] + 1)
     return row[-1]
+
+
+def is_ideographic(char: str) -> bool:
+    """Tell whether a character belongs to a script without spaces: Chinese, Japanese, and their punctuation."""
+    return unicodedata.east_asian_width(char) in "WF" and not unicodedata.name(char, "").startswith("HANGUL")

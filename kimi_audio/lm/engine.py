@@ -335,7 +335,8 @@ class Engine:
         if output.text_logits is not None:
             states = [request.state for request in text]
             options, histories = [one.options.text for one in states], [one.text_history for one in states]
-            drawn.append(_draw(output.text_logits, options, histories, [request.generator for request in text]))
+            logits = _biased(output.text_logits, states, self.special.text_end)
+            drawn.append(_draw(logits, options, histories, [request.generator for request in text]))
         if output.audio_logits is not None:
             states = [request.state for request in audio]
             options, histories = [one.options.audio for one in states], [one.audio_history for one in states]
@@ -362,6 +363,17 @@ class Engine:
         request.forget()  # what a failure leaves is not to be found by others
         self._leave(request)
         return Event(request.number, error=error)
+
+
+def _biased(logits: Tensor, states: list[ReplyState], end_id: int) -> Tensor:
+    """Return scores [N, V] of the text in which the hotwords of each reply are favoured."""
+    if all(one.options.hotwords is None for one in states):
+        return logits
+    rows = [
+        row if one.options.hotwords is None else one.options.hotwords.biased(row, one.text_history, end_id)
+        for row, one in zip(logits, states, strict=True)
+    ]
+    return torch.stack(rows)
 
 
 def _draw(

@@ -9,6 +9,7 @@ from typing import Literal
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.numbers import whole_number
 from kimi_audio.core.tokens import SpecialIds
+from kimi_audio.lm.hotwords import Hotwords
 from kimi_audio.lm.sampling import BROKEN, SamplingOptions
 
 FinishReason = Literal["stop", "length", "loop", "cancelled"]
@@ -41,6 +42,7 @@ class GenerationOptions:
     audio: SamplingOptions = field(default_factory=lambda: SamplingOptions(repetition_window=64))
     max_new_tokens: int | None = None  # None: 4096 for text, 1500 (120 s) with speech
     loop_guard: LoopGuard | None = LoopGuard()
+    hotwords: Hotwords | None = None  # favoured in the text
 
     def __post_init__(self) -> None:
         if self.output_type not in DEFAULT_NEW_TOKENS:

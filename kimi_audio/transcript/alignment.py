@@ -17,8 +17,8 @@ from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
 from kimi_audio.lm.attention_maps import attention_maps
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.text import TextTokenizer
-from kimi_audio.transcript.types import Word
-from kimi_audio.transcript.words import words_of
+from kimi_audio.transcript.timed_text import Word
+from kimi_audio.transcript.timed_words import words_of
 
 NUM_HEADS = 6
 TOKEN_S = SAMPLES_PER_TOKEN / INPUT_RATE_HZ

@@ -8,7 +8,7 @@ from torch import Tensor
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.audio.speech_gate import holds_speech, speech_span
 from kimi_audio.core.units import INPUT_RATE_HZ
-from kimi_audio.transcript.types import Segment, Word
+from kimi_audio.transcript.timed_text import Segment, Word
 
 MAX_SPOKEN = 8  # pieces that the model hears at once
 MAX_PIECES = 32  # silent ones included, after which the model hears what there is

@@ -12,6 +12,7 @@ from kimi_audio.core.tokens import SpecialIds, special_token_names
 from kimi_audio.lm.cache import BLOCK_TOKENS
 from kimi_audio.lm.engine import Engine, Request
 from kimi_audio.lm.generate import generate
+from kimi_audio.lm.hotwords import Hotwords
 from kimi_audio.lm.prefix import fingerprints
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
@@ -313,3 +314,14 @@ def test_the_memory_of_prefixes_has_a_limit(tiny_lm):
     assert computed == [1, 1, 8]
     engine.prefixes.clear()
     assert engine.prefixes.num_bytes == 0
+
+
+def test_hotwords_of_one_request_do_not_reach_another(tiny_lm):
+    plain = options(limit=8)
+    favoured = replace(plain, hotwords=Hotwords(((21, 22, 23),), bonus=1e4))
+    asked = [Asked(prompt(9, seed), one, seed) for seed, one in enumerate([plain, favoured, plain])]
+    first, biased, last = replies(Engine(tiny_lm, SPECIAL), asked)
+    assert [first, last] == [asked[place].alone(tiny_lm) for place in (0, 2)]
+    assert biased == asked[1].alone(tiny_lm)
+    assert set(biased.sampled_text_ids[:2]) <= {21, 22, 23}
+    assert not set(first.sampled_text_ids + last.sampled_text_ids) & {21, 22, 23}

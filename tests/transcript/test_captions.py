@@ -6,8 +6,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio.transcript.captions import MAX_CHARS, MAX_S, captions, to_srt, to_vtt
-from kimi_audio.transcript.types import Segment, Word, joined
+from kimi_audio.transcript.subtitles import MAX_CHARS, MAX_S, captions, to_srt, to_vtt
+from kimi_audio.transcript.timed_text import Segment, Word, joined
 
 HELLO = Segment("Hello, there.", 0.0, 1.2345)
 LATE = Segment("a < b & c --> d", 3661.0005, 3662.9999)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kimi_audio.transcript.types import Word
-from kimi_audio.transcript.words import words_of
+from kimi_audio.transcript.timed_text import Word
+from kimi_audio.transcript.timed_words import words_of
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from kimi_audio.transcript.types import Word, is_ideographic
+from kimi_audio.core.words import is_ideographic
+from kimi_audio.transcript.timed_text import Word
 
 
 def words_of(pieces: Iterable[str], starts_s: Sequence[float]) -> list[Word]:

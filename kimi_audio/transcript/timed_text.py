@@ -1,9 +1,10 @@
 """What is said from when to when. Times are in seconds from the beginning of the recording."""
 
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
+
+from kimi_audio.core.words import is_ideographic
 
 Timestamps: TypeAlias = Literal["segment", "word"]
 
@@ -68,8 +69,3 @@ def separator(before: str, after: str) -> str:
     if not before or (is_ideographic(before[-1]) and is_ideographic(after[0])):
         return ""
     return " "
-
-
-def is_ideographic(char: str) -> bool:
-    """Tell whether a character belongs to a script without spaces: Chinese, Japanese, and their punctuation."""
-    return unicodedata.east_asian_width(char) in "WF" and not unicodedata.name(char, "").startswith("HANGUL")

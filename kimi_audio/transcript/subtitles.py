@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from kimi_audio.transcript.types import Segment, Word, joined
+from kimi_audio.transcript.timed_text import Segment, Word, joined
 
 MAX_CHARS = 84  # of a caption: two lines of a television
 MAX_S = 7.0
