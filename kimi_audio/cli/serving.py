@@ -44,15 +44,15 @@ def serve(
     from kimi_audio.serve.app import create_app
     from kimi_audio.serve.logs import log_as_json
     from kimi_audio.serve.server import make_server
-    from kimi_audio.serve.settings import Limits, Settings
+    from kimi_audio.serve.settings import ServeLimits, ServeSettings
 
-    settings = Settings(
+    settings = ServeSettings(
         host=host,
         port=port,
         api_keys=_keys(api_key_file),
         origins=tuple(origins or ()),
         voices=voices,
-        limits=Limits(sessions=sessions),
+        limits=ServeLimits(sessions=sessions),
     )
     if log_json:
         log_as_json()

@@ -11,7 +11,7 @@ from kimi_audio.chat import Message
 from kimi_audio.chat.tools import ToolCall, Value, write_call, write_result, write_tools
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
-from kimi_audio.serve.items import Item, plain_name, plain_tools
+from kimi_audio.serve.items import ConversationItem, plain_name, plain_tools
 from kimi_audio.serve.session_config import ResponseConfig
 
 TOKEN_MS = 1000 * OUTPUT_SAMPLES_PER_TOKEN // OUTPUT_RATE_HZ
@@ -44,7 +44,7 @@ class Sounds:
         for key in [key for key in self._heard if key[0] == item_id]:
             self._heard.pop(key).cancel()
 
-    async def messages(self, items: Iterable[Item]) -> list[Message]:
+    async def messages(self, items: Iterable[ConversationItem]) -> list[Message]:
         """Return the items as messages; sounds that are not encoded yet are waited for."""
         found = []
         for item in items:
@@ -58,7 +58,7 @@ class Sounds:
             found += _function_messages(item)
         return found
 
-    def _said(self, item: Item, text: str) -> Message:
+    def _said(self, item: ConversationItem, text: str) -> Message:
         codes = self._spoken.get(item.id)
         if not codes:
             return Message("assistant", "text", text)
@@ -88,7 +88,7 @@ def within(opening: list[Message], messages: list[Message], room_tokens: int, co
     return [*opening, *messages[first:]]
 
 
-def _function_messages(item: Item) -> Iterator[Message]:
+def _function_messages(item: ConversationItem) -> Iterator[Message]:
     if item.type == "function_call":
         yield Message(
             "assistant", "text", write_call(ToolCall(plain_name(item.name) or "unknown", _plain_arguments(item)))
@@ -98,7 +98,7 @@ def _function_messages(item: Item) -> Iterator[Message]:
         yield Message("user", "text", write_result(text or "done"))
 
 
-def _plain_arguments(item: Item) -> dict[str, Value]:
+def _plain_arguments(item: ConversationItem) -> dict[str, Value]:
     """Return the arguments of a call as the model writes them; what it cannot write is left out."""
     try:
         values = json.loads(item.arguments or "{}")

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from kimi_audio.chat.tools import is_call
 from kimi_audio.serve.client_events import ResponseCreate, described
-from kimi_audio.serve.items import Content, Item, function_call, parse_item, plain_tools
+from kimi_audio.serve.items import Content, ConversationItem, function_call, parse_item, plain_tools
 from kimi_audio.serve.session_config import ResponseConfig, ServerVad
 from kimi_audio.serve.session_state import (
     TICKS_PER_S,
@@ -64,7 +64,7 @@ def create(step: Step, asked: ResponseCreate | None = None) -> None:
     step.act(StartReply(response.id, items, config))
 
 
-def _given_items(step: Step, given: Any) -> tuple[Item, ...]:
+def _given_items(step: Step, given: Any) -> tuple[ConversationItem, ...]:
     """Return the items that a response is to see instead of the conversation."""
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
         raise ValueError("input must be a list of items")
@@ -120,7 +120,7 @@ def _become_message(step: Step, response: Response, *chunks: ReplyChunk) -> None
     held = response.held
     response = replace(response, kind="message", text="", held=())
     content = Content("output_audio" if response.config.is_spoken else "output_text", "")
-    item = Item(step.new_id("item"), role="assistant", status="in_progress", content=(content,))
+    item = ConversationItem(step.new_id("item"), role="assistant", status="in_progress", content=(content,))
     response = replace(response, item=item)
     step.set(response=response)
     shown = replace(item, content=())
@@ -228,7 +228,7 @@ def _close_message(step: Step, response: Response, status: Any) -> Response:
     return replace(response, item=item)
 
 
-def _item_done(step: Step, response: Response, item: Item) -> None:
+def _item_done(step: Step, response: Response, item: ConversationItem) -> None:
     if response.is_in_conversation and any(item.id == other.id for other in step.state.items):
         step.replace_item(item)
         step.item_done(item)
@@ -244,7 +244,7 @@ def _finish_call(step: Step, response: Response) -> None:
         _become_message(step, replace(response, held=response.held or (ReplyChunk(response.id, response.text),)))
         return
     call_id = step.new_id("call")
-    item = Item(
+    item = ConversationItem(
         step.new_id("item"), "function_call", "assistant", "in_progress", call_id=call_id, name=name, arguments=""
     )
     step.send("response.output_item.added", response_id=response.id, output_index=0, item=item.wire())
