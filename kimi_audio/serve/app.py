@@ -40,9 +40,8 @@ def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | 
     services = Services(
         settings,
         model_name,
-        ModelThreads(
-            assistant, threads=limits.requests + 3 * limits.sessions
-        ),  # a session hears, writes down and speaks
+        # A conversation hears, writes down and speaks at the same time.
+        ModelThreads(assistant, threads=limits.requests + 3 * limits.sessions),
         Voices(tuple(assistant.settings.voices), settings.voices),
         Keys(settings.api_keys),
         Slots(limits.requests, limits.waiting),

@@ -19,15 +19,27 @@ MAX_RESULT_CHARS = 2000
 
 
 class Sounds:
-    """The sounds of the items of one conversation: tokens of what was heard, codes of what was said."""
+    """The sounds of the items of one conversation: tokens of what was heard, codes of what was said.
 
-    def __init__(self) -> None:
+    Args:
+        most_tokens: of what was heard; the oldest goes. More than the model's context is of no use.
+    """
+
+    def __init__(self, most_tokens: int) -> None:
+        self._most_tokens = most_tokens
         self._heard: dict[tuple[str, int], asyncio.Future[AudioTokens]] = {}
         self._spoken: dict[str, list[int]] = {}
 
     def hear(self, item_id: str, index: int, tokens: "asyncio.Future[AudioTokens]") -> None:
         """Take what will be known of a sound of the user."""
         self._heard[item_id, index] = tokens
+        known = {key: len(one.result().codes) for key, one in self._heard.items() if _is_known(one)}
+        total = sum(known.values())
+        for key, count in known.items():
+            if total <= self._most_tokens:
+                break
+            total -= count
+            del self._heard[key]
 
     def speak(self, item_id: str, codes: Iterable[int]) -> None:
         """Take more of what the assistant says."""
@@ -42,15 +54,19 @@ class Sounds:
         """Forget the sounds of an item."""
         self._spoken.pop(item_id, None)
         for key in [key for key in self._heard if key[0] == item_id]:
-            self._heard.pop(key).cancel()
+            del self._heard[key]
 
     async def messages(self, items: Iterable[ConversationItem]) -> list[Message]:
-        """Return the items as messages; sounds that are not encoded yet are waited for."""
+        """Return the items as messages; sounds that are not encoded yet are waited for.
+
+        Of a sound that was forgotten, what was said in it stands there, if it is known.
+        """
         found = []
         for item in items:
             for index, part in enumerate(item.content):
-                if part.type == "input_audio":
-                    found.append(Message("user", "audio", await asyncio.shield(self._heard[item.id, index])))
+                sound = self._heard.get((item.id, index))
+                if sound is not None:
+                    found.append(Message("user", "audio", await asyncio.shield(sound)))
                 elif item.role != "assistant" and part.text:
                     found.append(Message(item.role, "text", part.text))
                 elif part.text:
@@ -63,6 +79,10 @@ class Sounds:
         if not codes:
             return Message("assistant", "text", text)
         return Message("assistant", "audio-text", (AudioTokens(torch.tensor(codes)), text))
+
+
+def _is_known(tokens: "asyncio.Future[AudioTokens]") -> bool:
+    return tokens.done() and not tokens.cancelled() and tokens.exception() is None
 
 
 def opening(config: ResponseConfig) -> list[Message]:

@@ -44,7 +44,6 @@ from kimi_audio.serve.session_state import (
     FromClient,
     Happening,
     Hear,
-    HearGiven,
     Moments,
     ReplyChunk,
     ReplyEnded,
@@ -229,8 +228,7 @@ def _create_item(work: Step, event: ItemCreate) -> None:
     if chars > work.state.rules.limits.chat_chars:
         raise Refused("The item is too long.", "string_above_max_length", "item")
     work.add_item(item, event.previous_item_id)
-    for index, sound in sounds.items():
-        work.act(HearGiven(item.id, index, sound))
+    responses.hear_given(work, item.id, sounds)
     work.item_done(item)
 
 

@@ -65,6 +65,7 @@ class Response:
     text: str = ""
     held: "tuple[ReplyChunk, ...]" = ()  # came while it was open
     sound_ticks: int = 0
+    given_ids: tuple[str, ...] = ()  # of items that only it is to see
 
     @property
     def is_in_conversation(self) -> bool:

@@ -289,6 +289,7 @@ def test_out_of_band():
     (start,) = actions_of(session, StartReply)
     assert [item.content[0].type for item in start.items] == ["input_audio", "input_text"]
     assert actions_of(session, HearGiven) == [HearGiven(start.items[0].id, 0, "QUJD")]
+    assert actions_of(session, Forget) == [Forget(item.id) for item in start.items]
     assert session.last("response.done")["response"]["metadata"]["topic"] == "weather"
     session.do(client("response.create", response={"input": [{"type": "item_reference", "id": "nowhere"}]}))
     assert session.last("error")["error"]["code"] == "item_not_found"
@@ -478,6 +479,17 @@ def test_faster_than_real_time_but_not_for_ever():
     for _ in range(50):
         session.do(sound(0.4), after_s=0.11)
     assert session.types().count("error") == errors
+
+
+def test_sounds_of_items_count_too():
+    session = Watched(MANUAL, ServeLimits(buffer_s=2.0))
+    item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "A" * 128_000}]}  # 2 s
+    session.do(client("conversation.item.create", item=item | {"id": "first"}))
+    session.do(client("conversation.item.create", item=item | {"id": "second"}))
+    assert session.last("error")["error"]["code"] == "input_audio_buffer_full"
+    assert [one.id for one in session.state.items] == ["first"]
+    session.do(sound(1.0), after_s=0.6)  # time lets the client send again
+    assert session.state.received == TICKS_PER_S
 
 
 def test_a_listening_session_keeps_only_the_latest_sound():
