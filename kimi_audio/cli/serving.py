@@ -54,6 +54,11 @@ def serve(
         voices=voices,
         limits=ServeLimits(sessions=sessions),
     )
+    if voices is not None and not voices.is_dir():
+        raise ValueError(f"there is no folder {voices}")
+    if (certificate is None) != (private_key is None):
+        raise ValueError("https needs both --certificate and --private-key")
+    check_files(certificate, private_key)
     if log_json:
         log_as_json()
     assistant, load_s = model.load()
