@@ -9,12 +9,12 @@ from serve_fakes import FakeAssistant, running
 
 from kimi_audio.serve.settings import Limits, Settings
 
-STORY = " ".join(f"word{number}" for number in range(150))  # 12 s: longer than the microphone is silent
+STORY = " ".join(f"word{number}" for number in range(100, 250))  # 12 s: longer than the microphone is silent
 
 
 @pytest.fixture(scope="module")
 def storyteller() -> Any:
-    return FakeAssistant(says=STORY, pause_s=0.01)
+    return FakeAssistant(says=STORY, pause_s=0.06)
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +36,13 @@ def test_one_click_then_speech_and_an_interruption(opened, address, storyteller)
         page.wait_for_selector("#transcript .assistant.cut")  # the question is heard again while the story is told
         phases = page.phases()
         assert phases[:6] == ["idle", "connecting", "listening", "hearing", "thinking", "speaking"]
-        assert phases[6] == "hearing"
+        assert "hearing" in phases[6:]
         page.wait_for_function("() => document.querySelectorAll('#transcript .user:not(.partial)').length >= 2")
         page.wait_for_function("() => document.querySelectorAll('#transcript .assistant').length >= 2")
         assert all(text.endswith("seconds of sound.") for text in page.words("user")[:2])
         told = page.words("assistant")[0].split()
         assert STORY.split()[: len(told)] == told
-        assert 10 < len(told) < 100  # what was heard, not what had been made
+        assert 10 < len(told) < 140  # what was heard, not what had been made
         assert page.locator("#latency li").count() >= 3
         page.get_by_role("button", name="Hang up").click()
         assert page.phases()[-1] == "idle"
