@@ -44,16 +44,21 @@ def serve(
     from kimi_audio.serve.app import create_app
     from kimi_audio.serve.logs import log_as_json
     from kimi_audio.serve.server import make_server
-    from kimi_audio.serve.settings import Limits, Settings
+    from kimi_audio.serve.settings import ServeLimits, ServeSettings
 
-    settings = Settings(
+    settings = ServeSettings(
         host=host,
         port=port,
         api_keys=_keys(api_key_file),
         origins=tuple(origins or ()),
         voices=voices,
-        limits=Limits(sessions=sessions),
+        limits=ServeLimits(sessions=sessions),
     )
+    if voices is not None and not voices.is_dir():
+        raise ValueError(f"there is no folder {voices}")
+    if (certificate is None) != (private_key is None):
+        raise ValueError("https needs both --certificate and --private-key")
+    check_files(certificate, private_key)
     if log_json:
         log_as_json()
     assistant, load_s = model.load()

@@ -12,22 +12,22 @@ from kimi_audio.serve import (
     chat_completions,
     health,
     http_errors,
-    page,
     realtime,
     realtime_secrets,
     speech,
     transcriptions,
+    web_page,
 )
 from kimi_audio.serve.auth import Gate, Keys
-from kimi_audio.serve.backend import Assistant, Backend, all_of
+from kimi_audio.serve.backend import Assistant, ModelThreads, all_of
 from kimi_audio.serve.limits import BodyLimit, Slots
 from kimi_audio.serve.requests import RequestRecord
 from kimi_audio.serve.services import Services
-from kimi_audio.serve.settings import Settings
-from kimi_audio.serve.voices import Voices
+from kimi_audio.serve.settings import ServeSettings
+from kimi_audio.serve.voice_registry import Voices
 
 
-def create_app(assistant: Assistant, model_name: str, settings: Settings | None = None) -> FastAPI:
+def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | None = None) -> FastAPI:
     """Return the server as an ASGI application.
 
     Args:
@@ -35,12 +35,13 @@ def create_app(assistant: Assistant, model_name: str, settings: Settings | None 
         model_name: what clients see.
         settings: limits, keys, and so on.
     """
-    settings = settings or Settings()
+    settings = settings or ServeSettings()
     limits = settings.limits
     services = Services(
         settings,
         model_name,
-        Backend(assistant, threads=limits.requests + 3 * limits.sessions),  # a session hears, writes down and speaks
+        # A conversation hears, writes down and speaks at the same time.
+        ModelThreads(assistant, threads=limits.requests + 3 * limits.sessions),
         Voices(tuple(assistant.settings.voices), settings.voices),
         Keys(settings.api_keys),
         Slots(limits.requests, limits.waiting),
@@ -57,9 +58,9 @@ def create_app(assistant: Assistant, model_name: str, settings: Settings | None 
     app = FastAPI(title="kimi-audio", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.services = services
     http_errors.add_handlers(app)
-    for module in (page, health, transcriptions, speech, chat_completions, realtime, realtime_secrets):
+    for module in (web_page, health, transcriptions, speech, chat_completions, realtime, realtime_secrets):
         app.include_router(module.router)
-    page.mount_files(app)
+    web_page.mount_files(app)
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, most_bytes=limits.body_bytes)
     if settings.origins:
@@ -71,7 +72,7 @@ def create_app(assistant: Assistant, model_name: str, settings: Settings | None 
     return app
 
 
-async def warm_up(backend: Backend) -> None:
+async def warm_up(backend: ModelThreads) -> None:
     """Let the model say something, so that the first user does not wait for what happens only once."""
     options = backend.assistant.default_options("both")
     brief = GenerationOptions("both", options.text, options.audio, max_new_tokens=24)

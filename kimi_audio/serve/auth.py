@@ -12,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from kimi_audio.serve.http_errors import ApiError
-from kimi_audio.serve.settings import LOOPBACK, Settings
+from kimi_audio.serve.settings import LOOPBACK, ServeSettings
 
 MIN_SECRET_S, DEFAULT_SECRET_S, MAX_SECRET_S = 10, 600, 7200
 MAX_SECRETS = 10_000
@@ -63,7 +63,7 @@ def _digest(token: str) -> bytes:
 class Gate:
     """Lets through what is allowed: every path but a few is closed to those without a key, where there are keys."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, keys: Keys) -> None:
+    def __init__(self, app: ASGIApp, settings: ServeSettings, keys: Keys) -> None:
         self.app, self.settings, self.keys = app, settings, keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

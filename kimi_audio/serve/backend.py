@@ -72,7 +72,7 @@ class Assistant(Protocol):
         ...
 
 
-class Backend:
+class ModelThreads:
     """Runs blocking iterators in threads of its own.
 
     Args:

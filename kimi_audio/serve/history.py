@@ -11,7 +11,7 @@ from kimi_audio.chat import Message
 from kimi_audio.chat.tools import ToolCall, Value, write_call, write_result, write_tools
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
-from kimi_audio.serve.items import Item, plain_name, plain_tools
+from kimi_audio.serve.items import ConversationItem, plain_name, plain_tools
 from kimi_audio.serve.session_config import ResponseConfig
 
 TOKEN_MS = 1000 * OUTPUT_SAMPLES_PER_TOKEN // OUTPUT_RATE_HZ
@@ -19,15 +19,27 @@ MAX_RESULT_CHARS = 2000
 
 
 class Sounds:
-    """The sounds of the items of one conversation: tokens of what was heard, codes of what was said."""
+    """The sounds of the items of one conversation: tokens of what was heard, codes of what was said.
 
-    def __init__(self) -> None:
+    Args:
+        most_tokens: of what was heard; the oldest goes. More than the model's context is of no use.
+    """
+
+    def __init__(self, most_tokens: int) -> None:
+        self._most_tokens = most_tokens
         self._heard: dict[tuple[str, int], asyncio.Future[AudioTokens]] = {}
         self._spoken: dict[str, list[int]] = {}
 
     def hear(self, item_id: str, index: int, tokens: "asyncio.Future[AudioTokens]") -> None:
         """Take what will be known of a sound of the user."""
         self._heard[item_id, index] = tokens
+        known = {key: len(one.result().codes) for key, one in self._heard.items() if _is_known(one)}
+        total = sum(known.values())
+        for key, count in known.items():
+            if total <= self._most_tokens:
+                break
+            total -= count
+            del self._heard[key]
 
     def speak(self, item_id: str, codes: Iterable[int]) -> None:
         """Take more of what the assistant says."""
@@ -42,15 +54,19 @@ class Sounds:
         """Forget the sounds of an item."""
         self._spoken.pop(item_id, None)
         for key in [key for key in self._heard if key[0] == item_id]:
-            self._heard.pop(key).cancel()
+            del self._heard[key]
 
-    async def messages(self, items: Iterable[Item]) -> list[Message]:
-        """Return the items as messages; sounds that are not encoded yet are waited for."""
+    async def messages(self, items: Iterable[ConversationItem]) -> list[Message]:
+        """Return the items as messages; sounds that are not encoded yet are waited for.
+
+        Of a sound that was forgotten, what was said in it stands there, if it is known.
+        """
         found = []
         for item in items:
             for index, part in enumerate(item.content):
-                if part.type == "input_audio":
-                    found.append(Message("user", "audio", await asyncio.shield(self._heard[item.id, index])))
+                sound = self._heard.get((item.id, index))
+                if sound is not None:
+                    found.append(Message("user", "audio", await asyncio.shield(sound)))
                 elif item.role != "assistant" and part.text:
                     found.append(Message(item.role, "text", part.text))
                 elif part.text:
@@ -58,11 +74,15 @@ class Sounds:
             found += _function_messages(item)
         return found
 
-    def _said(self, item: Item, text: str) -> Message:
+    def _said(self, item: ConversationItem, text: str) -> Message:
         codes = self._spoken.get(item.id)
         if not codes:
             return Message("assistant", "text", text)
         return Message("assistant", "audio-text", (AudioTokens(torch.tensor(codes)), text))
+
+
+def _is_known(tokens: "asyncio.Future[AudioTokens]") -> bool:
+    return tokens.done() and not tokens.cancelled() and tokens.exception() is None
 
 
 def opening(config: ResponseConfig) -> list[Message]:
@@ -88,7 +108,7 @@ def within(opening: list[Message], messages: list[Message], room_tokens: int, co
     return [*opening, *messages[first:]]
 
 
-def _function_messages(item: Item) -> Iterator[Message]:
+def _function_messages(item: ConversationItem) -> Iterator[Message]:
     if item.type == "function_call":
         yield Message(
             "assistant", "text", write_call(ToolCall(plain_name(item.name) or "unknown", _plain_arguments(item)))
@@ -98,7 +118,7 @@ def _function_messages(item: Item) -> Iterator[Message]:
         yield Message("user", "text", write_result(text or "done"))
 
 
-def _plain_arguments(item: Item) -> dict[str, Value]:
+def _plain_arguments(item: ConversationItem) -> dict[str, Value]:
     """Return the arguments of a call as the model writes them; what it cannot write is left out."""
     try:
         values = json.loads(item.arguments or "{}")

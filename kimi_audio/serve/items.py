@@ -39,7 +39,7 @@ class Content:
 
 
 @dataclass(frozen=True)
-class Item:
+class ConversationItem:
     """An item of a conversation."""
 
     id: str
@@ -62,13 +62,13 @@ class Item:
             return common | {"call_id": self.call_id, "output": self.output}
         return common | {"role": self.role, "content": [part.wire() for part in self.content]}
 
-    def with_text(self, index: int, text: str | None) -> "Item":
+    def with_text(self, index: int, text: str | None) -> "ConversationItem":
         """Return the item with another text in one of its parts."""
         content = tuple(replace(part, text=text) if place == index else part for place, part in enumerate(self.content))
         return replace(self, content=content)
 
 
-def parse_item(values: Mapping[str, Any], id: str) -> tuple[Item, dict[int, str]]:
+def parse_item(values: Mapping[str, Any], id: str) -> tuple[ConversationItem, dict[int, str]]:
     """Return an item that a client made, and its sounds in base64 by their place in it.
 
     Raises:
@@ -76,10 +76,10 @@ def parse_item(values: Mapping[str, Any], id: str) -> tuple[Item, dict[int, str]
     """
     type = values.get("type", "message")
     if type == "function_call_output":
-        return Item(id, type, call_id=_string(values, "call_id"), output=_string(values, "output")), {}
+        return ConversationItem(id, type, call_id=_string(values, "call_id"), output=_string(values, "output")), {}
     if type == "function_call":
         texts: dict[str, Any] = {name: _string(values, name) for name in ("call_id", "name", "arguments")}
-        return Item(id, type, role="assistant", **texts), {}
+        return ConversationItem(id, type, role="assistant", **texts), {}
     if type != "message":
         raise ValueError(f"an item of type {str(type)[:50]!r} is not known; use message or function_call_output")
     role = values.get("role")
@@ -94,7 +94,7 @@ def parse_item(values: Mapping[str, Any], id: str) -> tuple[Item, dict[int, str]
         content.append(made)
         if sound is not None:
             sounds[index] = sound
-    return Item(id, "message", role, content=tuple(content)), sounds
+    return ConversationItem(id, "message", role, content=tuple(content)), sounds
 
 
 def _parse_part(part: Any, role: str) -> tuple[Content, str | None]:

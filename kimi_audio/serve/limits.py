@@ -1,4 +1,4 @@
-"""Limits that hold before memory or time is spent: the size of a body, and how many requests are at work."""
+"""ServeLimits that hold before memory or time is spent: the size of a body, and how many requests are at work."""
 
 import asyncio
 from collections.abc import AsyncIterator

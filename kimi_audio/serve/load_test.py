@@ -25,7 +25,7 @@ GIVE_UP_S = 60.0
 
 
 @dataclass(frozen=True)
-class Turn:
+class Exchange:
     """What came of one question."""
 
     client: int
@@ -44,7 +44,7 @@ class Script:
     silence_ms: int = 300
 
 
-async def run(address: str, script: Script, clients: int, api_key: str = "") -> list[Turn]:
+async def run(address: str, script: Script, clients: int, api_key: str = "") -> list[Exchange]:
     """Hold some conversations at once.
 
     Args:
@@ -68,7 +68,7 @@ def _pcm(path: Path) -> tuple[bytes, float]:
 
 async def _converse(
     address: str, script: Script, sounds: list[tuple[bytes, float]], number: int, api_key: str
-) -> list[Turn]:
+) -> list[Exchange]:
     from websockets.asyncio.client import connect
 
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
@@ -83,11 +83,11 @@ async def _converse(
                 sound, end_s = sounds[(number + turn) % len(sounds)]
                 turns.append(await _one_turn(socket, sound, end_s, number))
     except Exception as error:  # noqa: BLE001 - a client that fails is a result, too
-        turns.append(Turn(number, None, error=f"{type(error).__name__}: {error}"))
+        turns.append(Exchange(number, None, error=f"{type(error).__name__}: {error}"))
     return turns
 
 
-async def _one_turn(socket: Any, sound: bytes, end_s: float, number: int) -> Turn:
+async def _one_turn(socket: Any, sound: bytes, end_s: float, number: int) -> Exchange:
     began_s = time.monotonic()
     speaking = asyncio.create_task(_speak(socket, sound, began_s))
     first_s, played_until_s, answer_s, gaps_s = None, 0.0, 0.0, 0.0
@@ -104,13 +104,13 @@ async def _one_turn(socket: Any, sound: bytes, end_s: float, number: int) -> Tur
                 elif event["type"] == "response.done":
                     break
                 elif event["type"] == "error":
-                    return Turn(number, None, error=event["error"]["message"])
+                    return Exchange(number, None, error=event["error"]["message"])
     except TimeoutError:
-        return Turn(number, None, error=f"no answer within {GIVE_UP_S:g} s")
+        return Exchange(number, None, error=f"no answer within {GIVE_UP_S:g} s")
     finally:
         speaking.cancel()
     await asyncio.sleep(max(0.0, played_until_s - time.monotonic()))
-    return Turn(number, None if first_s is None else first_s - began_s - end_s, answer_s, gaps_s)
+    return Exchange(number, None if first_s is None else first_s - began_s - end_s, answer_s, gaps_s)
 
 
 async def _speak(socket: Any, sound: bytes, began_s: float) -> None:
@@ -135,7 +135,7 @@ class Summary:
     turns_with_gaps: int
 
     @classmethod
-    def of(cls, clients: int, turns: Sequence[Turn]) -> "Summary":
+    def of(cls, clients: int, turns: Sequence[Exchange]) -> "Summary":
         """Sum up."""
         times = [turn.first_sound_s for turn in turns if turn.first_sound_s is not None]
         p50, p95 = np.percentile(times, [50, 95]) if times else (float("nan"), float("nan"))

@@ -31,6 +31,7 @@ from kimi_audio.serve.session_state import (
     BadMessage,
     CancelReply,
     Close,
+    Connected,
     CutSpeech,
     Detect,
     Discard,
@@ -42,11 +43,10 @@ from kimi_audio.serve.session_state import (
     HearGiven,
     KeepSpeech,
     Measure,
-    Opened,
     Rules,
     Send,
+    SessionState,
     StartReply,
-    State,
     Store,
     Tick,
 )
@@ -114,7 +114,7 @@ class RealtimeSession:
     def __init__(self, socket: WebSocket, services: Services, config: SessionConfig) -> None:
         self._socket, self._services = socket, services
         rules = Rules(services.limits, services.voices.has)
-        self._state: State = begin(f"sess_{secrets.token_hex(8)}", config, rules, time.monotonic())
+        self._state: SessionState = begin(f"sess_{secrets.token_hex(8)}", config, rules, time.monotonic())
         self._inbox: asyncio.Queue[Happening | str | None] = asyncio.Queue(INBOX_EVENTS)
         self._outbox: asyncio.Queue[str | Close] = asyncio.Queue()
         self._outbox_bytes = 0
@@ -135,7 +135,7 @@ class RealtimeSession:
         writer = asyncio.create_task(self._write())
         reader = asyncio.create_task(self._read())
         try:
-            await self._happen(Opened())
+            await self._happen(Connected())
             while not self._state.is_closed:
                 happening = await self._next()
                 if happening is _GONE:

@@ -50,7 +50,7 @@ class RealtimeModel:
 
     def __init__(self, services: Services, tell: Callable[[Happening], Awaitable[None]]) -> None:
         self._services, self._tell = services, tell
-        self._sounds = Sounds()
+        self._sounds = Sounds(2 * services.backend.assistant.context_tokens)
         self._replies: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 

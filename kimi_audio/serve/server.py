@@ -9,7 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from kimi_audio.serve.services import Services
-from kimi_audio.serve.settings import Settings
+from kimi_audio.serve.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Server(uvicorn.Server):
 
 def make_server(
     app: FastAPI,
-    settings: Settings,
+    settings: ServeSettings,
     *,
     certificate: Path | None = None,
     private_key: Path | None = None,

@@ -8,12 +8,12 @@ from typing import Protocol
 from fastapi import Request, WebSocket
 
 from kimi_audio.serve.auth import Keys
-from kimi_audio.serve.backend import Backend
+from kimi_audio.serve.backend import ModelThreads
 from kimi_audio.serve.limits import Slots
 from kimi_audio.serve.metrics import Metrics
-from kimi_audio.serve.settings import Limits, Settings
+from kimi_audio.serve.settings import ServeLimits, ServeSettings
 from kimi_audio.serve.spoken_answers import SpokenAnswers
-from kimi_audio.serve.voices import Voices
+from kimi_audio.serve.voice_registry import Voices
 
 _LOOK_S = 0.05
 
@@ -30,9 +30,9 @@ class Drainable(Protocol):
 class Services:
     """The parts of a running server."""
 
-    settings: Settings
+    settings: ServeSettings
     model_name: str
-    backend: Backend
+    backend: ModelThreads
     voices: Voices
     keys: Keys
     slots: Slots
@@ -42,7 +42,7 @@ class Services:
     sessions: set["Drainable"] = field(default_factory=set)
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ServeLimits:
         """The limits of the settings."""
         return self.settings.limits
 

@@ -26,7 +26,7 @@ from kimi_audio.serve.client_events import (
     SessionUpdate,
     described,
 )
-from kimi_audio.serve.items import Content, Item, parse_item, plain_tools
+from kimi_audio.serve.items import Content, ConversationItem, parse_item, plain_tools
 from kimi_audio.serve.session_config import ServerVad, SessionConfig
 from kimi_audio.serve.session_state import (
     TICKS_PER_S,
@@ -35,6 +35,7 @@ from kimi_audio.serve.session_state import (
     BadMessage,
     CancelReply,
     Close,
+    Connected,
     CutSpeech,
     Detect,
     Discard,
@@ -43,16 +44,14 @@ from kimi_audio.serve.session_state import (
     FromClient,
     Happening,
     Hear,
-    HearGiven,
     Moments,
-    Opened,
     ReplyChunk,
     ReplyEnded,
     ReplyFailed,
     Rules,
+    SessionState,
     SpeechStarted,
     SpeechStopped,
-    State,
     Store,
     Tick,
     TranscriptEnded,
@@ -68,12 +67,12 @@ SLACK_TICKS = TICKS_PER_S  # kept before speech is found: the detector tells of 
 NORMAL_CLOSE, GOING_AWAY, POLICY_CLOSE = 1000, 1001, 1008
 
 
-def begin(session_id: str, config: SessionConfig, rules: Rules, now_s: float) -> State:
-    """Return the state of a new session; its first event is ``Opened``."""
-    return State(session_id, rules, config, began_s=now_s, active_s=now_s, appended_s=now_s)
+def begin(session_id: str, config: SessionConfig, rules: Rules, now_s: float) -> SessionState:
+    """Return the state of a new session; its first event is ``Connected``."""
+    return SessionState(session_id, rules, config, began_s=now_s, active_s=now_s, appended_s=now_s)
 
 
-def step(state: State, happening: Happening, now_s: float) -> tuple[State, tuple[Action, ...]]:
+def step(state: SessionState, happening: Happening, now_s: float) -> tuple[SessionState, tuple[Action, ...]]:
     """Return what a session becomes, and what is to be done, in this order."""
     if state.is_closed:
         return state, ()
@@ -83,7 +82,7 @@ def step(state: State, happening: Happening, now_s: float) -> tuple[State, tuple
     return work.state, tuple(work.actions)
 
 
-def deadline_s(state: State) -> float:
+def deadline_s(state: SessionState) -> float:
     """Return when ``Tick`` is to happen at the latest."""
     limits = state.rules.limits
     moments = [state.began_s + limits.session_s, state.active_s + limits.idle_s]
@@ -96,7 +95,7 @@ def deadline_s(state: State) -> float:
 
 def _dispatch(work: Step, happening: Happening) -> None:
     match happening:
-        case Opened():
+        case Connected():
             work.send("session.created", session=_wire(work))
             work.act(Detect(work.state.config.audio.input.turn_detection))
         case FromClient(event):
@@ -229,8 +228,7 @@ def _create_item(work: Step, event: ItemCreate) -> None:
     if chars > work.state.rules.limits.chat_chars:
         raise Refused("The item is too long.", "string_above_max_length", "item")
     work.add_item(item, event.previous_item_id)
-    for index, sound in sounds.items():
-        work.act(HearGiven(item.id, index, sound))
+    responses.hear_given(work, item.id, sounds)
     work.item_done(item)
 
 
@@ -380,7 +378,7 @@ def _commit(work: Step, item_id: str, start: int, end: int, speech_end_s: float)
     work.act(Hear(item_id, start, end, is_transcribed))
     work.act(Discard(end))
     work.send("input_audio_buffer.committed", previous_item_id=work.last_item_id, item_id=item_id)
-    item = Item(item_id, content=(Content("input_audio"),))
+    item = ConversationItem(item_id, content=(Content("input_audio"),))
     work.add_item(item)
     work.item_done(item)
 

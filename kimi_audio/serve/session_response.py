@@ -1,5 +1,6 @@
 """The life of a response: it is created, becomes words or a call, and ends exactly once."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -7,11 +8,12 @@ from pydantic import ValidationError
 
 from kimi_audio.chat.tools import is_call
 from kimi_audio.serve.client_events import ResponseCreate, described
-from kimi_audio.serve.items import Content, Item, function_call, parse_item, plain_tools
+from kimi_audio.serve.items import Content, ConversationItem, function_call, parse_item, plain_tools
 from kimi_audio.serve.session_config import ResponseConfig, ServerVad
 from kimi_audio.serve.session_state import (
     TICKS_PER_S,
     CancelReply,
+    Forget,
     HearGiven,
     KeepSpeech,
     Measure,
@@ -58,13 +60,15 @@ def create(step: Step, asked: ResponseCreate | None = None) -> None:
     if not state.rules.is_voice(config.output.voice_name):
         raise Refused(f"There is no voice {config.output.voice_name[:50]!r}.", "invalid_value", "audio.output.voice")
     moments = replace(state.last_turn or Moments(), created_s=step.now_s)
-    response = Response(step.new_id("resp"), config, moments)
+    own_ids = {item.id for item in step.state.items}
+    given_ids = tuple(item.id for item in items if item.id not in own_ids)
+    response = Response(step.new_id("resp"), config, moments, given_ids=given_ids)
     step.set(response=response, last_turn=None, response_wanted=False, nudge_s=None)
     step.send("response.created", response=_wire(step, response, "in_progress"))
     step.act(StartReply(response.id, items, config))
 
 
-def _given_items(step: Step, given: Any) -> tuple[Item, ...]:
+def _given_items(step: Step, given: Any) -> tuple[ConversationItem, ...]:
     """Return the items that a response is to see instead of the conversation."""
     if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
         raise ValueError("input must be a list of items")
@@ -77,9 +81,23 @@ def _given_items(step: Step, given: Any) -> tuple[Item, ...]:
             continue
         item, sounds = parse_item(values, step.new_id("item"))
         items.append(item)
-        for index, sound in sounds.items():
-            step.act(HearGiven(item.id, index, sound))
+        hear_given(step, item.id, sounds)
     return tuple(items)
+
+
+def hear_given(step: Step, item_id: str, sounds: Mapping[int, str]) -> None:
+    """Let the sounds that came with an item be heard.
+
+    Raises:
+        Refused: the client sends more sound than it may.
+    """
+    format, limits = step.state.config.audio.input.format, step.state.rules.limits
+    for index, sound in sounds.items():
+        burst_s = step.state.burst_s + 3 * len(sound) / 4 / format.sample_bytes / format.rate_hz
+        if burst_s > limits.buffer_s:
+            raise Refused("The client sends sound faster than it may.", "input_audio_buffer_full", "item")
+        step.set(burst_s=burst_s)
+        step.act(HearGiven(item_id, index, sound))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -120,7 +138,7 @@ def _become_message(step: Step, response: Response, *chunks: ReplyChunk) -> None
     held = response.held
     response = replace(response, kind="message", text="", held=())
     content = Content("output_audio" if response.config.is_spoken else "output_text", "")
-    item = Item(step.new_id("item"), role="assistant", status="in_progress", content=(content,))
+    item = ConversationItem(step.new_id("item"), role="assistant", status="in_progress", content=(content,))
     response = replace(response, item=item)
     step.set(response=response)
     shown = replace(item, content=())
@@ -201,6 +219,8 @@ def _finish(step: Step, status: str, details: dict[str, Any], ended: ReplyEnded 
     usage = dict(ended.usage) if ended and ended.usage else None
     wire = _wire(step, response, status) | {"status_details": details, "usage": usage}
     step.send("response.done", response=wire)
+    for item_id in response.given_ids:
+        step.act(Forget(item_id))
     step.act(Measure(status, _seconds(response.moments, step.now_s)))
 
 
@@ -228,7 +248,7 @@ def _close_message(step: Step, response: Response, status: Any) -> Response:
     return replace(response, item=item)
 
 
-def _item_done(step: Step, response: Response, item: Item) -> None:
+def _item_done(step: Step, response: Response, item: ConversationItem) -> None:
     if response.is_in_conversation and any(item.id == other.id for other in step.state.items):
         step.replace_item(item)
         step.item_done(item)
@@ -244,7 +264,7 @@ def _finish_call(step: Step, response: Response) -> None:
         _become_message(step, replace(response, held=response.held or (ReplyChunk(response.id, response.text),)))
         return
     call_id = step.new_id("call")
-    item = Item(
+    item = ConversationItem(
         step.new_id("item"), "function_call", "assistant", "in_progress", call_id=call_id, name=name, arguments=""
     )
     step.send("response.output_item.added", response_id=response.id, output_index=0, item=item.wire())

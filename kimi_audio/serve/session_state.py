@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from kimi_audio.lm.rules import FinishReason
 from kimi_audio.serve.client_events import AnyClientEvent, InvalidEventError
-from kimi_audio.serve.items import Item
+from kimi_audio.serve.items import ConversationItem
 from kimi_audio.serve.session_config import ResponseConfig, SessionConfig, TurnDetection
-from kimi_audio.serve.settings import Limits
+from kimi_audio.serve.settings import ServeLimits
 
 TICKS_PER_S = 24_000
 
@@ -30,7 +30,7 @@ def ms(ticks: int) -> int:
 class Rules:
     """What is the same for all sessions of a server."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: ServeLimits = field(default_factory=ServeLimits)
     is_voice: Callable[[str], bool] = lambda _: True
 
 
@@ -61,10 +61,11 @@ class Response:
     config: ResponseConfig
     moments: Moments
     kind: Literal["open", "message", "call"] = "open"
-    item: Item | None = None
+    item: ConversationItem | None = None
     text: str = ""
     held: "tuple[ReplyChunk, ...]" = ()  # came while it was open
     sound_ticks: int = 0
+    given_ids: tuple[str, ...] = ()  # of items that only it is to see
 
     @property
     def is_in_conversation(self) -> bool:
@@ -73,7 +74,7 @@ class Response:
 
 
 @dataclass(frozen=True)
-class State:
+class SessionState:
     """A session."""
 
     id: str
@@ -83,7 +84,7 @@ class State:
     active_s: float  # when the client last sent something
     appended_s: float  # when it last sent sound
     count: int = 0  # of ids that were given
-    items: tuple[Item, ...] = ()
+    items: tuple[ConversationItem, ...] = ()
     received: int = 0  # ticks
     buffer_start: int = 0  # the first tick that is neither committed nor thrown away
     burst_s: float = 0.0  # how far the client is ahead of the speed at which it may send
@@ -102,7 +103,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Opened:
+class Connected:
     """The client is there."""
 
 
@@ -211,7 +212,7 @@ class Drain:
 
 
 Happening = (
-    Opened
+    Connected
     | FromClient
     | BadMessage
     | Appended
@@ -313,7 +314,7 @@ class StartReply:
     """Let the model reply to some items."""
 
     response_id: str
-    items: tuple[Item, ...]
+    items: tuple[ConversationItem, ...]
     config: ResponseConfig
 
 

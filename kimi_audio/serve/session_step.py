@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from kimi_audio.serve.items import Item
-from kimi_audio.serve.session_state import Action, Send, State
+from kimi_audio.serve.items import ConversationItem
+from kimi_audio.serve.session_state import Action, Send, SessionState
 
 
 class Refused(Exception):  # noqa: N818 - it is not an error of the program
@@ -18,7 +18,7 @@ class Refused(Exception):  # noqa: N818 - it is not an error of the program
 class Step:
     """Collects changes and actions."""
 
-    def __init__(self, state: State, now_s: float) -> None:
+    def __init__(self, state: SessionState, now_s: float) -> None:
         self.state, self.now_s = state, now_s
         self.actions: list[Action] = []
 
@@ -56,7 +56,7 @@ class Step:
         """The item at the end of the conversation."""
         return self.state.items[-1].id if self.state.items else None
 
-    def find_item(self, item_id: str) -> Item:
+    def find_item(self, item_id: str) -> ConversationItem:
         """Return an item.
 
         Raises:
@@ -67,7 +67,7 @@ class Step:
                 return item
         raise Refused(f"There is no item {item_id[:100]!r} in the conversation.", "item_not_found", "item_id")
 
-    def add_item(self, item: Item, previous_id: str | None = None) -> None:
+    def add_item(self, item: ConversationItem, previous_id: str | None = None) -> None:
         """Put an item into the conversation, by default at its end, and tell the client.
 
         Raises:
@@ -86,13 +86,13 @@ class Step:
         self.set(items=(*items[:place], item, *items[place:]))
         self.send("conversation.item.added", previous_item_id=previous_id, item=item.wire())
 
-    def item_done(self, item: Item) -> None:
+    def item_done(self, item: ConversationItem) -> None:
         """Tell the client that an item is complete."""
         ids = [one.id for one in self.state.items]
         place = ids.index(item.id)
         previous_id = ids[place - 1] if place else None
         self.send("conversation.item.done", previous_item_id=previous_id, item=item.wire())
 
-    def replace_item(self, item: Item) -> None:
+    def replace_item(self, item: ConversationItem) -> None:
         """Put another version in the place of an item, if it is still there."""
         self.set(items=tuple(item if item.id == other.id else other for other in self.state.items))

@@ -7,7 +7,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class ServeLimits:
     """What one client, and all of them together, may cost.
 
     Args:
@@ -52,7 +52,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ServeSettings:
     """How a server runs.
 
     Args:
@@ -72,7 +72,7 @@ class Settings:
     api_keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     voices: Path | None = None
-    limits: Limits = field(default_factory=Limits)
+    limits: ServeLimits = field(default_factory=ServeLimits)
 
     def __post_init__(self) -> None:
         if not self.api_keys and not self.is_local:

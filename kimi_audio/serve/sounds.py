@@ -7,10 +7,10 @@ from kimi_audio.audio import sandbox
 from kimi_audio.audio.sources import Samples
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.serve.http_errors import ApiError
-from kimi_audio.serve.settings import Limits
+from kimi_audio.serve.settings import ServeLimits
 
 
-def decoded(content: bytes, limits: Limits) -> Samples:
+def decoded(content: bytes, limits: ServeLimits) -> Samples:
     """Return a recording [L] at 16 kHz, decoded in a process of its own and no further than is allowed.
 
     Raises:

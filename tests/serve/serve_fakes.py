@@ -22,7 +22,7 @@ from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.app import create_app
 from kimi_audio.serve.server import Server, make_server
 from kimi_audio.serve.services import Services
-from kimi_audio.serve.settings import Settings
+from kimi_audio.serve.settings import ServeSettings
 from kimi_audio.transcript.types import Segment, Word
 
 
@@ -94,9 +94,9 @@ class Address(str):
 
 
 @contextmanager
-def running(assistant: Any, settings: Settings | None = None, model_name: str = "fake") -> Iterator[Address]:
+def running(assistant: Any, settings: ServeSettings | None = None, model_name: str = "fake") -> Iterator[Address]:
     """Serve on a free port."""
-    settings = replace(settings or Settings(), port=0)
+    settings = replace(settings or ServeSettings(), port=0)
     app = create_app(assistant, model_name, settings)
     ready: queue.SimpleQueue[str] = queue.SimpleQueue()
     server = make_server(app, settings, on_ready=ready.put)

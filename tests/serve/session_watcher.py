@@ -12,17 +12,17 @@ from kimi_audio.serve.session_state import (
     Action,
     CancelReply,
     Close,
+    Connected,
     Discard,
     Happening,
     Hear,
-    Opened,
     Rules,
     Send,
+    SessionState,
     StartReply,
-    State,
     Store,
 )
-from kimi_audio.serve.settings import Limits
+from kimi_audio.serve.settings import ServeLimits
 
 OPENAI_EVENTS: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 OWN = {"session.expiring"}
@@ -37,11 +37,11 @@ class Watched:
     """A session on a virtual clock; every step is checked."""
 
     config: SessionConfig = field(default_factory=SessionConfig)
-    limits: Limits = field(default_factory=Limits)
+    limits: ServeLimits = field(default_factory=ServeLimits)
     now_s: float = 100.0
 
     def __post_init__(self) -> None:
-        self.state: State = begin(
+        self.state: SessionState = begin(
             "sess_test", self.config, Rules(self.limits, lambda name: name != "nobody"), self.now_s
         )
         self.sent: list[dict] = []
@@ -52,7 +52,7 @@ class Watched:
         self.stored = self.taken = 0  # ticks
         self.running: set[str] = set()  # replies that the model makes
         self.ids: set[str] = set()
-        self.do(Opened())
+        self.do(Connected())
 
     def do(self, happening: Happening, after_s: float = 0.0) -> list[Action]:
         """Let something happen; returns what is to be done."""

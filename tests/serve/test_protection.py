@@ -18,8 +18,8 @@ from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.auth import Keys
 from kimi_audio.serve.http_errors import ApiError, failure
 from kimi_audio.serve.logs import JsonFormatter
-from kimi_audio.serve.settings import Limits, Settings
-from kimi_audio.serve.voices import Voices
+from kimi_audio.serve.settings import ServeLimits, ServeSettings
+from kimi_audio.serve.voice_registry import Voices
 
 KEYS = ("first-key-1234", "second-key-5678")
 
@@ -35,7 +35,7 @@ def status_of(address: str, path: str, method: str = "GET", **headers: str) -> i
 
 @pytest.fixture(scope="module")
 def locked():
-    with running(FakeAssistant(), Settings(api_keys=KEYS, origins=("https://app.example",))) as address:
+    with running(FakeAssistant(), ServeSettings(api_keys=KEYS, origins=("https://app.example",))) as address:
         yield address
 
 
@@ -87,10 +87,10 @@ def test_headers(address):
 
 def test_others_need_keys():
     with pytest.raises(ValueError, match="KIMI_AUDIO_API_KEY"):
-        Settings(host="0.0.0.0")
-    assert not Settings(host="0.0.0.0", api_keys=KEYS).is_local
+        ServeSettings(host="0.0.0.0")
+    assert not ServeSettings(host="0.0.0.0", api_keys=KEYS).is_local
     with pytest.raises(ValueError, match="8 printable"):
-        Settings(api_keys=("short",))
+        ServeSettings(api_keys=("short",))
 
 
 def test_secrets_expire_and_open_realtime_only():
@@ -107,13 +107,13 @@ def test_secrets_expire_and_open_realtime_only():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Limits
+# ServeLimits
 
 
 @pytest.fixture(scope="module")
 def narrow():
-    limits = Limits(body_bytes=100_000, sound_s=1.5, requests=1, waiting=1)
-    with running(FakeAssistant(pause_s=0.2), Settings(limits=limits)) as address:
+    limits = ServeLimits(body_bytes=100_000, sound_s=1.5, requests=1, waiting=1)
+    with running(FakeAssistant(pause_s=0.2), ServeSettings(limits=limits)) as address:
         yield address
 
 

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.g711 import decode_alaw, decode_ulaw, encode_alaw, encode_ulaw
-from kimi_audio.serve.settings import Limits, Settings
+from kimi_audio.serve.settings import ServeLimits, ServeSettings
 
 QUESTION = files("kimi_audio") / "nano" / "questions" / "02-double.wav"
 MANUAL: Any = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
@@ -271,7 +271,7 @@ def test_bad_messages_do_not_end_a_session(address, message):
 
 
 def test_large_messages_end_a_session():
-    with running(FakeAssistant(), Settings(limits=Limits(frame_bytes=10_000))) as address:
+    with running(FakeAssistant(), ServeSettings(limits=ServeLimits(frame_bytes=10_000))) as address:
         with connect(f"ws://{address}/v1/realtime") as raw:
             raw.recv(timeout=10)
             raw.send(json.dumps({"type": "input_audio_buffer.append", "audio": "A" * 20_000}))
@@ -283,7 +283,7 @@ def test_large_messages_end_a_session():
 
 
 def test_places_are_limited_and_given_back():
-    with running(FakeAssistant(), Settings(limits=Limits(sessions=1))) as address:
+    with running(FakeAssistant(), ServeSettings(limits=ServeLimits(sessions=1))) as address:
         url = f"ws://{address}/v1/realtime"
         with connect(url) as first:
             first.recv(timeout=10)
@@ -327,7 +327,7 @@ def test_a_server_that_stops_says_so_and_lets_the_reply_end():
 
 
 def test_keys_and_secrets():
-    with running(FakeAssistant(), Settings(api_keys=("the-real-key",))) as address:
+    with running(FakeAssistant(), ServeSettings(api_keys=("the-real-key",))) as address:
         url = f"ws://{address}/v1/realtime"
         with pytest.raises(InvalidStatus) as caught:
             connect(url)

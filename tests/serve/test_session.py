@@ -39,7 +39,7 @@ from kimi_audio.serve.session_state import (
     TranscriptFailed,
     TranscriptPart,
 )
-from kimi_audio.serve.settings import Limits
+from kimi_audio.serve.settings import ServeLimits
 
 MANUAL = SessionConfig().updated({"audio": {"input": {"turn_detection": None}}})
 TIMER = {
@@ -289,6 +289,7 @@ def test_out_of_band():
     (start,) = actions_of(session, StartReply)
     assert [item.content[0].type for item in start.items] == ["input_audio", "input_text"]
     assert actions_of(session, HearGiven) == [HearGiven(start.items[0].id, 0, "QUJD")]
+    assert actions_of(session, Forget) == [Forget(item.id) for item in start.items]
     assert session.last("response.done")["response"]["metadata"]["topic"] == "weather"
     session.do(client("response.create", response={"input": [{"type": "item_reference", "id": "nowhere"}]}))
     assert session.last("error")["error"]["code"] == "item_not_found"
@@ -455,11 +456,11 @@ def test_a_failure_ends_the_response_alone():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Limits and time
+# ServeLimits and time
 
 
 def test_more_sound_than_may_be_held():
-    session = Watched(MANUAL, Limits(buffer_s=2.0))
+    session = Watched(MANUAL, ServeLimits(buffer_s=2.0))
     session.do(sound(1.5), after_s=1.5)
     session.do(sound(1.0), after_s=1.0)
     assert session.last("error")["error"]["code"] == "input_audio_buffer_full"
@@ -470,7 +471,7 @@ def test_more_sound_than_may_be_held():
 
 
 def test_faster_than_real_time_but_not_for_ever():
-    session = Watched(limits=Limits(buffer_s=2.0, input_speed=4.0))
+    session = Watched(limits=ServeLimits(buffer_s=2.0, input_speed=4.0))
     session.do(sound(2.0))
     session.do(sound(0.4))
     assert session.last("error")["error"]["code"] == "input_audio_buffer_full"
@@ -478,6 +479,17 @@ def test_faster_than_real_time_but_not_for_ever():
     for _ in range(50):
         session.do(sound(0.4), after_s=0.11)
     assert session.types().count("error") == errors
+
+
+def test_sounds_of_items_count_too():
+    session = Watched(MANUAL, ServeLimits(buffer_s=2.0))
+    item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "A" * 128_000}]}  # 2 s
+    session.do(client("conversation.item.create", item=item | {"id": "first"}))
+    session.do(client("conversation.item.create", item=item | {"id": "second"}))
+    assert session.last("error")["error"]["code"] == "input_audio_buffer_full"
+    assert [one.id for one in session.state.items] == ["first"]
+    session.do(sound(1.0), after_s=0.6)  # time lets the client send again
+    assert session.state.received == TICKS_PER_S
 
 
 def test_a_listening_session_keeps_only_the_latest_sound():
@@ -488,7 +500,7 @@ def test_a_listening_session_keeps_only_the_latest_sound():
 
 
 def test_a_turn_that_does_not_end_is_ended():
-    session = Watched(limits=Limits(buffer_s=5.0))
+    session = Watched(limits=ServeLimits(buffer_s=5.0))
     session.do(sound(0.5), after_s=0.5)
     session.do(SpeechStarted(0))
     for _ in range(6):
@@ -519,7 +531,7 @@ def test_a_long_silence_is_taken_for_a_turn():
 
 @pytest.mark.parametrize(
     ("limits", "code"),
-    [(Limits(session_s=60, idle_s=99), "session_expired"), (Limits(session_s=99, idle_s=60), "session_idle")],
+    [(ServeLimits(session_s=60, idle_s=99), "session_expired"), (ServeLimits(session_s=99, idle_s=60), "session_idle")],
 )
 def test_sessions_end(limits, code):
     session = Watched(MANUAL, limits)
@@ -535,7 +547,7 @@ def test_sessions_end(limits, code):
 
 
 def test_a_reply_that_takes_too_long_fails():
-    session = Watched(MANUAL, Limits(reply_s=10))
+    session = Watched(MANUAL, ServeLimits(reply_s=10))
     session.do(client("response.create"))
     response_id = session.state.response.id
     assert deadline_s(session.state) == pytest.approx(110.0)
@@ -650,7 +662,7 @@ def happening(session: Watched, name: str, value: Any) -> Happening:
 @settings(max_examples=100)
 @given(STORIES, st.booleans())
 def test_whatever_happens(operations, manual):
-    session = Watched(MANUAL if manual else SessionConfig(), Limits(buffer_s=40.0, items=8, reply_s=50, idle_s=90))
+    session = Watched(MANUAL if manual else SessionConfig(), ServeLimits(buffer_s=40.0, items=8, reply_s=50, idle_s=90))
     for name, value in operations:
         was_speaking = session.state.turn is not None
         session.do(happening(session, name, value), after_s=value if name == "wait" else 0.01)
