@@ -4,10 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from conftest import wav_bytes
-from serve_fakes import FakeAssistant, running
+from serve_fakes import FakeAssistant, running, wav_file
 
-from kimi_audio.serve.settings import Limits, Settings
+from kimi_audio.serve.settings import ServeLimits, Settings
 
 STORY = " ".join(f"word{number}" for number in range(100, 250))  # 12 s: longer than the microphone is silent
 
@@ -97,7 +96,7 @@ def test_push_to_talk_by_keyboard(opened, brief):
 
 
 def test_a_full_server_says_so(opened):
-    with running(FakeAssistant(), Settings(limits=Limits(sessions=0))) as host, opened() as page:
+    with running(FakeAssistant(), Settings(limits=ServeLimits(sessions=0))) as host, opened() as page:
         page.goto(f"http://{host}")
         page.locator("#orb").click()
         page.get_by_role("alert").get_by_text("All places are taken").wait_for()
@@ -166,7 +165,7 @@ def test_recordings_and_texts(opened, brief):
         page.keyboard.press("ArrowRight")
         page.locator("#run").click()
         page.get_by_text("Choose a recording first.").wait_for()
-        sound = {"name": "meeting.wav", "mimeType": "audio/wav", "buffer": wav_bytes(4.0)}
+        sound = {"name": "meeting.wav", "mimeType": "audio/wav", "buffer": wav_file(4.0)}
         page.set_input_files("#file", files=[sound])
         page.locator("#run").click()
         lines = page.locator("#result-text li")
