@@ -30,8 +30,7 @@ class PlayoutProcessor extends AudioWorkletProcessor {
 
   process(_inputs, [[output]]) {
     this.playout.pull(output);
-    const { isPlaying, items, gaps, queuedS } = this.playout;
-    const id = isPlaying ? items[0].id : null;
+    const { current: id, gaps, queuedS } = this.playout;
     if (id !== this.wasPlaying || (id !== null && currentTime - this.reportedS >= REPORT_S)) {
       this.port.postMessage({ type: "progress", id, atS: currentTime, gaps, queuedS });
       this.reportedS = currentTime;

@@ -1,7 +1,7 @@
 /** What is to be heard, in order: it knows of every item how much has been played, and stops with a short fade. */
 
 const FADE_S = 0.012;
-const FIRST_WAIT_S = 0.08; // of sound that is collected before playing begins, so that late pieces are not heard
+const FIRST_WAIT_S = 0.06; // of sound that is collected before playing begins: less than one token of the model
 const WAIT_STEP_S = 0.04; // more of it after every gap
 const MAX_WAIT_S = 0.4;
 
@@ -53,6 +53,12 @@ export class Playout {
       done += take(item, output.subarray(done));
       if (item.queued === 0) this._itemIsEmpty(item);
     }
+  }
+
+  /** The id of the item that is being played, in its gaps too; null is none. */
+  get current() {
+    const item = this.items[0];
+    return item && (this.isPlaying || item.played > 0) ? item.id : null;
   }
 
   /** Seconds of sound that wait to be played. */

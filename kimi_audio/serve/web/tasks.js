@@ -22,7 +22,7 @@ export async function transcribe(file, signal) {
 
 /** Return the answer to a question about a recording. */
 export async function ask(file, question, onText, signal) {
-  const content = [await inputAudio(file), { type: "text", text: question }];
+  const content = [{ type: "text", text: question }, await inputAudio(file)];
   const body = { model: "kimi-audio", stream: true, modalities: ["text"], messages: [{ role: "user", content }] };
   let text = "";
   for await (const event of eventsOf(await askJson("/v1/chat/completions", body, signal))) {
@@ -34,7 +34,7 @@ export async function ask(file, question, onText, signal) {
 
 /** Return a recording said again in another voice, as a wav file. */
 export async function convert(file, voice, signal) {
-  const content = [await inputAudio(file), { type: "text", text: `Say this in the voice of ${voice}.` }];
+  const content = [{ type: "text", text: `Say this in the voice of ${voice}.` }, await inputAudio(file)];
   const audio = { voice, format: "wav" };
   const body = { model: "kimi-audio", modalities: ["text", "audio"], audio, messages: [{ role: "user", content }] };
   const answer = await (await askJson("/v1/chat/completions", body, signal)).json();

@@ -1,6 +1,5 @@
 """Headless Chromium, whose microphone hears a recording, and pages of real servers in it."""
 
-import io
 import json
 import re
 import shutil
@@ -101,9 +100,3 @@ def opened(browser: Any) -> Any:
             context.close()
 
     return open_page
-
-
-def wav_bytes(seconds: float) -> bytes:
-    memory = io.BytesIO()
-    soundfile.write(memory, np.zeros(int(seconds * 16_000), np.float32), 16_000, format="WAV")
-    return memory.getvalue()
