@@ -1,20 +1,23 @@
-"""Which networks a model folder holds, and how large they are."""
+"""Which networks a model folder holds, how large they are, and what memory they take."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from kimi_audio.checkpoint.find import find_semantic_tokenizer
 from kimi_audio.checkpoint.layout import FLOW, VOCODER, WHISPER
 from kimi_audio.checkpoint.load import load_lm_config, read_config
 from kimi_audio.core.config import EncoderConfig, FlowConfig, SemanticConfig, VocoderConfig
+from kimi_audio.core.quantized import FORMATS, Format
 from kimi_audio.core.weights import PICKLE
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.lm.quantize import num_bytes
 from kimi_audio.nn.empty import build_empty
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
@@ -29,12 +32,58 @@ class Component:
     file_bytes: int
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What a model takes on a device that computes in bfloat16, from its configs alone."""
+
+    lm_bytes: dict[str, int]  # by the format of its matrices
+    encoders_bytes: int
+    detokenizer_bytes: int  # with the vocoder; 0 if there is none
+    cache_bytes: int  # of one conversation that fills the context
+    working_bytes: int = 1_000_000_000  # an allowance: the context of CUDA, and what layers compute
+
+    def total_bytes(self, quantize: str, *, speech: bool) -> int:
+        """Return the sum in a format, with speech or for text alone."""
+        fixed = self.encoders_bytes + self.cache_bytes + self.working_bytes
+        return self.lm_bytes[quantize] + fixed + (self.detokenizer_bytes if speech else 0)
+
+
 def list_components(folder: Path) -> list[Component]:
     """Return the networks of a model folder and their sizes, from its configs, without reading weights.
 
     Raises:
         ValueError: a config is missing, damaged or not supported.
     """
+    components = []
+    for name, (place, module) in _networks(folder):
+        files = [*place.glob("*.safetensors"), *place.glob(PICKLE)]
+        components.append(Component(name, _parameters(module), sum(file.stat().st_size for file in files)))
+    return components
+
+
+def memory_of(folder: Path) -> Memory:
+    """Return the memory that a model takes; errors as for ``list_components``."""
+    modules = {name: module for name, (_, module) in _networks(folder)}
+    lm, config = modules["audio LLM"], load_lm_config(folder)
+    # Semantic tokenizer and vocoder are float32 always.
+    widths = {"acoustic encoder": 2, "semantic tokenizer": 4, "flow matching": 2, "vocoder": 4}
+    sizes = {name: widths[name] * _parameters(module) for name, module in modules.items() if module is not lm}
+    layers = config.num_layers + config.num_audio_layers
+    formats: tuple[Format | None, ...] = (None, *FORMATS)
+    return Memory(
+        {name or "bfloat16": num_bytes(lm, name, torch.bfloat16) for name in formats},
+        sizes["acoustic encoder"] + sizes["semantic tokenizer"],
+        sizes.get("flow matching", 0) + sizes.get("vocoder", 0),
+        config.max_positions * layers * 2 * config.num_kv_heads * config.head_size * torch.bfloat16.itemsize,
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _networks(folder: Path) -> Iterator[tuple[str, tuple[Path, nn.Module]]]:
+    """Yield the name, the folder and the empty network of every component."""
     builders: dict[str, tuple[Path, Callable[[Path], nn.Module]]] = {
         "audio LLM": (folder / "config.json", lambda path: AudioLM(load_lm_config(path.parent))),
         "acoustic encoder": (
@@ -48,12 +97,6 @@ def list_components(folder: Path) -> list[Component]:
         "flow matching": (folder / FLOW / "config.yaml", lambda path: DiT(read_config(FlowConfig, path).dit)),
         "vocoder": (folder / VOCODER / "config.json", lambda path: BigVGAN(read_config(VocoderConfig, path))),
     }
-    components = []
     for name, (path, build) in builders.items():
-        place = path.parent
-        if not place.exists():  # a model without its detokenizer still writes
-            continue
-        parameters = sum(parameter.numel() for parameter in build_empty(partial(build, path)).parameters())
-        files = [*place.glob("*.safetensors"), *place.glob(PICKLE)]
-        components.append(Component(name, parameters, sum(file.stat().st_size for file in files)))
-    return components
+        if path.parent.exists():  # a model without its detokenizer still writes
+            yield name, (path.parent, build_empty(partial(build, path)))

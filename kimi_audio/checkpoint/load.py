@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from kimi_audio.checkpoint.layout import FLOW, SPEECH_MODEL, VOCODER, WHISPER
 from kimi_audio.core.config import Config, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
 from kimi_audio.core.files import read_json, read_yaml
+from kimi_audio.core.quantized import Format, Stored, dequantised, quantized
 from kimi_audio.core.units import ENCODER_FRAMES_PER_TOKEN, TOKENS_PER_WINDOW
-from kimi_audio.core.weights import fitting, read_shards, read_weights
+from kimi_audio.core.weights import fitting, read_shards, read_stored_shards, read_weights, stored_fitting
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN, from_released
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.lm.quantize import formats_of, give_weights, num_bytes
 from kimi_audio.nn.empty import build_empty
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
@@ -89,12 +91,36 @@ def check_parts(
             )
 
 
-def load_lm(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> AudioLM:
-    """Load the audio LLM."""
+def load_lm(
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    quantize: Format | None = None,
+) -> AudioLM:
+    """Load the audio LLM, its matrices in a format of fewer bits if that is wanted.
+
+    Then one matrix at a time is converted on its way from the file, and no other copy of the weights is made.
+
+    Raises:
+        ValueError, MemoryError: as for ``load_module``.
+    """
     config = load_lm_config(folder)
     # The rotary frequencies in the files are placeholders that the official code never reads.
-    tensors = ((name, t) for name, t in read_shards(folder) if not name.endswith("rotary_emb.inv_freq"))
-    return load_module(lambda: AudioLM(config), tensors, str(folder), device, dtype)
+    tensors = ((name, t) for name, t in read_stored_shards(folder) if not name.endswith("rotary_emb.inv_freq"))
+    if quantize is None:
+        plain = ((name, dequantised(tensor)) for name, tensor in tensors)
+        return load_module(lambda: AudioLM(config), plain, str(folder), device, dtype)
+    lm = build_empty(lambda: AudioLM(config))
+    formats = formats_of(lm, quantize)
+    _check_memory(num_bytes(lm, quantize, dtype), torch.device(device), str(folder))
+
+    def store(name: str, tensor: Stored) -> Stored:
+        if name not in formats:
+            return dequantised(tensor).to(device, dtype)
+        return quantized(tensor.to(device), formats[name])
+
+    give_weights(lm, stored_fitting(tensors, lm.state_dict(), str(folder), store))
+    return lm.requires_grad_(False).eval()
 
 
 def load_acoustic_config(folder: Path) -> EncoderConfig:
@@ -181,7 +207,7 @@ def _check_memory(needed_bytes: int, device: torch.device, source: str) -> None:
     if free_bytes is not None and needed_bytes > free_bytes:
         raise MemoryError(
             f"{source} needs {needed_bytes / 1e9:.3g} GB but {free_bytes / 1e9:.3g} GB are free on {device}; "
-            "use a smaller dtype, another device, or the nano model"
+            "use a smaller dtype, quantize it, use another device, or the nano model"
         )
 
 

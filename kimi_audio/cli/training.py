@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from kimi_audio.cli.command import app, command
-from kimi_audio.cli.options import DeviceOption, JsonOption, ModelOption, check_files
+from kimi_audio.cli.options import DeviceOption, JsonOption, ModelOption, QuantizeOption, check_files
 from kimi_audio.cli.recipes import find_recipe, with_changes
 from kimi_audio.cli.report import Report, err, status
 
@@ -189,6 +189,7 @@ def export(
     best: Annotated[bool, typer.Option("--best", help="The weights with the best score, not the newest.")] = False,
     adapter: Annotated[bool, typer.Option("--adapter", help="Only the adapter, in peft's format.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Matrices at 8 bits, for small models.")] = False,
+    quantize: QuantizeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a model folder of a training run, adapters merged, the other components copied from its base."""
@@ -199,7 +200,7 @@ def export(
         if adapter:
             export_adapter(run, out, best=best)
         else:
-            export_model(run, out, best=best, int8=int8)
+            export_model(run, out, best=best, int8=int8, quantize=None if quantize is None else quantize.value)
     option = "adapter" if adapter else "model"
     report.line(f"{out}: {option} of {run}")
     report.result({option: str(out), "run": str(run)})

@@ -1,16 +1,17 @@
 """Files of tensors, read with clear errors and written whole or not at all.
 
-Only plain values and tensors are read, never code or pickled objects. Small models keep their matrices as int8 with one
-scale per row; nothing but this file knows.
+Only plain values and tensors are read, never code or pickled objects. Files may hold matrices at 8 or 4 bits (see
+``quantized``); most readers get ordinary tensors all the same.
 """
 
 import math
 import pickletools
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,11 +19,22 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kimi_audio.core.files import as_mapping, read_json, write_whole
+from kimi_audio.core.quantized import (
+    GROUP_COLUMNS,
+    Format,
+    Int4,
+    Int8,
+    Stored,
+    dequantised,
+    quantized,
+    takes_int4,
+)
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 PICKLE = "model.pt"
 SCALE_SUFFIX = "_int8_scale"  # row scales of a weight that is stored as int8
+GROUPS_SUFFIX = "_int4_groups"  # steps and middles of one that is stored as int4
 INT8_MIN_SIZE = 4096  # smaller matrices are not worth their row scales
 KEPT_FLOAT = ("codebook.weight",)  # near codes are told apart by it
 
@@ -37,16 +49,21 @@ def read_shards(folder: Path) -> Iterator[tuple[str, Tensor]]:
     Raises:
         ValueError: a file is missing or damaged.
     """
+    return ((name, dequantised(stored)) for name, stored in read_stored_shards(folder))
+
+
+def read_stored_shards(folder: Path) -> Iterator[tuple[str, Stored]]:
+    """Yield the same as it is stored; errors as for ``read_shards``."""
     index = folder / INDEX
     if not index.exists():
-        yield from read_safetensors(folder / WEIGHTS)
+        yield from read_stored(folder / WEIGHTS)
         return
     shards = as_mapping(read_json(index).get("weight_map"), index)
     for shard in shards.values():
         if not isinstance(shard, str) or not re.fullmatch(r"[^/\\\0]{1,200}\.safetensors", shard):
             raise ValueError(f"{index} names {shard!r:.60}, which is no .safetensors file in the same folder")
     for shard in sorted(set(shards.values())):
-        yield from read_safetensors(folder / shard)
+        yield from read_stored(folder / shard)
 
 
 def read_weights(folder: Path, pickle_key: str) -> Iterator[tuple[str, Tensor]]:
@@ -127,11 +144,16 @@ def _called(pickled: bytes) -> list[str]:
 
 
 def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of one file, int8 weights multiplied with their row scales.
+    """Yield the tensors of one file, quantised ones as what they stand for.
 
     Raises:
-        ValueError: the file is missing or damaged, or weights and row scales do not belong together.
+        ValueError: the file is missing or damaged, or weights and their scales do not belong together.
     """
+    return ((name, dequantised(stored)) for name, stored in read_stored(path))
+
+
+def read_stored(path: Path) -> Iterator[tuple[str, Stored]]:
+    """Yield the tensors of one file as they are stored; errors as for ``read_safetensors``."""
     if not path.exists():
         raise ValueError(f"{path.parent} lacks {path.name}")
     if not path.is_file():  # reading a pipe could wait for ever
@@ -140,19 +162,34 @@ def read_safetensors(path: Path) -> Iterator[tuple[str, Tensor]]:
         with safe_open(path, framework="pt") as file:
             names = set(file.keys())
             for name in sorted(names):
-                if name.endswith(SCALE_SUFFIX):
-                    if name.removesuffix(SCALE_SUFFIX) not in names:
-                        raise ValueError(f"{path} holds the row scales {name}, but not their weight")
+                scaled = re.sub(f"({SCALE_SUFFIX}|{GROUPS_SUFFIX})$", "", name)
+                if scaled != name:
+                    if scaled not in names:
+                        raise ValueError(f"{path} holds the scales {name}, but not their weight")
                     continue
                 tensor = file.get_tensor(name)
                 if name + SCALE_SUFFIX in names:
-                    scale = file.get_tensor(name + SCALE_SUFFIX)
-                    if tensor.dtype != torch.int8 or tensor.dim() < 1 or scale.shape != tensor.shape[:1]:
-                        raise ValueError(f"{path}: {name} is no int8 weight with one scale per row")
-                    tensor = dequantise(tensor, scale)
-                yield name, tensor
+                    yield name, _int8(tensor, file.get_tensor(name + SCALE_SUFFIX), f"{path}: {name}")
+                elif name + GROUPS_SUFFIX in names:
+                    yield name, _int4(tensor, file.get_tensor(name + GROUPS_SUFFIX), f"{path}: {name}")
+                else:
+                    yield name, tensor
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
+
+
+def _int8(codes: Tensor, scale: Tensor, source: str) -> Int8:
+    if codes.dtype != torch.int8 or codes.dim() < 1 or scale.shape != codes.shape[:1]:
+        raise ValueError(f"{source} is no int8 weight with one scale per row")
+    return Int8(codes, scale)
+
+
+def _int4(codes: Tensor, groups: Tensor, source: str) -> Int4:
+    matrix = Int4(codes, groups)
+    is_packed = codes.dtype == torch.uint8 and codes.dim() == 2 and takes_int4(matrix.shape)
+    if not is_packed or groups.shape != (len(codes), matrix.shape[1] // GROUP_COLUMNS, 2):
+        raise ValueError(f"{source} is no int4 matrix with a step and a middle for {GROUP_COLUMNS} values")
+    return matrix
 
 
 def fitting(
@@ -175,12 +212,26 @@ def fitting(
         ValueError: tensors are missing, unexpected, given twice, of the wrong shape or type, or not finite; the message
             names them.
     """
-    state: dict[str, Tensor] = {}
+    return stored_fitting(tensors, expected, source, lambda _, tensor: tensor.to(device, dtype))
+
+
+Given = TypeVar("Given", bound=Stored)
+Kept = TypeVar("Kept", bound=Stored)
+
+
+def stored_fitting(
+    tensors: Iterable[tuple[str, Given]],
+    expected: Mapping[str, Tensor],
+    source: str,
+    store: Callable[[str, Given], Kept],
+) -> dict[str, Kept]:
+    """Return what ``store`` makes of each tensor as it comes; all else as for ``fitting``."""
+    state: dict[str, Kept] = {}
     problems: dict[str, list[str]] = {"missing": []}
     for name, tensor in tensors:
         problem, detail = ("given twice", "") if name in state else _misfit(tensor, expected.get(name))
         if problem is None:
-            state[name] = tensor.to(device, dtype)
+            state[name] = store(name, tensor)
             problem, detail = _not_finite(tensor, state[name])
         if problem is not None:
             problems.setdefault(problem, []).append(name + detail)
@@ -192,25 +243,27 @@ def fitting(
     return state
 
 
-def _misfit(tensor: Tensor, expected: Tensor | None) -> tuple[str | None, str]:
+def _misfit(tensor: Stored, expected: Tensor | None) -> tuple[str | None, str]:
     """Return what is wrong with a tensor, None if nothing, and details."""
     if expected is None:
         return "unexpected", ""
     if tensor.shape != expected.shape:
         return "wrong shape", f" {tuple(tensor.shape)} instead of {tuple(expected.shape)}"
-    if not tensor.is_floating_point() or tensor.itemsize < 2:  # a quantised one without its scale
+    if isinstance(tensor, Tensor) and (not tensor.is_floating_point() or tensor.itemsize < 2):  # without its scale
         return "wrong type", f" {_name(tensor.dtype)}"
     return None, ""
 
 
-def _not_finite(stored: Tensor, moved: Tensor) -> tuple[str | None, str]:
-    if is_finite(moved):
+def _not_finite(given: Stored, kept: Stored) -> tuple[str | None, str]:
+    if is_finite(kept):
         return None, ""
-    return "not finite", f" in {_name(moved.dtype)}" if is_finite(stored) else ""
+    return "not finite", f" in {_name(kept.dtype)}" if isinstance(kept, Tensor) and is_finite(given) else ""
 
 
-def is_finite(tensor: Tensor) -> bool:
+def is_finite(tensor: Stored) -> bool:
     """Tell whether all values are finite; their sum is quicker and can only be wrong in that it overflows."""
+    if not isinstance(tensor, Tensor):
+        return tensor.is_finite
     return math.isfinite(tensor.sum(dtype=torch.float32).item()) or bool(tensor.isfinite().all())
 
 
@@ -245,26 +298,26 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = Fals
     Raises:
         ValueError: a tensor is not finite, or not in the range of float16.
     """
+    large = (name for name, tensor in tensors.items() if tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE)
+    formats: dict[str, Format] = {name: "int8" for name in large if name not in KEPT_FLOAT} if int8 else {}
+    others = {name: tensor.half() if int8 else tensor for name, tensor in tensors.items() if name not in formats}
+    save_quantized(path, {**tensors, **others}, formats)
+
+
+def save_quantized(path: Path, tensors: Mapping[str, Tensor], formats: Mapping[str, Format]) -> None:
+    """Write one safetensors file, some tensors, by name, in a format of fewer bits; errors as for ``save_weights``."""
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if int8 and tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE and name not in KEPT_FLOAT:
-            stored[name], stored[name + SCALE_SUFFIX] = quantise(tensor)
+        if name not in formats:
+            stored[name] = tensor
+            continue
+        weight = quantized(tensor, formats[name])
+        if isinstance(weight, Int8):
+            stored |= {name: weight.codes, name + SCALE_SUFFIX: weight.scale}
         else:
-            stored[name] = tensor.half() if int8 else tensor
+            stored |= {name: weight.codes, name + GROUPS_SUFFIX: weight.groups}
     broken = [name for name, tensor in stored.items() if not tensor.isfinite().all()]
     if broken:
         raise ValueError(f"{path} was not written: not finite, at least in float16: {', '.join(broken)}")
     with write_whole(path) as partial:
         save_file({name: tensor.contiguous() for name, tensor in stored.items()}, partial)
-
-
-def quantise(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a matrix [R, ...] as int8 with one float32 scale per row, the rows' largest values at 127."""
-    rows = weight.float().flatten(1)
-    scale = rows.abs().amax(1).clamp(min=1e-12) / 127
-    return (rows / scale[:, None]).round().to(torch.int8).view(weight.shape), scale
-
-
-def dequantise(weight: Tensor, scale: Tensor) -> Tensor:
-    """Undo ``quantise``."""
-    return weight.float().mul_(scale.view(-1, *[1] * (weight.dim() - 1)))

@@ -66,12 +66,12 @@ class AudioLM(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the inputs have to be."""
-        return self.model.embed_tokens.weight.device
+        return self.model.norm.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
         """What features and caches are kept in."""
-        return self.model.embed_tokens.weight.dtype
+        return self.model.norm.weight.dtype
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:

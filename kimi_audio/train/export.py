@@ -19,9 +19,11 @@ from kimi_audio.checkpoint import (
     load_lm,
 )
 from kimi_audio.core.files import copy_whole, read_json
-from kimi_audio.core.weights import INDEX, WEIGHTS, read_shards, save_weights
+from kimi_audio.core.quantized import Format
+from kimi_audio.core.weights import INDEX, WEIGHTS, read_shards, save_quantized, save_weights
 from kimi_audio.lm.adapters import merged
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.lm.quantize import formats_of
 from kimi_audio.train.hearing import HearingLM
 from kimi_audio.train.loop.loop import load_module_state
 from kimi_audio.train.lora import LoraOptions, add_lora, only_trained
@@ -32,7 +34,9 @@ _SETTINGS = ("*.json", "*.py", "tiktoken.model")  # beside the weights of the LL
 _NETWORKS = (WHISPER, FLOW, VOCODER, SEMANTIC)
 
 
-def export_model(run: Path, folder: Path, *, best: bool = False, int8: bool = False) -> None:
+def export_model(
+    run: Path, folder: Path, *, best: bool = False, int8: bool = False, quantize: Format | None = None
+) -> None:
     """Write the model of a run: what it trained, adapters merged, and copies of the other components of its base.
 
     The weights are their average where the run has one. They keep the dtype of the base; small ones (int8) become
@@ -43,10 +47,14 @@ def export_model(run: Path, folder: Path, *, best: bool = False, int8: bool = Fa
         folder: to be made; ``config.json`` comes last, so a folder that was not finished is not taken for a model.
         best: the weights with the best score instead of the newest ones.
         int8: store matrices at 8 bits, for small models.
+        quantize: store the matrices of the LLM as they are held in memory when it is loaded in this format.
 
     Raises:
-        ValueError: there is no such run or checkpoint, its base is gone, or ``folder`` is not empty.
+        ValueError: both of these are asked for, there is no such run or checkpoint, its base is gone, or ``folder`` is
+            not empty.
     """
+    if int8 and quantize:
+        raise ValueError("int8 stores everything at 8 bits, quantize the LLM alone; ask for one of them")
     facts, base = _facts(run, folder)
     if facts.get("stage") == STAGE:
         module = _pretrained(run, base, best=best)
@@ -60,14 +68,21 @@ def export_model(run: Path, folder: Path, *, best: bool = False, int8: bool = Fa
         lm, wrapped = _trained(run, facts, base, best=best)
         lm = lm if wrapped is None else merged(wrapped)
         _copy(base, folder)
-    _save_like(base, folder / WEIGHTS, lm.state_dict(), int8=int8)
+    if quantize is None:
+        _save_like(base, folder / WEIGHTS, lm.state_dict(), int8=int8)
+    else:
+        save_quantized(folder / WEIGHTS, _in_dtype_of(base, lm.state_dict()), formats_of(lm, quantize))
     copy_whole(base / "config.json", folder / "config.json")
 
 
 def _save_like(source: Path, target: Path, state: Mapping[str, Tensor], *, int8: bool) -> None:
     """Write tensors in the dtype of those in the folder ``source``."""
+    save_weights(target, _in_dtype_of(source, state), int8=int8)
+
+
+def _in_dtype_of(source: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     dtype = next(read_shards(source))[1].dtype
-    save_weights(target, {name: tensor.to(dtype) for name, tensor in state.items()}, int8=int8)
+    return {name: tensor.to(dtype) for name, tensor in state.items()}
 
 
 def export_adapter(run: Path, folder: Path, *, best: bool = False) -> None:

@@ -398,3 +398,18 @@ def test_components_are_listed_without_loading(components: dict, reference: Path
     assert listed["vocoder"].file_bytes == (copy / "vocoder/model.pt").stat().st_size
     shutil.rmtree(copy / "vocoder")
     assert "vocoder" not in {component.name for component in checkpoint.list_components(copy)}
+
+
+def test_memory_is_that_of_the_loaded_parts(components: dict, tmp_path: Path):
+    checkpoint.save_model(tmp_path, **components)
+    memory = checkpoint.memory_of(tmp_path)
+    assert list(memory.lm_bytes) == ["bfloat16", "int8", "int4"]
+    assert memory.lm_bytes["bfloat16"] == sum(2 * tensor.numel() for tensor in components["lm"].parameters())
+    sizes = {name: sum(t.numel() for t in components[name].parameters()) for name in MODULES}
+    assert memory.encoders_bytes == 2 * sizes["acoustic"] + 4 * sizes["semantic"]
+    assert memory.detokenizer_bytes == 2 * sizes["dit"] + 4 * sizes["vocoder"]
+    spoken, text = (memory.total_bytes("int4", speech=speech) for speech in (True, False))
+    assert spoken - text == memory.detokenizer_bytes
+    for name in ("audio_detokenizer", "vocoder"):
+        shutil.rmtree(tmp_path / name)
+    assert checkpoint.memory_of(tmp_path).detokenizer_bytes == 0

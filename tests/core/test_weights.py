@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from kimi_audio import KimiAudio, checkpoint
-from kimi_audio.core.weights import SCALE_SUFFIX, fitting, quantise, read_safetensors, read_shards, read_weights
+from kimi_audio.core.quantized import quantise_int8
+from kimi_audio.core.weights import SCALE_SUFFIX, fitting, read_safetensors, read_shards, read_weights
 
 
 @pytest.fixture
@@ -45,7 +46,8 @@ def edit(path: Path, change: Callable[[dict], object]) -> None:
 
 
 def test_int8_weights_need_their_row_scales(tmp_path: Path):
-    weight, scale = quantise(torch.randn(4, 6))
+    quantised = quantise_int8(torch.randn(4, 6))
+    weight, scale = quantised.codes, quantised.scale
     path = tmp_path / "model.safetensors"
     save_file({"a": weight}, path)
     with pytest.raises(ValueError, match=r"wrong type: a int8"):

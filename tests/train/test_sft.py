@@ -73,6 +73,14 @@ def test_a_run_learns_is_scored_and_becomes_a_model(config, data, tmp_path, monk
     best = tmp_path / "best"
     export_model(run, best, best=True, int8=True)
     load_lm(best)
+    quantised = tmp_path / "quantised"
+    export_model(run, quantised, quantize="int4")
+    answer = KimiAudio.from_pretrained(quantised, device="cpu", quantize="int4").answer(chat.messages[:-1], options)
+    assert answer.finish_reason
+    largest = trained.lm_head.weight.abs().amax(1, keepdim=True)
+    assert ((load_lm(quantised).lm_head.weight - trained.lm_head.weight).abs() <= largest / 250).all()
+    with pytest.raises(ValueError, match="ask for one of them"):
+        export_model(run, tmp_path / "both", int8=True, quantize="int8")
     with pytest.raises(ValueError, match="is not empty"):
         export_model(run, model)
     with pytest.raises(ValueError, match="has no adapter"):
