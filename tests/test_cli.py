@@ -388,9 +388,7 @@ def test_results_arrive_whatever_the_terminal(reference, tmp_path, environment):
     code = """
 import sys, typer
 from kimi_audio.cli.command import app, command
-from kimi_audio.cli.report import Report
-from kimi_audio.transcript.listening import Heard
-from kimi_audio.transcript.timed_text import Segment, Word, print_error, status, warn
+from kimi_audio.cli.report import Report, print_error, status, warn
 
 @command()
 def show(json: bool = typer.Option(False, "--json")) -> None:

@@ -1,6 +1,6 @@
 """Model folders: their layout, how they are found, loaded, described and saved."""
 
-from kimi_audio.checkpoint.describe import Component, Memory, list_components, memory_of
+from kimi_audio.checkpoint.describe import Component, MemoryUse, list_components, memory_of
 from kimi_audio.checkpoint.find import find_model, find_semantic_tokenizer, is_base_model
 from kimi_audio.checkpoint.layout import ENCODER, FLOW, NANO, NANO_FOLDER, SEMANTIC, VOCODER, WHISPER
 from kimi_audio.checkpoint.load import (
@@ -26,7 +26,7 @@ __all__ = [
     "VOCODER",
     "WHISPER",
     "Component",
-    "Memory",
+    "MemoryUse",
     "check_parts",
     "find_model",
     "find_semantic_tokenizer",

@@ -33,7 +33,7 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryUse:
     """What a model takes on a device that computes in bfloat16, from its configs alone."""
 
     lm_bytes: dict[str, int]  # by the format of its matrices
@@ -61,7 +61,7 @@ def list_components(folder: Path) -> list[Component]:
     return components
 
 
-def memory_of(folder: Path) -> Memory:
+def memory_of(folder: Path) -> MemoryUse:
     """Return the memory that a model takes; errors as for ``list_components``."""
     modules = {name: module for name, (_, module) in _networks(folder)}
     lm, config = modules["audio LLM"], load_lm_config(folder)
@@ -70,7 +70,7 @@ def memory_of(folder: Path) -> Memory:
     sizes = {name: widths[name] * _parameters(module) for name, module in modules.items() if module is not lm}
     layers = config.num_layers + config.num_audio_layers
     formats: tuple[Format | None, ...] = (None, *FORMATS)
-    return Memory(
+    return MemoryUse(
         {name or "bfloat16": num_bytes(lm, name, torch.bfloat16) for name in formats},
         sizes["acoustic encoder"] + sizes["semantic tokenizer"],
         sizes.get("flow matching", 0) + sizes.get("vocoder", 0),

@@ -22,7 +22,7 @@ from kimi_audio.core.units import SAMPLES_PER_TOKEN
 from kimi_audio.data.documents import DocumentFile, SoundPart, SourceSegment
 from kimi_audio.data.mixture import Source
 from kimi_audio.data.survey import Size, Survey
-from kimi_audio.data.tasks import TASKS, Item, Layout, Segment, Task
+from kimi_audio.data.tasks import TASKS, Item, Layout, Task, TaskSegment
 from kimi_audio.tokenizer.text import TextTokenizer
 
 logger = logging.getLogger(__name__)
@@ -98,14 +98,14 @@ class Documents:
         except (ValueError, OSError) as error:
             raise ValueError(f"{self.name(span.document)}: {error}") from error
 
-    def _segment(self, segment: SourceSegment, items: SequenceOf[Item]) -> Segment:
+    def _segment(self, segment: SourceSegment, items: SequenceOf[Item]) -> TaskSegment:
         text = audio = None
         if segment.text is not None and _WORDS.intersection(items):
             text = tuple(self.tokenizer.encode(segment.text))
         if segment.audio is not None and _SOUND.intersection(items):
             heard = samples_of_tokens(segment.audio.load()) if Item.HEARD in items else None
             audio = AudioTokens(self.codes_of(segment.audio), heard)
-        return Segment(audio, text)
+        return TaskSegment(audio, text)
 
 
 def samples_of_tokens(wav: Tensor) -> Tensor:

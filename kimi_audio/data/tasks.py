@@ -22,7 +22,7 @@ from kimi_audio.core.tokens import SpecialIds
 
 
 @dataclass(frozen=True)
-class Segment:
+class TaskSegment:
     """One piece of a recording: its sound, its text, or both."""
 
     audio: AudioTokens | None = None
@@ -82,7 +82,7 @@ class Task:
             for item in items
         )
 
-    def build(self, segments: list[Segment], layout: Layout, *, start: int = 0) -> Sequence:
+    def build(self, segments: list[TaskSegment], layout: Layout, *, start: int = 0) -> Sequence:
         """Write the segments of one document, with losses where the task has them.
 
         Args:
@@ -137,7 +137,7 @@ TASKS: dict[str, Task] = {
 }
 
 
-def _write(rows: SequenceBuilder, item: Item, segment: Segment, layout: Layout) -> None:
+def _write(rows: SequenceBuilder, item: Item, segment: TaskSegment, layout: Layout) -> None:
     match item:
         case Item.HEARD:
             rows.add(_codes(segment, layout), features=_features(segment))
@@ -162,19 +162,19 @@ def _length(item: Item, codes: int, text_ids: int, layout: Layout) -> int:
             return max(layout.delay_tokens + codes, text_ids)
 
 
-def _codes(segment: Segment, layout: Layout) -> list[int]:
+def _codes(segment: TaskSegment, layout: Layout) -> list[int]:
     if segment.audio is None or not len(segment.audio.codes):
         raise ValueError("it has no audio")
     return (segment.audio.codes + layout.audio_offset).tolist()
 
 
-def _features(segment: Segment) -> Tensor:
+def _features(segment: TaskSegment) -> Tensor:
     if segment.audio is None or segment.audio.features is None:
         raise ValueError("its audio is heard and has no acoustic features")
     return segment.audio.features
 
 
-def _text(segment: Segment) -> tuple[int, ...]:
+def _text(segment: TaskSegment) -> tuple[int, ...]:
     if not segment.text:
         raise ValueError("it has no text; leave it out or transcribe it")
     return segment.text

@@ -11,7 +11,7 @@ from kimi_audio.assistant import StreamChunk
 from kimi_audio.audio.sources import AudioSource
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.transcript.types import Segment, Timestamps
+from kimi_audio.transcript.timed_text import Segment, Timestamps
 
 Item = TypeVar("Item")
 IsStopped = Callable[[], bool]

@@ -35,7 +35,7 @@ from kimi_audio.serve.session_state import (
 )
 from kimi_audio.serve.sounds import from_base64, seconds_of
 from kimi_audio.serve.wire_audio import OutputEncoder, samples_of, ticks_per_byte
-from kimi_audio.transcript.types import separator
+from kimi_audio.transcript.timed_text import separator
 
 REPLY_ROOM_TOKENS = 400  # 32 s of speech, kept free for the reply as far as the context allows
 

@@ -13,14 +13,15 @@ from starlette.datastructures import FormData, UploadFile
 
 from kimi_audio.audio.sources import Samples
 from kimi_audio.chat import Message
+from kimi_audio.core.words import is_ideographic
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.http_errors import ApiError, unsupported
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.sounds import decoded, seconds_of
 from kimi_audio.serve.streaming import event, event_stream
-from kimi_audio.transcript.captions import to_srt, to_vtt
-from kimi_audio.transcript.types import Segment, Timestamps, is_ideographic, joined, separator
+from kimi_audio.transcript.subtitles import to_srt, to_vtt
+from kimi_audio.transcript.timed_text import Segment, Timestamps, joined, separator
 
 router = APIRouter()
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kimi_audio.core.sequence import AudioTokens, Sequence, SequenceBuilder
 from kimi_audio.data.mixture import POOL_DOCUMENTS, Draw, Mixture, Source
-from kimi_audio.data.tasks import TASKS, Layout, Segment
+from kimi_audio.data.tasks import TASKS, Layout, TaskSegment
 
 LIMIT = 40
 BLANK, PAD = 9, 0
@@ -253,7 +253,7 @@ def test_the_seven_tasks_get_their_shares_of_the_same_recordings():
     layout, generator = Layout(BLANK, 100, 2), np.random.default_rng(0)
     recordings = [
         [
-            Segment(AudioTokens(torch.zeros(int(codes), dtype=torch.long), torch.zeros(int(codes), 1)), (11,) * 3)
+            TaskSegment(AudioTokens(torch.zeros(int(codes), dtype=torch.long), torch.zeros(int(codes), 1)), (11,) * 3)
             for codes in generator.integers(1, 5, 4)
         ]
         for _ in range(60)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import AudioTokens, Sequence
-from kimi_audio.data.tasks import TASKS, Item, Layout, Segment, Task
+from kimi_audio.data.tasks import TASKS, Item, Layout, Task, TaskSegment
 from kimi_audio.tokenizer.text import train_bpe
 
 BLANK, OFFSET, DELAY = 9, 100, 2
@@ -27,10 +27,10 @@ REPORT = {
 }
 
 
-def segment(number: int, codes: int = 2, ids: int = 1) -> Segment:
-    """Segment 3 has codes 30, 31, ..., features of value 3, and text ids 13, 13, ..."""
+def segment(number: int, codes: int = 2, ids: int = 1) -> TaskSegment:
+    """TaskSegment 3 has codes 30, 31, ..., features of value 3, and text ids 13, 13, ..."""
     tokens = AudioTokens(number * 10 + torch.arange(codes), torch.full((codes, 4), float(number)))
-    return Segment(tokens, (10 + number,) * ids)
+    return TaskSegment(tokens, (10 + number,) * ids)
 
 
 SEGMENTS = [segment(1), segment(2, ids=2), segment(3, codes=3), segment(4, codes=1, ids=5)]
@@ -105,17 +105,17 @@ def test_interleaving_may_begin_with_what_is_learned_and_end_with_what_is_heard(
 
 
 def test_tasks_need_of_a_segment_only_what_they_write_of_it():
-    codes_alone = [Segment(AudioTokens(torch.tensor([1, 2])))]
+    codes_alone = [TaskSegment(AudioTokens(torch.tensor([1, 2])))]
     assert columns(TASKS["audio"].build(codes_alone, LAYOUT)) == ["c1*/_", "c2*/_"]
-    assert columns(TASKS["text"].build([Segment(text=(11,))], LAYOUT)) == ["_/t1*"]
+    assert columns(TASKS["text"].build([TaskSegment(text=(11,))], LAYOUT)) == ["_/t1*"]
     with pytest.raises(ValueError, match="task asr, segment 1 of 1: its audio is heard and has no acoustic features"):
         TASKS["asr"].build(codes_alone, LAYOUT)
     with pytest.raises(ValueError, match="task tts, segment 1 of 1: it has no text"):
         TASKS["tts"].build(codes_alone, LAYOUT)
     with pytest.raises(ValueError, match="task audio, segment 2 of 2: it has no audio"):
-        TASKS["audio"].build([*codes_alone, Segment(text=(11,))], LAYOUT)
+        TASKS["audio"].build([*codes_alone, TaskSegment(text=(11,))], LAYOUT)
     with pytest.raises(ValueError, match="has no audio"):
-        TASKS["audio"].build([Segment(AudioTokens(torch.zeros(0, dtype=torch.long)))], LAYOUT)
+        TASKS["audio"].build([TaskSegment(AudioTokens(torch.zeros(0, dtype=torch.long)))], LAYOUT)
 
 
 @pytest.mark.parametrize("name", [name for name in REPORT if name.startswith("audio-to")])

@@ -23,7 +23,7 @@ from kimi_audio.serve.app import create_app
 from kimi_audio.serve.server import Server, make_server
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.settings import ServeSettings
-from kimi_audio.transcript.types import Segment, Word
+from kimi_audio.transcript.timed_text import Segment, Word
 
 
 @dataclass

@@ -12,7 +12,7 @@ from torch import Tensor
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import AudioTokens, Batch, Sequence, collate, pack
 from kimi_audio.data.packing import pack_rows
-from kimi_audio.data.tasks import TASKS, Layout, Segment
+from kimi_audio.data.tasks import TASKS, Layout, TaskSegment
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.train.losses import lm_loss
 
@@ -45,10 +45,10 @@ def document(task: str, segments: int, seed: int) -> Sequence:
     def size() -> int:
         return int(torch.randint(1, 5, (), generator=draw))
 
-    def segment() -> Segment:
+    def segment() -> TaskSegment:
         codes = torch.randint(0, 10, (size(),), generator=draw)
         features = torch.randn(len(codes), FEATURES, generator=draw, dtype=torch.double)
-        return Segment(
+        return TaskSegment(
             AudioTokens(codes, features), tuple(torch.randint(2, TEXT_IDS, (size(),), generator=draw).tolist())
         )
 
