@@ -4,16 +4,17 @@ import json
 from typing import Any
 
 import pytest
-from serve_fakes import FakeAssistant, running, wav_file
+from conftest import wav_bytes
+from serve_fakes import FakeAssistant, running
 
-from kimi_audio.serve.settings import ServeLimits, Settings
+from kimi_audio.serve.settings import ServeLimits, ServeSettings
 
-STORY = " ".join(f"word{number}" for number in range(100, 250))  # 12 s: longer than the microphone is silent
+STORY = " ".join(f"word{number}" for number in range(150))  # 12 s: longer than the microphone is silent
 
 
 @pytest.fixture(scope="module")
 def storyteller() -> Any:
-    return FakeAssistant(says=STORY, pause_s=0.06)
+    return FakeAssistant(says=STORY, pause_s=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +36,13 @@ def test_one_click_then_speech_and_an_interruption(opened, address, storyteller)
         page.wait_for_selector("#transcript .assistant.cut")  # the question is heard again while the story is told
         phases = page.phases()
         assert phases[:6] == ["idle", "connecting", "listening", "hearing", "thinking", "speaking"]
-        assert "hearing" in phases[6:]
+        assert phases[6] == "hearing"
         page.wait_for_function("() => document.querySelectorAll('#transcript .user:not(.partial)').length >= 2")
         page.wait_for_function("() => document.querySelectorAll('#transcript .assistant').length >= 2")
         assert all(text.endswith("seconds of sound.") for text in page.words("user")[:2])
         told = page.words("assistant")[0].split()
         assert STORY.split()[: len(told)] == told
-        assert 10 < len(told) < 140  # what was heard, not what had been made
+        assert 10 < len(told) < 100  # what was heard, not what had been made
         assert page.locator("#latency li").count() >= 3
         page.get_by_role("button", name="Hang up").click()
         assert page.phases()[-1] == "idle"
@@ -96,7 +97,7 @@ def test_push_to_talk_by_keyboard(opened, brief):
 
 
 def test_a_full_server_says_so(opened):
-    with running(FakeAssistant(), Settings(limits=ServeLimits(sessions=0))) as host, opened() as page:
+    with running(FakeAssistant(), ServeSettings(limits=ServeLimits(sessions=0))) as host, opened() as page:
         page.goto(f"http://{host}")
         page.locator("#orb").click()
         page.get_by_role("alert").get_by_text("All places are taken").wait_for()
@@ -128,7 +129,7 @@ def test_a_lost_connection_goes_on(opened, brief):
 
 def test_a_key_is_asked_for_and_used(opened):
     with (
-        running(FakeAssistant(), Settings(api_keys=("correct horse",))) as host,
+        running(FakeAssistant(), ServeSettings(api_keys=("correct horse",))) as host,
         opened(errors="401|WebSocket connection") as page,
     ):
         page.goto(f"http://{host}")
@@ -144,7 +145,7 @@ def test_a_key_is_asked_for_and_used(opened):
 
 
 def test_an_insecure_address_is_explained_and_can_be_written_at(opened):
-    with running(FakeAssistant(), Settings(api_keys=("correct horse",))) as host:
+    with running(FakeAssistant(), ServeSettings(api_keys=("correct horse",))) as host:
         address = f"http://voice.test:{host.split(':')[1]}"
         with opened(errors="Cross-Origin-Opener-Policy") as page:
             page.add_init_script("sessionStorage.setItem('key', 'correct horse')")
@@ -165,7 +166,7 @@ def test_recordings_and_texts(opened, brief):
         page.keyboard.press("ArrowRight")
         page.locator("#run").click()
         page.get_by_text("Choose a recording first.").wait_for()
-        sound = {"name": "meeting.wav", "mimeType": "audio/wav", "buffer": wav_file(4.0)}
+        sound = {"name": "meeting.wav", "mimeType": "audio/wav", "buffer": wav_bytes(4.0)}
         page.set_input_files("#file", files=[sound])
         page.locator("#run").click()
         lines = page.locator("#result-text li")
