@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from serve_fakes import FakeAssistant, running, wav_file
 
-from kimi_audio.serve.settings import ServeLimits, Settings
+from kimi_audio.serve.settings import ServeLimits, ServeSettings
 
 STORY = " ".join(f"word{number}" for number in range(100, 250))  # 12 s: longer than the microphone is silent
 
@@ -96,7 +96,7 @@ def test_push_to_talk_by_keyboard(opened, brief):
 
 
 def test_a_full_server_says_so(opened):
-    with running(FakeAssistant(), Settings(limits=ServeLimits(sessions=0))) as host, opened() as page:
+    with running(FakeAssistant(), ServeSettings(limits=ServeLimits(sessions=0))) as host, opened() as page:
         page.goto(f"http://{host}")
         page.locator("#orb").click()
         page.get_by_role("alert").get_by_text("All places are taken").wait_for()
@@ -128,7 +128,7 @@ def test_a_lost_connection_goes_on(opened, brief):
 
 def test_a_key_is_asked_for_and_used(opened):
     with (
-        running(FakeAssistant(), Settings(api_keys=("correct horse",))) as host,
+        running(FakeAssistant(), ServeSettings(api_keys=("correct horse",))) as host,
         opened(errors="401|WebSocket connection") as page,
     ):
         page.goto(f"http://{host}")
@@ -144,7 +144,7 @@ def test_a_key_is_asked_for_and_used(opened):
 
 
 def test_an_insecure_address_is_explained_and_can_be_written_at(opened):
-    with running(FakeAssistant(), Settings(api_keys=("correct horse",))) as host:
+    with running(FakeAssistant(), ServeSettings(api_keys=("correct horse",))) as host:
         address = f"http://voice.test:{host.split(':')[1]}"
         with opened(errors="Cross-Origin-Opener-Policy") as page:
             page.add_init_script("sessionStorage.setItem('key', 'correct horse')")
