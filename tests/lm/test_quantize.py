@@ -180,6 +180,7 @@ for quantize in (None, "int8", "int4"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux about memory")
 def test_the_full_copy_is_never_in_memory(tmp_path: Path, folder: Path):
     """A model of about 120 MB in bfloat16, in shards like the released one."""
