@@ -116,7 +116,7 @@ def load_lm(
 
     def store(name: str, tensor: Stored) -> Stored:
         if name not in formats:
-            return dequantised(tensor).to(device, dtype)
+            return dequantised(tensor).to(device, dtype, copy=True)  # a view would keep its whole file in memory
         return quantized(tensor.to(device), formats[name])
 
     give_weights(lm, stored_fitting(tensors, lm.state_dict(), str(folder), store))

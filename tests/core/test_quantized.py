@@ -27,7 +27,6 @@ def test_no_value_is_further_off_than_half_a_step():
     rounding = 2**-8 * groups.abs().amax(-1)  # of the middle to bfloat16, at the ends
     error = (four - weight).unflatten(1, (-1, 32)).abs().amax(-1)
     assert (error <= 0.55 * step + rounding + 1e-9).all()
-    assert (four - weight).norm() > 3 * (eight - weight).norm()
 
 
 def test_large_matrices_are_converted_by_blocks_as_a_whole(monkeypatch: pytest.MonkeyPatch):
