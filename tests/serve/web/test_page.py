@@ -4,8 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import wav_bytes
-from serve_fakes import FakeAssistant, running
+from serve_fakes import FakeAssistant, running, wav_file
 
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 
@@ -166,7 +165,7 @@ def test_recordings_and_texts(opened, brief):
         page.keyboard.press("ArrowRight")
         page.locator("#run").click()
         page.get_by_text("Choose a recording first.").wait_for()
-        sound = {"name": "meeting.wav", "mimeType": "audio/wav", "buffer": wav_bytes(4.0)}
+        sound = {"name": "meeting.wav", "mimeType": "audio/wav", "buffer": wav_file(4.0)}
         page.set_input_files("#file", files=[sound])
         page.locator("#run").click()
         lines = page.locator("#result-text li")
