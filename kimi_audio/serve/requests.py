@@ -46,8 +46,8 @@ class RequestRecord:
                 headers["X-Request-ID"] = number
                 for name, value in HEADERS.items():
                     headers[name] = value
-                if scope["path"].startswith("/v1"):
-                    headers["Cache-Control"] = "no-store"
+                # The files of the page are asked for again each time: old and new ones do not go together.
+                headers["Cache-Control"] = "no-store" if scope["path"].startswith("/v1") else "no-cache"
             await send(message)
 
         try:

@@ -80,6 +80,7 @@ def test_headers(address):
     with urllib.request.urlopen(f"http://{address}/livez") as response:
         headers = response.headers
     assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["Cache-Control"] == "no-cache"
     assert "default-src 'self'" in headers["Content-Security-Policy"]
     assert headers["X-Request-ID"].startswith("req_")
     assert "server" not in headers
