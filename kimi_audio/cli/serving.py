@@ -140,7 +140,7 @@ def loadtest(
 
 
 def _draw(summaries: "list[Summary]", target: Path) -> None:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
