@@ -8,7 +8,7 @@ from serve_fakes import FakeAssistant, running, wav_file
 
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 
-STORY = " ".join(f"word{number}" for number in range(150))  # 12 s: longer than the microphone is silent
+STORY = " ".join(f"word{number}" for number in range(100, 250))  # 12 s: longer than the microphone is silent
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from kimi_audio.cli.own_voice import table
 from kimi_audio.core.config import VocoderConfig
 from kimi_audio.data.recordings import Recording
 from kimi_audio.detokenizer.vocoder import BigVGAN
+from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.speech.flow_stage import ONE_SPEAKER
 from kimi_audio.train.speech.vocoder_stage import VocoderStage
@@ -147,7 +148,7 @@ def test_small_models_stay_small(reference: Path, base: Path, tmp_path: Path):
     checkpoint.save_model(
         small,
         lm=checkpoint.load_lm(base),
-        text_tokenizer=checkpoint.TextTokenizer.load(base),
+        text_tokenizer=TextTokenizer.load(base),
         acoustic=checkpoint.load_acoustic(base),
         semantic=checkpoint.load_semantic(checkpoint.find_semantic_tokenizer(base)),
         int8=True,
