@@ -46,6 +46,7 @@ def test_keys_come_from_a_file_and_the_environment(tmp_path, monkeypatch):
 
 
 def test_a_server_is_tested_under_load(tmp_path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed, and the curve is drawn with it")
     with running(FakeAssistant(pause_s=0.01)) as address:
         arguments = [f"ws://{address}/v1/realtime", "--recording", str(QUESTION), "--clients", "2", "--turns", "1"]
         done = CliRunner().invoke(cli.app, ["loadtest", *arguments, "--json", "--plot", str(tmp_path / "curve.png")])
