@@ -27,8 +27,6 @@ from recipes.nano.semantic import SEMANTIC
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.talks import learned_talks
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Size:

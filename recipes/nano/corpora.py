@@ -34,8 +34,6 @@ from recipes.nano.synthetic import READER
 from recipes.nano.talks import learned_talks
 from recipes.nano.world.types import Talk, Turn
 
-logger = logging.getLogger(__name__)
-
 # The first is what nano's settings say, and short: a long one takes a quarter of the time of learning.
 ASR_REQUESTS = ("Transcribe.", "Write down what is said.", "Please transcribe the spoken content into written text.")
 ASR_SHARES = (0.9, 0.05, 0.05)

@@ -23,8 +23,6 @@ from kimi_audio.train.speech.vocoder_stage import VocoderStage, train_vocoder
 from kimi_audio.train.speech.voice_adaptation import voice_examples
 from recipes.nano.recording import recordings
 
-logger = logging.getLogger(__name__)
-
 HELD_OUT_EVERY = 50
 FLOW = LoopConfig(steps=2000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, weight_decay=0.0, muon=True)
 # Most replies are shorter than a chunk of the stream, so most steps know no earlier chunks.
