@@ -469,6 +469,19 @@ def test_help_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_the_threads_of_torch_sleep_while_they_wait_unless_the_user_says_how():
+    code = "import os, kimi_audio.cli as c; c.app = lambda: print(os.environ.get('GOMP_SPINCOUNT')); c.main()"
+    unset = {name: value for name, value in os.environ.items() if name not in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")}
+
+    def spins(**chosen: str) -> str:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=unset | chosen, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert int(spins()) <= 10_000
+    assert spins(GOMP_SPINCOUNT="7") == "7"
+    assert spins(OMP_WAIT_POLICY="ACTIVE") == "None"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Transcripts with times
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from recipes.nano.closed.dialogues import all_replies
+from recipes.nano.closed.mandarin import english_answers
+from recipes.nano.closed.qa import side
 from recipes.nano.recording import Line, record
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.talks import learned_talks, replied, said
@@ -73,6 +76,15 @@ def replies() -> Iterator[Line]:
     return (Line(text, (SPEAKERS[ASSISTANT][0],)) for text in replied(learned_talks()))
 
 
+def closed() -> Iterator[Line]:
+    """Yield what the assistant says in English in the tasks of the closed world, and answers to its questions."""
+    generator = random.Random("closed")  # noqa: S311
+    answers = [item.answer for item in side(reserved=False)]
+    generator.shuffle(answers)
+    said_there = [*all_replies(), *english_answers(), *answers]
+    return (Line(text, (SPEAKERS[ASSISTANT][0],)) for text in dict.fromkeys(said_there))
+
+
 def texts(generator: random.Random, *, examples: float, definitions: float, verses: float) -> Iterator[str]:
     """Yield texts of the stocks by their shares until one is used up."""
     stocks = [learned(stock()) for stock in (wordnet_examples, wordnet_definitions, bible_verses)]
@@ -96,6 +108,7 @@ KINDS = {
     "questions": questions,
     "spoken": spoken,
     "replies": replies,
+    "closed": closed,
     "development": lambda: everyday(development_sentences()),
     "evaluation": lambda: everyday(evaluation_sentences()),
 }

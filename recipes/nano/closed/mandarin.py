@@ -289,6 +289,11 @@ def _answers() -> dict[str, tuple[QAItem, MandarinItem]]:
     return {item.fact: (english[item.fact], item) for item in all_mandarin_items() if item.fact in english}
 
 
+def english_answers() -> list[str]:
+    """Return what is answered in English to questions in Mandarin."""
+    return [english.answer for english, _ in _answers().values()]
+
+
 def cross_examples(count: int, generator: random.Random, reserved: bool, unseen: bool = False) -> list[Example]:
     """Return spoken questions in one language with the request to answer in the other, written or spoken.
 
