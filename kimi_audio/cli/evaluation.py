@@ -46,8 +46,12 @@ class InstrumentChoice:
 
     judge: Annotated[str | None, typer.Option(help="YAML file with url and model of a judge, or stand-in.")] = None
     ratings: Annotated[list[Path] | None, typer.Option(help="Filled forms of listeners (CSV).")] = None
-    recogniser: Annotated[str | None, typer.Option(help="Writes speech down: pocketsphinx, or as --model.")] = None
-    speaker: Annotated[str | None, typer.Option(help="Compares voices: spectrum, or an x-vector model.")] = None
+    recogniser: Annotated[
+        str | None, typer.Option(help="Writes speech down: pocketsphinx, faster-whisper:FOLDER, or as --model.")
+    ] = None
+    speaker: Annotated[
+        str | None, typer.Option(help="Compares voices: spectrum, resemblyzer, or an x-vector model.")
+    ] = None
     mos: Annotated[str | None, typer.Option(help="Predicts ratings of the sound: utmos, dnsmos or nisqa.")] = None
 
     def load(self) -> "Instruments":

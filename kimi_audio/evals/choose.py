@@ -7,7 +7,13 @@ from kimi_audio.evals.contract.types import EvalTask
 from kimi_audio.evals.judges.endpoint import choose_judge
 from kimi_audio.evals.registry import all_tasks, parse_model
 from kimi_audio.evals.speech.mos import choose_mos
-from kimi_audio.evals.speech.recognisers import POCKETSPHINX, ModelRecogniser, PocketSphinx
+from kimi_audio.evals.speech.recognisers import (
+    FASTER_WHISPER,
+    POCKETSPHINX,
+    FasterWhisper,
+    ModelRecogniser,
+    PocketSphinx,
+)
 from kimi_audio.evals.speech.voices import choose_speaker_encoder
 
 
@@ -28,8 +34,8 @@ def choose_instruments(
     Args:
         judge: ``stand-in``, or a YAML file with url and model.
         ratings: filled forms of listeners.
-        recogniser: ``pocketsphinx``, or a model as ``parse_model`` reads it.
-        speaker: ``spectrum``, or an x-vector model.
+        recogniser: ``pocketsphinx``, ``faster-whisper:FOLDER``, or a model as ``parse_model`` reads it.
+        speaker: ``spectrum``, ``resemblyzer``, or an x-vector model.
         mos: a predictor.
 
     Raises:
@@ -45,7 +51,9 @@ def choose_instruments(
 
 
 def choose_recogniser(name: str, device: str | None = None) -> Recogniser:
-    """Return ``pocketsphinx``, or a model as ``--model`` names them: whisper:..., nano, a folder; raises as they do."""
+    """Return ``pocketsphinx``, ``faster-whisper:FOLDER``, or a model as ``--model`` names them; raises as they do."""
     if name == POCKETSPHINX:
         return PocketSphinx()
+    if name.startswith(f"{FASTER_WHISPER}:"):
+        return FasterWhisper(name.removeprefix(f"{FASTER_WHISPER}:"))
     return ModelRecogniser(parse_model(name).load(device), recognition_task)

@@ -1,4 +1,4 @@
-"""What pocketsphinx is told, with a stand-in for the library."""
+"""What pocketsphinx and faster-whisper are told, with stand-ins for the libraries."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kimi_audio.audio.io import Samples
+from kimi_audio.evals.choose import choose_recogniser
 from kimi_audio.evals.speech.recognisers import PocketSphinx
 
 CLIP = Samples(np.full(1600, 0.1, np.float32), 16_000)
@@ -62,3 +63,29 @@ def test_without_a_grammar_its_own_language_model_is_used():
     assert "lm" not in Decoder.made[0].options
     with pytest.raises(ValueError, match="English alone"):
         sphinx.transcribe(CLIP, "zh")
+
+
+class WhisperModel:
+    """Says what it was told and what it was given."""
+
+    def __init__(self, source: str, **options) -> None:
+        self.source = source
+
+    def transcribe(self, wav: np.ndarray, language: str, **options):
+        told = (f" {self.source}", f" {language}", f" {wav.dtype} {len(wav)} ")
+        return [SimpleNamespace(text=text) for text in told], None
+
+
+def test_faster_whisper_is_chosen_with_its_folder_and_its_segments_are_joined(monkeypatch):
+    module = ModuleType("faster_whisper")
+    module.WhisperModel = WhisperModel
+    monkeypatch.setitem(sys.modules, "faster_whisper", module)
+    whisper = choose_recogniser("faster-whisper:models/base")
+    assert whisper.transcribe(Samples(np.zeros(2400, np.float32), 24_000), "zh") == "models/base zh float32 1600"
+    assert whisper.name.startswith("faster-whisper:base (")
+
+
+def test_without_faster_whisper_one_is_told_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faster_whisper", None)
+    with pytest.raises(ValueError, match="pip install faster-whisper"):
+        choose_recogniser("faster-whisper:base").transcribe(CLIP, "en")

@@ -1,6 +1,7 @@
-"""Predicted mean opinion scores. Their libraries fetch the weights when they are used first.
+"""Predicted mean opinion scores.
 
-``utmos`` through utmos-pytorch; ``dnsmos`` (overall quality, DNS challenge P.835) and ``nisqa`` through torchmetrics.
+``utmos`` through utmos-pytorch; ``dnsmos`` (overall quality, DNS challenge P.835) through speechmos, which holds its
+weights; ``nisqa`` through torchmetrics. The other two fetch their weights when they are used first.
 Such predictors were trained on English above all.
 """
 
@@ -27,11 +28,9 @@ def _utmos() -> Predictor:
 
 
 def _dnsmos() -> Predictor:
-    from torchmetrics.functional.audio.dnsmos import (  # pyright: ignore[reportMissingImports]
-        deep_noise_suppression_mean_opinion_score as predict,
-    )
+    from speechmos import dnsmos  # pyright: ignore[reportMissingImports]
 
-    return lambda wav: float(predict(wav, INPUT_RATE_HZ, personalized=False)[-1])  # p808, signal, background, overall
+    return lambda wav: float(dnsmos.run(wav.clamp(-1, 1).numpy(), INPUT_RATE_HZ)["ovrl_mos"])
 
 
 def _nisqa() -> Predictor:
@@ -44,7 +43,7 @@ def _nisqa() -> Predictor:
 
 PREDICTORS: dict[str, tuple[Callable[[], Predictor], str]] = {  # and the library
     "utmos": (_utmos, "utmos-pytorch"),
-    "dnsmos": (_dnsmos, "torchmetrics"),
+    "dnsmos": (_dnsmos, "speechmos"),
     "nisqa": (_nisqa, "torchmetrics"),
 }
 

@@ -1,4 +1,4 @@
-"""Recognisers by option: any of the models that can be evaluated, or pocketsphinx (small, English, offline)."""
+"""Recognisers by option: any of the models that can be evaluated, faster-whisper, or pocketsphinx (small, English)."""
 
 import hashlib
 import re
@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ
@@ -16,9 +19,11 @@ from kimi_audio.evals.contract.types import EvalSample, EvalTask, Model, Options
 from kimi_audio.evals.metrics.libraries import library_versions
 
 if TYPE_CHECKING:
+    from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]
     from pocketsphinx import Decoder  # pyright: ignore[reportMissingImports]
 
 POCKETSPHINX = "pocketsphinx"
+FASTER_WHISPER = "faster-whisper"  # :folder, or the name of a Whisper that it downloads
 GRAMMAR_SEARCH = {"maxhmmpf": 3000}  # hypotheses kept in each frame: large grammars are slow without a limit
 
 
@@ -43,6 +48,32 @@ class ModelRecogniser:
         if answer.error:
             raise ValueError(f"{self.name} could not write the speech down: {answer.error}")
         return answer.text
+
+
+class FasterWhisper:
+    """A Whisper of CTranslate2, several times as fast on CPUs as that of transformers; int8, five beams.
+
+    Args:
+        source: a folder of CTranslate2, or a name such as ``base`` that faster-whisper downloads.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.name = f"{FASTER_WHISPER}:{Path(source).name} ({library_versions(FASTER_WHISPER)[FASTER_WHISPER]})"
+
+    @cached_property
+    def _model(self) -> "WhisperModel":
+        try:
+            from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]
+        except ModuleNotFoundError:
+            raise ValueError("faster-whisper is missing: pip install faster-whisper") from None
+        return WhisperModel(self.source, device="cpu", compute_type="int8", cpu_threads=torch.get_num_threads())
+
+    def transcribe(self, clip: Clip, language: str) -> str:
+        """Return the words."""
+        wav = load_audio(clip, INPUT_RATE_HZ).numpy()
+        segments, _ = self._model.transcribe(wav, language=language, beam_size=5, condition_on_previous_text=False)
+        return " ".join(segment.text.strip() for segment in segments)
 
 
 class PocketSphinx:

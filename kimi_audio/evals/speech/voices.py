@@ -2,7 +2,8 @@
 
 ``spectrum`` needs no weights: mean and spread of the log-mel spectrum over the louder half of the frames. It hears
 differences of timbre and of microphones, and is no verifier of speakers; its numbers compare with each other alone.
-A folder or hub id of a WavLM x-vector model (microsoft/wavlm-base-plus-sv) gives numbers of the usual kind.
+A folder or hub id of a WavLM x-vector model (microsoft/wavlm-base-plus-sv) gives numbers of the usual kind, and so does
+``resemblyzer``, whose package holds its weights.
 """
 
 from functools import cached_property
@@ -18,6 +19,7 @@ from kimi_audio.evals.contract.instruments import SpeakerEncoder
 from kimi_audio.evals.contract.keys import Clip
 
 SPECTRUM = "spectrum"
+RESEMBLYZER = "resemblyzer"
 BANDS = 80
 
 
@@ -61,6 +63,27 @@ class WavLM:
             return model(**inputs).embeddings[0].float().numpy()
 
 
+class Resemblyzer:
+    """The GE2E speaker encoder of the package of this name."""
+
+    name = RESEMBLYZER
+
+    @cached_property
+    def _encoder(self) -> Any:
+        try:
+            from resemblyzer import VoiceEncoder  # pyright: ignore[reportMissingImports]
+        except ModuleNotFoundError as error:
+            raise ValueError(f"{error.name} is missing: pip install resemblyzer 'setuptools<81'") from None
+        return VoiceEncoder("cpu", verbose=False)
+
+    def embed(self, clip: Clip) -> np.ndarray:
+        """Return a vector [256]."""
+        from resemblyzer import preprocess_wav  # pyright: ignore[reportMissingImports]
+
+        encoder = self._encoder
+        return encoder.embed_utterance(preprocess_wav(load_audio(clip, INPUT_RATE_HZ).numpy()))
+
+
 def similarity(encoder: SpeakerEncoder, left: Clip, right: Clip) -> float:
     """Return the cosine, from -1 to 1."""
     a, b = encoder.embed(left), encoder.embed(right)
@@ -68,5 +91,7 @@ def similarity(encoder: SpeakerEncoder, left: Clip, right: Clip) -> float:
 
 
 def choose_speaker_encoder(name: str) -> SpeakerEncoder:
-    """Return ``spectrum``, or an x-vector model by folder or hub id."""
-    return Spectrum() if name == SPECTRUM else WavLM(name)
+    """Return ``spectrum``, ``resemblyzer``, or an x-vector model by folder or hub id."""
+    if name == SPECTRUM:
+        return Spectrum()
+    return Resemblyzer() if name == RESEMBLYZER else WavLM(name)

@@ -283,7 +283,7 @@ def test_predictors_are_asked_at_16_khz(tmp_path, monkeypatch):
     ("name", "module", "wanted"),
     [
         ("utmos", "utmos_pytorch", "pip install 'utmos-pytorch'"),
-        ("dnsmos", "torchmetrics", r"pip install 'torchmetrics\[audio\]'"),
+        ("dnsmos", "speechmos", "pip install 'speechmos'"),
         ("nisqa", "torchmetrics", r"pip install 'torchmetrics\[audio\]'"),
     ],
 )
