@@ -42,7 +42,7 @@ lock:  ## requirements.lock anew: all that the command line needs but torch, wit
 speech-tools:  ## the speech engines that rebuild nano
 	$(if $(filter 0,$(shell id -u)),,sudo) apt-get update
 	$(if $(filter 0,$(shell id -u)),,sudo) apt-get install -y espeak-ng flite festival \
-		festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts
+		festvox-kallpc16k festvox-kdlpc16k festvox-us-slt-hts ffmpeg
 
 clean:
 	rm -rf .venv demo-output build

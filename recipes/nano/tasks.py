@@ -23,13 +23,13 @@ from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from recipes.nano.closed.colours import colour
 from recipes.nano.closed.dialogues import dialogue_examples
-from recipes.nano.closed.examples import Example, Part, Speech, asked, heard, spoken, written
+from recipes.nano.closed.examples import NEUTRAL, Example, Part, Speech, asked, heard, spoken, written
 from recipes.nano.closed.hearing import caption_examples, count_examples, event_examples, order_examples, scene_examples
 from recipes.nano.closed.mandarin import cross_examples, question_examples, recognition_examples
 from recipes.nano.closed.qa import take_questions
 from recipes.nano.closed.soundscape import Clip, render_clip
 from recipes.nano.closed.speakers import CONVERT
-from recipes.nano.closed.styles import REPLY_REQUESTS, REPLY_STYLES, STYLES, Style, style_examples
+from recipes.nano.closed.styles import REPLY_REQUESTS, REPLY_STYLES, Style, style_examples
 from recipes.nano.closed.synthesis import resample, synthesise_all
 from recipes.nano.closed.voices import ASSISTANT, draw_delivery
 from recipes.nano.corpora import NAMES, Conversation, message, write_conversations
@@ -68,12 +68,13 @@ def styled(replies: Mapping[str, Path], seed: int) -> Iterator[Example]:
     """Yield spoken questions with the request for a manner of replying, of replies that are recorded."""
     generator = random.Random(f"{seed} styled")  # noqa: S311
     known = [item for item in take_questions(4 * STYLED, generator, reserved=False) if item.answer in replies]
+    names = (NEUTRAL, *REPLY_STYLES)
     for number, item in enumerate(known[:STYLED]):
-        name = list(REPLY_STYLES)[number % len(REPLY_STYLES)]
+        name = names[number % len(names)]
         question = heard(Speech(item.question, draw_delivery(generator)))
         reply = spoken(Speech(item.answer, ASSISTANT, name))
-        parts = (asked(generator.choice(REPLY_REQUESTS[name])), question, reply)
-        yield Example("reply-style", name, item.key, parts, (item.essential,))
+        request = () if name == NEUTRAL else (asked(generator.choice(REPLY_REQUESTS[name])),)
+        yield Example("reply-style", name, item.key, (*request, question, reply), (item.essential,))
 
 
 def converted(aloud: Sequence[Spoken], sounds: "Sounds", seed: int) -> Iterator[Conversation]:
@@ -107,7 +108,9 @@ class Sounds:
         self._names: dict[Speech | Clip, str] = {}
 
     def name(self, sound: Speech | Clip) -> str:
-        """Return the name of the file that will hold a sound."""
+        """Return the name of the file that holds a sound, or will; what was recorded as it is asked for has one."""
+        if isinstance(sound, Speech) and self._is_assistants(sound) and sound.style == NEUTRAL:
+            return str(self._replies[sound.text].resolve())
         return self._names.setdefault(sound, f"tasks/{zlib.crc32(repr(sound).encode()):08x}.flac")
 
     def is_recorded(self, sound: Speech | Clip) -> bool:
@@ -144,8 +147,7 @@ class Sounds:
             if isinstance(sound, Clip):
                 yield render_clip(sound), INPUT_RATE_HZ
             elif self._is_assistants(sound):
-                style = (REPLY_STYLES | STYLES)[sound.style]
-                yield restyled(self._replies[sound.text], style), OUTPUT_RATE_HZ
+                yield restyled(self._replies[sound.text], REPLY_STYLES[sound.style]), OUTPUT_RATE_HZ
             else:
                 samples, rate_hz = next(made)
                 yield resample(samples, rate_hz, OUTPUT_RATE_HZ), OUTPUT_RATE_HZ

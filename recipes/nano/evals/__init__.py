@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from kimi_audio.evals.contract.types import Suite
-from recipes.nano.evals import conversation, conversion, reading, recognition, reply_styles, understanding
+from recipes.nano.evals import conversation, conversion, people, reading, recognition, reply_styles, understanding
 
 TASKS = (
     *recognition.TASKS,
@@ -18,8 +18,13 @@ TASKS = (
     *reading.TASKS,
     *conversion.TASKS,
     *reply_styles.TASKS,
+    *people.TASKS,
 )
-SUITES = (Suite("nano", tuple(task.name for task in TASKS), description="nano's own suite:"),)
+_PEOPLE = tuple(task.name for task in people.TASKS)
+SUITES = (
+    Suite("nano", tuple(task.name for task in TASKS), description="nano's own suite:"),
+    Suite("nano-people", _PEOPLE, description="what of it people and natural voices say:"),
+)
 AIMS = {
     (row["task"], row["subset"], row["metric"]): float(row["value"])
     for row in json.loads((Path(__file__).parent / "aims.json").read_text("utf-8"))["rows"]

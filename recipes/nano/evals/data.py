@@ -156,13 +156,13 @@ def read(folder: Path, splits: Mapping[str, str], limit: int | None = None) -> I
 
     Args:
         folder: of the dataset.
-        splits: name to the subset that it is scored as.
+        splits: name to the subset that it is scored as, unless its rows name theirs.
         limit: samples of each split.
     """
     for name, subset in splits.items():
         for row in read_rows(folder / f"{name}.jsonl")[:limit]:
             audio = tuple(folder / name for name in row["audio"])
-            yield EvalSample(row["id"], audio, row["text"], row["reference"], subset, row["meta"])
+            yield EvalSample(row["id"], audio, row["text"], row["reference"], row.get("subset", subset), row["meta"])
 
 
 def by_voices(name: str) -> dict[str, str]:

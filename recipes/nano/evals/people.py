@@ -1,0 +1,171 @@
+"""How nano does with people and natural voices, in any words: what it hears, answers, and reads aloud."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kimi_audio.core.words import normalise, word_errors
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.prompting import DEFAULT
+from kimi_audio.evals.contract.types import (
+    Dataset,
+    EvalSample,
+    EvalTask,
+    Metric,
+    OutputType,
+    Prediction,
+    Recipe,
+    SampleScore,
+    Scorer,
+)
+from kimi_audio.evals.models.kimi_audio import CUT, EACH_TURN
+from kimi_audio.evals.tasks.datasets import make_dataset
+from recipes.nano.corpora import ALOUD_REQUESTS, ASR_REQUESTS
+from recipes.nano.evals.data import read
+from recipes.nano.evals.listening import BUNDLED, ears_of
+from recipes.nano.evaluation_recordings import FILES
+from recipes.nano.talks import of_values
+from recipes.nano.world.judging import is_refusal
+from recipes.nano.world.registry import KINDS, REFUSED
+
+if TYPE_CHECKING:
+    from kimi_audio.evals.contract.instruments import Mos, Recogniser
+
+
+class Heard(Scorer):
+    """The word error rate in the form that nano writes."""
+
+    metrics = (Metric("nano-wer", higher_is_better=False),)
+    rules = "1"
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        """Return the errors of one transcript."""
+        wanted, heard = str(sample.reference).split(), normalise(prediction.text).split()
+        values = {"nano-wer": (word_errors(wanted, heard), len(wanted))}
+        return SampleScore(sample.id, values, {"normalised": " ".join(heard)})
+
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
+        """Return the statistics of a transcript without a word."""
+        words = len(str(sample.reference).split())
+        return {"nano-wer": (words, words)}
+
+
+class SlotsHeard(Scorer):
+    """Share of what matters in an order (number, size, drink …) that is in the transcript."""
+
+    metrics = (Metric("heard"),)
+    rules = "1"
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        """Return how many values of one order were heard."""
+        heard, values = f" {normalise(prediction.text)} ", sample.meta["values"]
+        found = sum(f" {value} " in heard for value in values)
+        return SampleScore(sample.id, {"heard": (found, len(values))}, {"normalised": heard.strip()})
+
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
+        """Return the statistics of an order that was not heard at all."""
+        return {"heard": (0, len(sample.meta.get("values", ())))}
+
+
+class NothingWritten(Scorer):
+    """Share of recordings without speech for which nothing is written."""
+
+    metrics = (Metric("nothing-written"),)
+    rules = "1"
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        """Return whether one transcript is empty."""
+        return SampleScore(sample.id, {"nothing-written": (float(not prediction.text.strip()), 1)})
+
+
+class RightTalks(Scorer):
+    """Share of conversations whose last reply is right, and of known things that are refused by mistake."""
+
+    metrics = (Metric("right"), Metric("refused-by-mistake", higher_is_better=False))
+    rules = "1"
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        """Judge the last reply of one conversation by the rule of its kind."""
+        talk = of_values(dict(sample.meta["talk"]))
+        is_right = KINDS[talk.kind].is_right(talk, prediction.text)
+        values = {"right": (float(is_right), 1)}
+        if talk.kind not in REFUSED:
+            values["refused-by-mistake"] = (float(not is_right and is_refusal(prediction.text)), 1)
+        return SampleScore(sample.id, values, {"kind": talk.kind})
+
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
+        """Return the statistics of a wrong reply."""
+        return {"right": (0, 1)}
+
+
+@dataclass(frozen=True)
+class HeardAloud(Scorer):
+    """The errors of a recogniser in what is read aloud, and the quality as a predictor of ratings hears it."""
+
+    ears: "Recogniser" = BUNDLED
+    mos: "Mos | None" = None
+    metrics = (Metric("nano-wer", higher_is_better=False), Metric("mos", unit="of 5", scale=1.0))
+
+    def equip(self, instruments: Instruments) -> "HeardAloud":
+        """Return the scorer with the chosen recogniser and predictor, if there are any."""
+        return replace(self, ears=ears_of(instruments) or self.ears, mos=instruments.mos or self.mos)
+
+    def versions(self) -> Mapping[str, str]:
+        """Return rules, recogniser and predictor."""
+        return {"rules": "1", "recogniser": self.ears.name, "mos": self.mos.name if self.mos else "none"}
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        """Listen to one reading."""
+        wanted = normalise(str(sample.reference)).split()
+        heard = "" if prediction.speech is None else normalise(self.ears.transcribe(prediction.speech, "en"))
+        values: dict[str, Any] = {"nano-wer": (word_errors(wanted, heard.split()), len(wanted))}
+        if self.mos and prediction.speech is not None:
+            values["mos"] = (self.mos.rate(prediction.speech), 1)
+        return SampleScore(sample.id, values, {"heard": heard})
+
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
+        """Return the statistics of silence."""
+        words = len(normalise(str(sample.reference)).split())
+        return {"nano-wer": (words, words)}
+
+
+def _dataset(splits: Mapping[str, str]) -> Dataset:
+    """Return parts of ``nano-people``, with the subset that each is scored as; those that are missing are left out."""
+    files = replace(FILES, index=tuple(f"{name}.jsonl" for name in splits))
+
+    def samples(folder: Path) -> Iterator[EvalSample]:
+        there = {name: subset for name, subset in splits.items() if (folder / f"{name}.jsonl").exists()}
+        return read(folder, there)
+
+    return make_dataset("nano-people", "generated, seed 0; OpenSLR 101; coffee commands", files, samples)
+
+
+def _heard(name: str, splits: Mapping[str, str], scorer: Scorer, description: str) -> EvalTask:
+    recipes = {
+        "kimi-audio": Recipe(ASR_REQUESTS[0], decoding={CUT: True}),
+        DEFAULT: Recipe("Transcribe the speech."),
+    }
+    return EvalTask(f"nano-{name}", "1", _dataset(splits), scorer, recipes, description)
+
+
+def _talks(name: str, output: OutputType, description: str) -> EvalTask:
+    recipes = {"kimi-audio": Recipe(output=output, decoding={EACH_TURN: True})}
+    return EvalTask(f"nano-{name}", "1", _dataset({"talks": ""}), RightTalks(), recipes, description)
+
+
+EVERYDAY = {f"asr-{voices}": voices for voices in ("natural", "synthetic", "readers")}
+TASKS = (
+    _heard("everyday", EVERYDAY, Heard(), "everyday sentences in natural and in synthetic voices, and people who read"),
+    _heard("orders-of-coffee", {"orders": ""}, SlotsHeard(), "people who order coffee: number, size, drink"),
+    _heard("silence", {"silence": ""}, NothingWritten(), "silence, noise and hum without a word"),
+    _talks("talks", "text", "reserved conversations in natural voices that were never heard in training"),
+    EvalTask(
+        "nano-aloud",
+        "1",
+        _dataset({"aloud": ""}),
+        HeardAloud(),
+        {DEFAULT: Recipe(ALOUD_REQUESTS[0] + "{text}", output="both")},
+        "everyday sentences read aloud",
+    ),
+)

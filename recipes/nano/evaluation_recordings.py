@@ -1,0 +1,186 @@
+"""What people and natural voices say: recordings for the rows of nano's suite that synthetic voices cannot stand for.
+
+``python -m recipes.nano.evaluation_recordings FOLDER --kokoro DIR --readers DIR --orders DIR`` fills the folder
+``nano-people`` of the evaluation data from fixed seeds; what is there is kept, and a part whose folder is not named is
+left out.
+
+nano-people/everyday-natural/, everyday-synthetic/, talks/, silence/    recordings
+nano-people/asr-natural.jsonl, …                                        questions, as ``evals.data.read`` takes them
+"""
+
+import argparse
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from kimi_audio.audio.augment import make_noise
+from kimi_audio.core.lines import read_objects
+from kimi_audio.core.random import generator_of
+from kimi_audio.core.units import INPUT_RATE_HZ
+from kimi_audio.core.words import normalise
+from kimi_audio.evals.contract.rows import save_rows
+from kimi_audio.evals.tasks.datasets import DatasetFiles
+from recipes.nano import kokoro, synthetic
+from recipes.nano.listen import dev_readers
+from recipes.nano.people import is_held_out
+from recipes.nano.recording import Line, Speak, record, recordings
+from recipes.nano.talks import to_values
+from recipes.nano.world import calendar, dictionary, memory, places, small_talk, sums, words
+from recipes.nano.world.registry import KINDS, REFUSED
+from recipes.nano.world.sentences import evaluation_sentences
+from recipes.nano.world.types import Talk
+
+PARTS = ("asr-natural", "asr-synthetic", "asr-readers", "orders", "talks", "aloud", "silence")
+FILES = DatasetFiles(
+    index=tuple(f"{part}.jsonl" for part in PARTS),
+    by_hand="make it with `python -m recipes.nano.evaluation_recordings FOLDER`; --help names what it needs",
+)
+VOICES = tuple(voice for voice in kokoro.RESERVED if voice[0] in "ab")  # those that speak English
+READERS = 200
+TALKS = 60  # of each group
+SILENCES = 100
+SILENCE_S = (1.0, 6.0)
+LEVELS_DB = (-70.0, -20.0)
+HUM_HZ = (50.0, 60.0, 100.0, 120.0)
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "dictionary": tuple(kind.name for kind in dictionary.KINDS if kind.name not in REFUSED),
+    "questions": tuple(kind.name for part in (sums, calendar, places, words, small_talk) for kind in part.KINDS),
+    "memory": tuple(kind.name for kind in memory.KINDS),
+    "unknown": tuple(kind for kind in sorted(REFUSED) if kind != "no-tool"),
+}
+
+
+def make(folder: Path, natural: Speak | None, readers: Path | None, orders: Path | None) -> None:
+    """Record what is missing and write the parts whose sources are given.
+
+    Args:
+        folder: ``nano-people``.
+        natural: speaks in the reserved natural voices.
+        readers: speechocean762.
+        orders: the coffee commands.
+    """
+    sentences = evaluation_sentences()
+    save_rows(folder / "aloud.jsonl", [_row(f"aloud-{n:05d}", [], text, text) for n, text in enumerate(sentences)])
+    _everyday(folder, "synthetic", synthetic.everyday(sentences), synthetic.speak)
+    save_rows(folder / "silence.jsonl", list(_silences(folder)))
+    if natural:
+        _everyday(folder, "natural", kokoro.everyday(sentences), natural)
+        _talks(folder, natural)
+    if readers:
+        heard = dev_readers(readers, READERS)
+        rows = [_row(f"readers-{n:05d}", [item.audio.resolve()], "", item.text) for n, item in enumerate(heard)]
+        save_rows(folder / "asr-readers.jsonl", rows)
+    if orders:
+        save_rows(folder / "orders.jsonl", list(_orders(orders)))
+
+
+def _row(id_: str, audio: Iterable[Path | str], text: str, reference: str, **meta: Any) -> dict[str, Any]:
+    return {"id": id_, "audio": [str(path) for path in audio], "text": text, "reference": reference, "meta": meta}
+
+
+def _everyday(folder: Path, voices: str, lines: Iterator[Line], speak: Speak) -> None:
+    name = f"everyday-{voices}"
+    record(lines, speak, folder / name, len(evaluation_sentences()))
+    spoken = enumerate(recordings(folder / name))
+    rows = [
+        _row(f"{voices}-{number:05d}", [f"{name}/{item.audio.name}"], "", normalise(item.line.text))
+        for number, item in spoken
+    ]
+    save_rows(folder / f"asr-{voices}.jsonl", rows)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Conversations
+
+
+def evaluation_talks() -> list[tuple[str, Talk]]:
+    """Return reserved conversations with their groups, the same number of each group."""
+    found = []
+    for group, names in GROUPS.items():
+        generator = random.Random(f"evaluation {group}")  # noqa: S311 (texts, not secrets)
+        shares = [KINDS[name].share for name in names]
+        drawn = generator.choices(names, shares, k=TALKS)
+        talks = [talk for name in names for talk in KINDS[name].talks(drawn.count(name), generator, reserved=True)]
+        found += [(group, talk) for talk in talks if not talk.system and not any(turn.call for turn in talk.turns)]
+    return found
+
+
+def _talks(folder: Path, speak: Speak) -> None:
+    talks = evaluation_talks()
+    lines = [
+        Line(turn.said, (VOICES[number % len(VOICES)],))
+        for number, (_, talk) in enumerate(talks)
+        for turn in talk.turns
+    ]
+    record(iter(lines), speak, folder / "talks", len(lines))
+    audio = iter(recordings(folder / "talks"))
+    rows = []
+    for number, (group, talk) in enumerate(talks):
+        said = [f"talks/{next(audio).audio.name}" for _ in talk.turns]
+        rows.append(
+            _row(f"talks-{number:05d}", said, "", talk.turns[-1].reply, talk=to_values(talk)) | {"subset": group}
+        )
+    save_rows(folder / "talks.jsonl", rows)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# People, and nobody
+
+
+def _orders(folder: Path) -> Iterator[dict[str, Any]]:
+    found, _ = read_objects(folder / "manifest.jsonl")
+    for row in found.values():
+        if is_held_out(row["audio"]):
+            values = [normalise(value) for value in row["slots"].values()]
+            audio = (folder / row["audio"]).resolve()
+            yield _row(f"orders-{Path(row['audio']).stem}", [audio], "", " ".join(values), values=values)
+
+
+def _silences(folder: Path) -> Iterator[dict[str, Any]]:
+    """Write silence, noise and hum without any speech."""
+    (folder / "silence").mkdir(parents=True, exist_ok=True)
+    for number in range(SILENCES):
+        name = f"silence/{number:03d}.wav"
+        if not (folder / name).exists():
+            soundfile.write(folder / name, _silence(number), INPUT_RATE_HZ, subtype="PCM_16")
+        yield _row(f"silence-{number:03d}", [name], "", "")
+
+
+def _silence(number: int) -> np.ndarray:
+    generator = generator_of(0, number)
+    shortest_s, longest_s = SILENCE_S
+    length = round((shortest_s + (longest_s - shortest_s) * float(torch.rand((), generator=generator))) * INPUT_RATE_HZ)
+    level_db = LEVELS_DB[0] + (LEVELS_DB[1] - LEVELS_DB[0]) * float(torch.rand((), generator=generator))
+    kind = ("nothing", "white", "pink", "brown", "hum")[number % 5]
+    if kind == "nothing":
+        return np.zeros(length, np.float32)
+    if kind == "hum":
+        times_s = torch.arange(length) / INPUT_RATE_HZ
+        pitch_hz = HUM_HZ[number // 5 % len(HUM_HZ)]
+        sound = sum(torch.sin(2 * torch.pi * pitch_hz * k * times_s) / k for k in (1, 2, 3))
+        sound = torch.as_tensor(sound)
+    else:
+        sound = make_noise(kind, length, generator, [])
+    return (sound / sound.square().mean().sqrt() * 10 ** (level_db / 20)).clamp(-1, 1).numpy()
+
+
+def main() -> None:
+    """Fill the folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="nano-people below the root of the evaluation data")
+    parser.add_argument("--kokoro", type=Path, help="folder with kokoro_int8.onnx and voices.npz")
+    parser.add_argument("--readers", type=Path, help="speechocean762, with its manifest.jsonl")
+    parser.add_argument("--orders", type=Path, help="coffee commands, with their manifest.jsonl")
+    arguments = parser.parse_args()
+    natural = kokoro.Kokoro(arguments.kokoro).speak if arguments.kokoro else None
+    make(arguments.folder, natural, arguments.readers, arguments.orders)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""The rows of people and natural voices: what is reserved for them, and how they are judged."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kimi_audio.audio.io import Samples
+from kimi_audio.core.words import normalise
+from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.types import EvalSample, Prediction
+from recipes.nano import evaluation_recordings, kokoro
+from recipes.nano.evals import people
+from recipes.nano.recording import Line, recordings
+from recipes.nano.talks import to_values
+from recipes.nano.world.registry import REFUSED
+from recipes.nano.world.types import Talk, Turn
+
+KNOWN = Talk("opposite", (Turn("What is the opposite of hot?", "The opposite of hot is cold."),), "cold")
+TASKS = {task.name: task for task in people.TASKS}
+
+
+def beep(line: Line) -> tuple[np.ndarray, int]:
+    return np.sin(np.arange(800 + len(line.text)) / 5).astype(np.float32), 8_000
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation_recordings, "TALKS", 3)
+        patch.setattr(evaluation_recordings.synthetic, "speak", beep)
+        patch.setattr(evaluation_recordings, "evaluation_sentences", lambda: ("The sun is warm.", "He has two dogs."))
+        evaluation_recordings.make(folder / "nano-people", beep, None, None)
+    return folder / "nano-people"
+
+
+def score(name: str, sample: EvalSample, text: str = "", **others) -> dict:
+    return dict(TASKS[name].scorer.score(sample, Prediction(text, **others)).values)
+
+
+def test_conversations_are_reserved_and_spoken_by_voices_that_are(root):
+    samples = list(TASKS["nano-talks"].dataset.load(root))
+    assert {sample.subset for sample in samples} == {"dictionary", "questions", "memory", "unknown"}
+    assert {voice for item in recordings(root / "talks") for voice in item.line.voices} <= set(kokoro.RESERVED)
+    for sample in samples:
+        talk = people.of_values(dict(sample.meta["talk"]))
+        assert talk.is_reserved
+        assert len(sample.audio) == len(talk.turns)
+        assert (talk.kind in REFUSED) == (sample.subset == "unknown")
+        right = score("nano-talks", sample, talk.turns[-1].reply)
+        assert right["right"] == (1, 1)
+
+
+def test_a_refusal_of_what_is_known_counts_as_one():
+    sample = EvalSample("talk", meta={"talk": json.loads(json.dumps(to_values(KNOWN)))})
+    assert score("nano-talks", sample, "I do not know that.") == {"right": (0, 1), "refused-by-mistake": (1, 1)}
+    assert score("nano-talks", sample, "the opposite of hot is cold.") == {
+        "right": (1, 1),
+        "refused-by-mistake": (0, 1),
+    }
+
+
+def test_everyday_sentences_are_scored_by_their_words_in_all_voices_that_are_there(root):
+    samples = list(TASKS["nano-everyday"].dataset.load(root))
+    assert [(sample.subset, sample.reference) for sample in samples] == [
+        ("natural", "the sun is warm"),
+        ("natural", "he has two dogs"),
+        ("synthetic", "the sun is warm"),
+        ("synthetic", "he has two dogs"),
+    ]
+    assert score("nano-everyday", samples[1], "He has 2 dogs.") == {"nano-wer": (0, 4)}
+    assert score("nano-everyday", samples[1], "she has dogs") == {"nano-wer": (2, 4)}
+    assert TASKS["nano-everyday"].scorer.worst(samples[1]) == {"nano-wer": (4, 4)}
+
+
+def test_of_silence_nothing_may_be_written(root):
+    samples = list(TASKS["nano-silence"].dataset.load(root))
+    assert len(samples) == evaluation_recordings.SILENCES
+    assert score("nano-silence", samples[0], " \n") == {"nothing-written": (1, 1)}
+    assert score("nano-silence", samples[0], "the") == {"nothing-written": (0, 1)}
+
+
+def test_of_an_order_what_matters_is_heard():
+    sample = EvalSample("order", meta={"values": ["three", "large", "latte"]})
+    assert score("nano-orders-of-coffee", sample, "I want 3 large cups") == {"heard": (2, 3)}
+    assert TASKS["nano-orders-of-coffee"].scorer.worst(sample) == {"heard": (0, 3)}
+
+
+def test_what_is_read_aloud_is_judged_by_the_chosen_ears(root):
+    class Ears:
+        name = "ears"
+
+        def transcribe(self, clip: Samples, language: str) -> str:
+            return "The sun is wan."
+
+    class Ratings:
+        name = "ratings"
+
+        def rate(self, clip: Samples) -> float:
+            return 3.5
+
+    scorer = TASKS["nano-aloud"].scorer.equip(Instruments(recogniser=Ears(), mos=Ratings()))
+    (sample, _) = TASKS["nano-aloud"].dataset.load(root)
+    said = Prediction("the sun is warm.", Samples(np.zeros(2400, np.float32), 24_000))
+    assert scorer.score(sample, said).values == {"nano-wer": (1, 4), "mos": (3.5, 1)}
+    assert scorer.score(sample, Prediction("the sun is warm.")).values == {"nano-wer": (4, 4)}
+    assert scorer.versions()["recogniser"] == "ears"
+
+
+def test_a_missing_folder_names_the_command_that_makes_it(tmp_path):
+    with pytest.raises(ValueError, match=r"python -m recipes\.nano\.evaluation_recordings"):
+        list(TASKS["nano-talks"].dataset.load(tmp_path / "nano-people"))
+
+
+def test_people_are_reserved_by_speaker_and_by_recording(tmp_path):
+    rows = [
+        {"audio": "a.opus", "split": "dev", "age": 30, "text": "HELLO THERE"},
+        {"audio": "b.opus", "split": "train", "age": 30, "text": "NOT ME"},
+        {"audio": "c.opus", "split": "dev", "age": 9, "text": "A CHILD"},
+    ]
+    (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (found,) = evaluation_recordings.dev_readers(tmp_path, 10)
+    assert (found.audio, found.text) == (tmp_path / "a.opus", normalise("hello there"))
