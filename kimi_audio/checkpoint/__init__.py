@@ -1,7 +1,7 @@
 """Model folders: their layout, how they are found, loaded, described and saved."""
 
 from kimi_audio.checkpoint.describe import Component, MemoryUse, list_components, memory_of
-from kimi_audio.checkpoint.find import find_model, find_semantic_tokenizer, is_base_model
+from kimi_audio.checkpoint.find import find_files, find_model, find_semantic_tokenizer, is_base_model
 from kimi_audio.checkpoint.layout import ENCODER, FLOW, NANO, NANO_FOLDER, SEMANTIC, VOCODER, WHISPER
 from kimi_audio.checkpoint.load import (
     check_parts,
@@ -14,6 +14,7 @@ from kimi_audio.checkpoint.load import (
     load_semantic,
     load_settings,
     load_vocoder,
+    load_whisper,
 )
 from kimi_audio.checkpoint.save import save_model, save_with_detokenizer
 
@@ -28,6 +29,7 @@ __all__ = [
     "Component",
     "MemoryUse",
     "check_parts",
+    "find_files",
     "find_model",
     "find_semantic_tokenizer",
     "is_base_model",
@@ -41,6 +43,7 @@ __all__ = [
     "load_semantic",
     "load_settings",
     "load_vocoder",
+    "load_whisper",
     "memory_of",
     "save_model",
     "save_with_detokenizer",

@@ -68,6 +68,15 @@ def is_base_model(name: str | os.PathLike[str]) -> bool:
     return re.search(r"Kimi-Audio-7B(?!-Instruct)", str(name)) is not None
 
 
+def find_files(name: str, patterns: list[str]) -> Path:
+    """Return a local folder of that name, or that of a hub repository with the files that fit the patterns.
+
+    Raises:
+        ValueError, ConnectionError: as for ``find_model``.
+    """
+    return Path(name) if Path(name).is_dir() else _download(name, patterns)
+
+
 def _download(hub_id: str, patterns: list[str], revision: str | None = None) -> Path:
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", hub_id):
         raise ValueError(f'there is no model "{hub_id}": give "{NANO}", a folder, or a hub id such as owner/name')

@@ -139,15 +139,32 @@ def _flow_config(folder: Path) -> FlowConfig:
 def load_acoustic(
     folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> AcousticEncoder:
-    """Load the acoustic encoder; the decoder that Whisper files also hold is skipped."""
-    config, folder = load_acoustic_config(folder), folder / WHISPER
+    """Load the acoustic encoder of a model folder."""
+    return load_whisper(folder / WHISPER, device, dtype)
+
+
+def load_whisper(
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    config: EncoderConfig | None = None,
+) -> AcousticEncoder:
+    """Load the encoder of a Whisper folder of transformers; the decoder that it also holds is skipped.
+
+    Args:
+        folder: with ``config.json`` and ``model.safetensors``, or its shards.
+        device: where it is to be.
+        dtype: of its weights.
+        config: instead of that of the folder.
+    """
+    sizes = config or read_config(EncoderConfig, folder / "config.json")
     # Whisper files name the encoder "model.encoder.", exports of it "encoder.", and some have no prefix at all.
     tensors = (
         (re.sub(r"^(model\.)?(encoder\.)?", "", name), tensor)
         for name, tensor in read_shards(folder)
         if not re.match(r"(model\.)?decoder\.|proj_out\.", name)
     )
-    return load_module(lambda: AcousticEncoder(config), tensors, str(folder), device, dtype)
+    return load_module(lambda: AcousticEncoder(sizes), tensors, str(folder), device, dtype)
 
 
 def load_semantic(folder: Path, device: torch.device | str = "cpu") -> SemanticTokenizer:
