@@ -46,7 +46,7 @@ DIGITS_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!
 
 
 def text_tokenizer(folder: Path) -> tuple[TextTokenizer, Tensor]:
-    """Return the tokenizer of a text model in the released layout, and the model's id of each of its ranks [R].
+    """Return the tokenizer of a text model in the released layout, and the model's id of its first ranks [R].
 
     Raises:
         ValueError: it is no byte-level BPE whose ids follow its merges, or splits words in a way that is not known.
@@ -65,6 +65,9 @@ def text_tokenizer(folder: Path) -> tuple[TextTokenizer, Tensor]:
     by_id = sorted(vocabulary.items(), key=lambda item: item[1])
     _check_order(content["model"]["merges"], vocabulary, path)
     ranks = {bytes(byte_of[character] for character in text): rank for rank, (text, _) in enumerate(by_id)}
+    # SmolLM2 lacks bytes that UTF-8 never or hardly has; they become new tokens, so that any text can be written.
+    lacking = [bytes([byte]) for byte in range(256) if bytes([byte]) not in ranks]
+    ranks |= {byte: len(ranks) + number for number, byte in enumerate(lacking)}
     special = {name: len(ranks) + number for number, name in enumerate(special_token_names())}
     return TextTokenizer(ranks, special, _pattern(content, path)), torch.tensor([id_ for _, id_ in by_id])
 
@@ -152,7 +155,7 @@ def audio_lm(folder: Path, config: LMConfig, blank: int, ids: Tensor, seed: int 
         folder: of the text model.
         config: sizes, see ``lm_config``.
         blank: id of "nothing here", whose embedding is added to that of every text token, and therefore begins as zero.
-        ids: the text model's id of each rank [R].
+        ids: the text model's ids of the first ranks [R].
         seed: of what is drawn.
 
     Raises:

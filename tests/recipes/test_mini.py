@@ -27,7 +27,7 @@ def text_models(tmp_path_factory):
         ]
     )
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
-    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())[:-5]  # SmolLM2 lacks some bytes, too
     trainer = tokenizers.trainers.BpeTrainer(
         vocab_size=300, special_tokens=["<|end|>", "<|im|>"], initial_alphabet=alphabet, show_progress=False
     )
