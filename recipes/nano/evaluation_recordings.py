@@ -19,6 +19,7 @@ import soundfile
 import torch
 
 from kimi_audio.audio.augment import make_noise
+from kimi_audio.core.files import write_whole
 from kimi_audio.core.lines import read_objects
 from kimi_audio.core.random import generator_of
 from kimi_audio.core.units import INPUT_RATE_HZ
@@ -148,7 +149,8 @@ def _silences(folder: Path) -> Iterator[dict[str, Any]]:
     for number in range(SILENCES):
         name = f"silence/{number:03d}.wav"
         if not (folder / name).exists():
-            soundfile.write(folder / name, _silence(number), INPUT_RATE_HZ, subtype="PCM_16")
+            with write_whole(folder / name) as partial:
+                soundfile.write(partial, _silence(number), INPUT_RATE_HZ, format="WAV", subtype="PCM_16")
         yield _row(f"silence-{number:03d}", [name], "", "")
 
 
