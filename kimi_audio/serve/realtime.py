@@ -50,6 +50,7 @@ from kimi_audio.serve.session_state import (
     StartReply,
     Store,
     Tick,
+    WriteSoFar,
 )
 from kimi_audio.serve.sounds import from_base64
 from kimi_audio.serve.turn_detection import TurnDetector, new_activity
@@ -244,6 +245,8 @@ class RealtimeSession:
             case Hear():
                 self._model.hear(action, self._buffer.take(action.start, action.end))
                 self._services.metrics.heard_s.inc((action.end - action.start) / TICKS_PER_S)
+            case WriteSoFar():
+                self._model.write_so_far(action, self._buffer.take(action.start, action.end))
             case Detect(by):
                 self._resampler = self._detector = None
                 if by is not None:
