@@ -24,7 +24,7 @@ class ServeLimits:
         waiting: HTTP requests that may wait for their turn.
         sessions: conversations at once.
         items: of one conversation.
-        handshake_s: until a WebSocket is accepted.
+        handshake_s: until a client has said what it wants, and between two pieces of a body.
         idle_s: without a message of the client.
         reply_s: until a reply has ended.
         session_s: of a conversation.
