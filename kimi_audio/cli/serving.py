@@ -39,6 +39,9 @@ def serve(
     ] = False,
     certificate: Annotated[Path | None, typer.Option(help="For https: a certificate in PEM form.")] = None,
     private_key: Annotated[Path | None, typer.Option(help="The key of the certificate.")] = None,
+    unmarked: Annotated[
+        bool, typer.Option("--unmarked", help="Leave out the inaudible mark that tells generated speech.")
+    ] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log to stderr, one JSON object a line.")] = False,
     model: ModelChoice,
 ) -> None:
@@ -56,6 +59,7 @@ def serve(
         api_keys=_keys(api_key_file),
         origins=tuple(origins or ()),
         voices=voices,
+        is_marked=not unmarked,
         limits=ServeLimits(sessions=sessions),
     )
     if voices is not None and not voices.is_dir():

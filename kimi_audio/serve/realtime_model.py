@@ -160,7 +160,7 @@ class RealtimeModel:
     async def _spoken(self, wanted: StartReply, messages: list[Any]) -> ReplyEnded:
         """Tell the pieces of a reply, not much earlier than they can be played, and return its end."""
         config = wanted.config
-        encoder = OutputEncoder(config.output.format, config.output.speed)
+        encoder = OutputEncoder(config.output.format, config.output.speed, self._services.new_marker())
         pace = Pace(self._services.limits.lead_s)
         last: StreamChunk | None = None
         async with aclosing(self._chunks(messages, config)) as chunks:  # pyright: ignore

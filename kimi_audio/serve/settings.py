@@ -61,6 +61,7 @@ class ServeSettings:
         api_keys: without any, everybody who reaches the server may use it; allowed on loopback addresses alone.
         origins: of web pages, beside the server's own, whose scripts may use it, such as ``https://example.org``.
         voices: folder of recordings, each a voice named like its file.
+        is_marked: whether all speech carries the mark, and files tell where they come from.
         limits: see there.
 
     Raises:
@@ -72,6 +73,7 @@ class ServeSettings:
     api_keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     voices: Path | None = None
+    is_marked: bool = True
     limits: ServeLimits = field(default_factory=ServeLimits)
 
     def __post_init__(self) -> None:

@@ -143,7 +143,7 @@ def test_what_is_said_can_be_read_while_it_is_said():
 
         def listen(self, source: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
             seconds = round(len(load_audio(source, INPUT_RATE_HZ)) / INPUT_RATE_HZ)
-            text = " ".join(["one", "two", "three", "four", "five", "six", "seven"][:seconds])
+            text = " ".join(f"word{number}" for number in range(seconds))
             yield SimpleNamespace(segments=[Segment(text, 0.0, float(seconds), ())])
 
     with running(Writer()) as address:
@@ -155,13 +155,21 @@ def test_what_is_said_can_be_read_while_it_is_said():
             connection.input_audio_buffer.append(audio=b64(np.concatenate([np.zeros(12_000), speech(1.0)])))
             kind = "conversation.item.input_audio_transcription"
             until(connection, "input_audio_buffer.speech_started")
-            events = []
-            for _ in range(4):  # nobody has stopped speaking
-                connection.input_audio_buffer.append(audio=b64(speech(1.0)))
-                time.sleep(0.1)
-            events += until(connection, f"{kind}.delta")
+            was_read = threading.Event()
+
+            def go_on() -> None:
+                while not was_read.wait(0.2):
+                    connection.input_audio_buffer.append(audio=b64(speech(0.5)))
+
+            speaker = threading.Thread(target=go_on)
+            speaker.start()
+            try:
+                events = until(connection, f"{kind}.delta")
+            finally:
+                was_read.set()
+                speaker.join()
             assert "input_audio_buffer.speech_stopped" not in [event.type for event in events]
-            assert events[-1].delta.startswith("one")
+            assert events[-1].delta.startswith("word0")
             connection.input_audio_buffer.append(audio=b64(np.zeros(48_000)))
             events += until(connection, f"{kind}.completed")
             told = "".join(event.delta for event in events if event.type == f"{kind}.delta")
