@@ -14,8 +14,17 @@ WRITABLE_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 BLOCK_SAMPLES = 1 << 14  # libsndfile's Vorbis encoder keeps a block on the stack: a long one ends the process
 
 
-def save_audio(path: str | os.PathLike[str], wav: Tensor, rate_hz: int) -> None:
+PROVENANCE = "Speech made by a machine: kimi-audio"
+
+
+def save_audio(path: str | os.PathLike[str], wav: Tensor, rate_hz: int, *, comment: str = "") -> None:
     """Write samples [L] or [1, L], whole or not at all; the suffix (.wav, .flac, .ogg, .mp3) sets the format.
+
+    Args:
+        path: of the file.
+        wav: samples.
+        rate_hz: their rate.
+        comment: kept in the file, such as ``PROVENANCE``.
 
     Raises:
         ValueError: as for ``check_target``, there are several channels, samples are not finite, or the format does not
@@ -29,15 +38,17 @@ def save_audio(path: str | os.PathLike[str], wav: Tensor, rate_hz: int) -> None:
     if not torch.isfinite(wav).all():
         raise ValueError(f"cannot write {target.name}: there are samples that are not finite (NaN or infinity)")
     # Encoders do not tell of a full disk, so they write to memory.
-    content = _encoded(wav.detach().float().cpu().flatten().clamp(-1, 1), rate_hz, target)
+    content = _encoded(wav.detach().float().cpu().flatten().clamp(-1, 1), rate_hz, target, comment)
     with write_whole(target) as partial:
         partial.write_bytes(content)
 
 
-def _encoded(wav: Tensor, rate_hz: int, target: Path) -> memoryview:
+def _encoded(wav: Tensor, rate_hz: int, target: Path, comment: str) -> memoryview:
     memory = io.BytesIO()
     try:
         with soundfile.SoundFile(memory, "w", rate_hz, 1, format=target.suffix.lstrip(".").upper()) as sound:
+            if comment:
+                sound.comment = comment
             for block in wav.split(BLOCK_SAMPLES):
                 sound.write(block.numpy())
     except soundfile.LibsndfileError as error:

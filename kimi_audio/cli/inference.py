@@ -219,6 +219,25 @@ def ask(
 
 
 @command()
+def detect(files: Files, *, as_json: JsonOption = False) -> None:
+    """Tell of recordings whether they hold the mark of speech that this program made; exit code 1 if one does not."""
+    from kimi_audio.audio import marking
+    from kimi_audio.audio.io import load_audio
+
+    report = Report(as_json)
+    check_files(*files)
+    found = []
+    for file in files:
+        detection = marking.detect(load_audio(sound_source(file), marking.DETECTION_RATE_HZ))
+        found.append(detection.is_marked)
+        verdict = "made by kimi-audio" if detection.is_marked else "no mark found"
+        report.line(f"{file}: {verdict} (score {detection.score:.1f}, from {marking.THRESHOLD:g} on it is there)")
+        report.result({"file": str(file), "is_marked": detection.is_marked, "score": round(detection.score, 2)})
+    if not all(found):
+        raise typer.Exit(1)
+
+
+@command()
 def speak(
     text: Annotated[str, typer.Argument(help="What to say.")],
     *,

@@ -117,24 +117,30 @@ def check_targets(targets: list[Path], sources: list[Path | None], *, overwrite:
 
 def save(reply: TimedReply, target: Path) -> Path | None:
     """Write the speech of a reply, if there is any."""
-    from kimi_audio import save_audio
-    from kimi_audio.core.units import OUTPUT_RATE_HZ
-
     if reply.answer.audio is None:
         return None
-    save_audio(target, reply.answer.audio, OUTPUT_RATE_HZ)
+    _save_marked(target, reply.answer.audio)
     return target
 
 
 def save_speech(wav: "Tensor", target: Path, report: Report) -> None:
     """Write speech and tell its duration."""
-    from kimi_audio import save_audio
     from kimi_audio.core.units import OUTPUT_RATE_HZ
 
-    save_audio(target, wav, OUTPUT_RATE_HZ)
+    _save_marked(target, wav)
     sound_s = len(wav) / OUTPUT_RATE_HZ
     report.line(f"{target}: {sound_s:.2f} s of speech")
     report.result({"sound": str(target), "sound_s": round(sound_s, 3)})
+
+
+def _save_marked(target: Path, wav: "Tensor") -> None:
+    """Write generated speech with the mark and where it comes from."""
+    from kimi_audio import save_audio
+    from kimi_audio.audio.marking import marked
+    from kimi_audio.audio.writing import PROVENANCE
+    from kimi_audio.core.units import OUTPUT_RATE_HZ
+
+    save_audio(target, marked(wav.cpu()), OUTPUT_RATE_HZ, comment=PROVENANCE)
 
 
 def bundled_questions(folder: Path) -> list[Path]:

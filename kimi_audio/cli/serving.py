@@ -34,14 +34,21 @@ def serve(
     ] = None,
     voices: Annotated[Path | None, typer.Option(help="Folder of recordings, each a voice of its file's name.")] = None,
     sessions: Annotated[int, typer.Option(min=1, help="Conversations at once.")] = 16,
+    ssl: Annotated[
+        bool, typer.Option("--ssl", help="https with a certificate of our own: other machines' browsers need https.")
+    ] = False,
     certificate: Annotated[Path | None, typer.Option(help="For https: a certificate in PEM form.")] = None,
     private_key: Annotated[Path | None, typer.Option(help="The key of the certificate.")] = None,
+    unmarked: Annotated[
+        bool, typer.Option("--unmarked", help="Leave out the inaudible mark that tells generated speech.")
+    ] = False,
     log_json: Annotated[bool, typer.Option("--log-json", help="Log to stderr, one JSON object a line.")] = False,
     model: ModelChoice,
 ) -> None:
     """Serve a page to talk to the model, OpenAI's audio routes, and Realtime over WebSocket."""
     _check_extra()
     from kimi_audio.serve.app import create_app
+    from kimi_audio.serve.certificates import default_folder, self_signed
     from kimi_audio.serve.logs import log_as_json
     from kimi_audio.serve.server import make_server
     from kimi_audio.serve.settings import ServeLimits, ServeSettings
@@ -52,6 +59,7 @@ def serve(
         api_keys=_keys(api_key_file),
         origins=tuple(origins or ()),
         voices=voices,
+        is_marked=not unmarked,
         limits=ServeLimits(sessions=sessions),
     )
     if voices is not None and not voices.is_dir():
@@ -59,6 +67,10 @@ def serve(
     if (certificate is None) != (private_key is None):
         raise ValueError("https needs both --certificate and --private-key")
     check_files(certificate, private_key)
+    if ssl and certificate is not None:
+        raise ValueError("--ssl makes a certificate; leave it out where there is a --certificate")
+    if ssl:
+        certificate, private_key = self_signed(host, default_folder())
     if log_json:
         log_as_json()
     assistant, load_s = model.load()
@@ -68,6 +80,8 @@ def serve(
 
     def tell(address: str) -> None:
         report.line(f"Talk to it: {address}    OpenAI's clients: base_url={address}v1", style="bold")
+        if ssl:
+            report.line(f"Browsers warn of the certificate once, as nobody else vouches for it: {certificate}")
 
     server = make_server(app, settings, certificate=certificate, private_key=private_key, on_ready=tell)
     server.run()

@@ -62,7 +62,7 @@ def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | 
         app.include_router(module.router)
     web_page.mount_files(app)
     # The last one added is the first one asked.
-    app.add_middleware(BodyLimit, most_bytes=limits.body_bytes)
+    app.add_middleware(BodyLimit, most_bytes=limits.body_bytes, stall_s=limits.handshake_s)
     if settings.origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"]

@@ -134,6 +134,11 @@ class ModelThreads:
             stop.set()
             self._running.discard(stop)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is being made."""
+        return not self._running
+
     def close(self) -> None:
         """Stop everything that runs."""
         for stop in [*self._running]:

@@ -79,7 +79,7 @@ class Completion:
 
     def __init__(self, services: Services, asked: ChatRequest) -> None:
         self._services, self._asked = services, asked
-        self._audio = asked.audio or AudioOptions()
+        self._audio, self._marker = asked.audio or AudioOptions(), services.new_marker()
         self._voice = services.voices.recording(_voice_name(services, self._audio))
         if asked.is_spoken and asked.stream and self._audio.format != "pcm16":
             raise unsupported("audio.format", self._audio.format, "'pcm16' when stream=true")
@@ -96,7 +96,7 @@ class Completion:
         message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
         if self._asked.is_spoken:
             sound = torch.zeros(0) if answer.audio is None else answer.audio
-            data = base64.b64encode(self._file(sound)).decode()
+            data = base64.b64encode(self._file(self._marked(sound, is_final=True))).decode()
             expires_at = self._keep(answer)
             audio = {"id": self._audio_id, "data": data, "transcript": answer.text, "expires_at": expires_at}
             message |= {"content": None, "audio": audio}
@@ -125,8 +125,9 @@ class Completion:
         if not self._asked.is_spoken:
             return {"content": chunk.text} if chunk.text else {}
         audio: dict[str, Any] = {"transcript": chunk.text} if chunk.text else {}
-        if len(chunk.audio):
-            audio["data"] = base64.b64encode(to_pcm16(chunk.audio)).decode()
+        sound = self._marked(chunk.audio, is_final=chunk.is_final)
+        if len(sound):
+            audio["data"] = base64.b64encode(to_pcm16(sound)).decode()
         return {"audio": {"id": self._audio_id} | audio} if audio else {}
 
     def _delta(self, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
@@ -155,6 +156,10 @@ class Completion:
         expires_at = self._created + AUDIO_LIFE_S
         self._services.spoken_answers.keep(self._audio_id, answer.message(), expires_at)
         return expires_at
+
+    def _marked(self, sound: torch.Tensor, *, is_final: bool) -> torch.Tensor:
+        """Return the next part of the answer with the mark, if there is to be one."""
+        return sound if self._marker is None else self._marker.push(sound, is_final=is_final)
 
     def _file(self, sound: torch.Tensor) -> bytes:
         """Return the sound in the format asked for; a WAV file whose end is known has its length in the header."""

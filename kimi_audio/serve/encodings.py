@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kimi_audio.audio.writing import PROVENANCE
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.serve.http_errors import ApiError, unsupported
 
@@ -50,12 +51,16 @@ class PcmEncoder:
 
 
 def wav_header(data_bytes: int = _UNKNOWN_BYTES) -> bytes:
-    """Return the header of a WAV file with 16-bit mono samples."""
-    riff_bytes = min(_UNKNOWN_BYTES, data_bytes + 36)
+    """Return the header of a WAV file with 16-bit mono samples; it tells where they come from."""
+    comment = PROVENANCE.encode() + b"\0"
+    comment += b"\0" * (len(comment) % 2)
+    info = struct.pack("<4sI4s4sI", b"LIST", len(comment) + 12, b"INFO", b"ICMT", len(comment)) + comment
+    riff_bytes = min(_UNKNOWN_BYTES, data_bytes + 36 + len(info))
     format = struct.pack("<HHIIHH", 1, 1, OUTPUT_RATE_HZ, 2 * OUTPUT_RATE_HZ, 2, 16)
     return (
         struct.pack("<4sI4s4sI", b"RIFF", riff_bytes, b"WAVE", b"fmt ", 16)
         + format
+        + info
         + struct.pack("<4sI", b"data", data_bytes)
     )
 
@@ -85,6 +90,7 @@ class FfmpegEncoder:
         self._output = av.open(self._sink, "w", format=container, container_options=options)
         self._stream: Any = self._output.add_stream(codec, OUTPUT_RATE_HZ)
         self._stream.layout = "mono"
+        self._output.metadata["comment"] = PROVENANCE
         if bit_rate:
             self._stream.bit_rate = bit_rate
         self._written = 0

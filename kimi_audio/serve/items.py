@@ -48,6 +48,8 @@ class ConversationItem:
     status: Status = "completed"
     content: tuple[Content, ...] = ()
     audio_ms: int = 0  # of what the assistant says
+    written: str = ""  # of what the user said, while that is being written down
+    told: str = ""  # of it, to the client
     call_id: str = ""
     name: str = ""
     arguments: str = ""

@@ -11,10 +11,10 @@ from kimi_audio.serve.http_errors import ApiError
 
 
 class BodyLimit:
-    """Refuses bodies that are too large: by what they announce, and by what comes."""
+    """Refuses bodies that are too large, by what they announce and by what comes, and those that do not come."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
-        self.app, self.most_bytes = app, most_bytes
+    def __init__(self, app: ASGIApp, most_bytes: int, stall_s: float) -> None:
+        self.app, self.most_bytes, self.stall_s = app, most_bytes, stall_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -25,12 +25,17 @@ class BodyLimit:
         if not announced.isdigit() or int(announced) > self.most_bytes:
             await self._error().response()(scope, receive, send)
             return
-        received_bytes = 0
+        received_bytes, is_complete = 0, False
 
         async def counted() -> Message:
-            nonlocal received_bytes
-            message = await receive()
+            nonlocal received_bytes, is_complete
+            try:
+                async with asyncio.timeout(None if is_complete else self.stall_s):
+                    message = await receive()
+            except TimeoutError:
+                raise ApiError("The rest of the request did not come.", 408, code="request_timeout") from None
             received_bytes += len(message.get("body", b""))
+            is_complete = not message.get("more_body", False)
             if received_bytes > self.most_bytes:
                 raise self._error()
             return message

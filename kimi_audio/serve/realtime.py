@@ -2,8 +2,8 @@
 
 One task owns a session: it takes what happens from an inbox, one thing after the other, lets ``session.step`` decide,
 and does what is to be done. The client's reader, the model's replies and transcripts put things into the inbox, which
-is bounded, so that they wait when the owner is busy. What is sent waits in an outbox; a client that does not read it is
-closed.
+is bounded, so that they wait when the owner is busy; the client's come first. What is sent waits in an outbox; a client
+that does not read it is closed.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from kimi_audio.serve.auth import bearer_token
 from kimi_audio.serve.client_events import Append, InvalidEventError, described, parse_event
 from kimi_audio.serve.http_errors import failure
+from kimi_audio.serve.inbox import Inbox
 from kimi_audio.serve.realtime_model import RealtimeModel
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.session import begin, deadline_s, step
@@ -49,6 +50,7 @@ from kimi_audio.serve.session_state import (
     StartReply,
     Store,
     Tick,
+    WriteSoFar,
 )
 from kimi_audio.serve.sounds import from_base64
 from kimi_audio.serve.turn_detection import TurnDetector, new_activity
@@ -115,10 +117,10 @@ class RealtimeSession:
         self._socket, self._services = socket, services
         rules = Rules(services.limits, services.voices.has)
         self._state: SessionState = begin(f"sess_{secrets.token_hex(8)}", config, rules, time.monotonic())
-        self._inbox: asyncio.Queue[Happening | str | None] = asyncio.Queue(INBOX_EVENTS)
+        self._inbox: Inbox[Happening | str | None] = Inbox(INBOX_EVENTS)
         self._outbox: asyncio.Queue[str | Close] = asyncio.Queue()
         self._outbox_bytes = 0
-        self._model = RealtimeModel(services, self._inbox.put)
+        self._model = RealtimeModel(services, self._inbox.put_news)
         self._buffer = InputBuffer()
         self._detector: TurnDetector | None = None
         self._resampler: Resampler | None = None
@@ -126,7 +128,7 @@ class RealtimeSession:
 
     def drain(self, within_s: float) -> None:
         """Let the conversation end soon."""
-        self._model.start(self._inbox.put(Drain(within_s)))
+        self._model.start(self._inbox.put_urgent(Drain(within_s)))
 
     async def run(self) -> None:
         """Hold the conversation to its end; nothing of it stays behind."""
@@ -164,9 +166,9 @@ class RealtimeSession:
     async def _read(self) -> None:
         try:
             while True:
-                await self._inbox.put(await self._socket.receive_text())
+                await self._inbox.put_urgent(await self._socket.receive_text())
         except (WebSocketDisconnect, RuntimeError, KeyError):  # it left, or sent bytes instead of text
-            await self._inbox.put(_GONE)
+            await self._inbox.put_urgent(_GONE)
 
     async def _write(self) -> None:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
@@ -177,7 +179,7 @@ class RealtimeSession:
                     return
                 self._outbox_bytes -= len(message)
                 await asyncio.wait_for(self._socket.send_text(message), SEND_S)
-        await self._inbox.put(_GONE)
+        await self._inbox.put_urgent(_GONE)
 
     def _send(self, event: dict[str, Any]) -> None:
         message = json.dumps(event, ensure_ascii=False)
@@ -243,6 +245,8 @@ class RealtimeSession:
             case Hear():
                 self._model.hear(action, self._buffer.take(action.start, action.end))
                 self._services.metrics.heard_s.inc((action.end - action.start) / TICKS_PER_S)
+            case WriteSoFar():
+                self._model.write_so_far(action, self._buffer.take(action.start, action.end))
             case Detect(by):
                 self._resampler = self._detector = None
                 if by is not None:

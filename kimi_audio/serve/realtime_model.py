@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
@@ -13,6 +14,7 @@ from kimi_audio.audio.sources import Samples
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.history import Sounds, opening, within
 from kimi_audio.serve.http_errors import failure
 from kimi_audio.serve.services import Services
@@ -32,10 +34,12 @@ from kimi_audio.serve.session_state import (
     TranscriptEnded,
     TranscriptFailed,
     TranscriptPart,
+    TranscriptSoFar,
+    WriteSoFar,
 )
 from kimi_audio.serve.sounds import from_base64, seconds_of
 from kimi_audio.serve.wire_audio import OutputEncoder, samples_of, ticks_per_byte
-from kimi_audio.transcript.timed_text import separator
+from kimi_audio.transcript.timed_text import joined, separator
 
 REPLY_ROOM_TOKENS = 400  # 32 s of speech, kept free for the reply as far as the context allows
 
@@ -96,6 +100,17 @@ class RealtimeModel:
         if wanted.is_transcribed:
             self.start(self._transcript(wanted.item_id, sound))
 
+    def write_so_far(self, wanted: WriteSoFar, sound: Samples) -> None:
+        """Begin to write down a turn that goes on, unless somebody waits for the model."""
+        self.start(self._so_far(wanted.item_id, sound, is_possible=self._services.backend.is_idle))
+
+    async def _so_far(self, item_id: str, sound: Samples, *, is_possible: bool) -> None:
+        text = None
+        if is_possible:
+            with contextlib.suppress(Exception):  # the transcript at its end tells what is wrong
+                text = joined(segment.text for segment in await all_of(self._services.backend.transcript(sound)))
+        await self._tell(TranscriptSoFar(item_id, text))
+
     def hear_given(self, wanted: HearGiven, format: AudioFormat) -> None:
         """Begin to encode a recording that came with an item."""
         self._sounds.hear(wanted.item_id, wanted.index, self.start(self._given(wanted.sound, format)))
@@ -145,7 +160,7 @@ class RealtimeModel:
     async def _spoken(self, wanted: StartReply, messages: list[Any]) -> ReplyEnded:
         """Tell the pieces of a reply, not much earlier than they can be played, and return its end."""
         config = wanted.config
-        encoder = OutputEncoder(config.output.format, config.output.speed)
+        encoder = OutputEncoder(config.output.format, config.output.speed, self._services.new_marker())
         pace = Pace(self._services.limits.lead_s)
         last: StreamChunk | None = None
         async with aclosing(self._chunks(messages, config)) as chunks:  # pyright: ignore

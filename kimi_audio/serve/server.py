@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from socket import socket
 
 import uvicorn
 from fastapi import FastAPI
 
+from kimi_audio.serve.punctual import PunctualHttp
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.settings import ServeSettings
 
@@ -62,6 +64,7 @@ def make_server(
         app,
         settings.host,
         settings.port,
+        http=partial(PunctualHttp, handshake_s=limits.handshake_s),  # pyright: ignore[reportArgumentType] - it is called
         log_config=None,
         access_log=False,  # paths may hold what is nobody's business; we log ours
         ws="websockets-sansio",

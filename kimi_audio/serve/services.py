@@ -7,6 +7,7 @@ from typing import Protocol
 
 from fastapi import Request, WebSocket
 
+from kimi_audio.audio.marking import Marker
 from kimi_audio.serve.auth import Keys
 from kimi_audio.serve.backend import ModelThreads
 from kimi_audio.serve.limits import Slots
@@ -40,6 +41,10 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     is_ready: bool = False  # warmed up, and not about to stop
     sessions: set["Drainable"] = field(default_factory=set)
+
+    def new_marker(self) -> Marker | None:
+        """Return what marks one sound, unless the operator does not want that."""
+        return Marker() if self.settings.is_marked else None
 
     @property
     def limits(self) -> ServeLimits:

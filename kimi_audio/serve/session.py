@@ -57,12 +57,17 @@ from kimi_audio.serve.session_state import (
     TranscriptEnded,
     TranscriptFailed,
     TranscriptPart,
+    TranscriptSoFar,
     Turn,
+    WriteSoFar,
     ms,
 )
 from kimi_audio.serve.session_step import Refused, Step
 
 LEAST_COMMIT_TICKS = TICKS_PER_S // 10
+SO_FAR_TICKS = TICKS_PER_S  # of new speech between two transcripts of a turn that goes on
+SO_FAR_MOST_TICKS = 30 * TICKS_PER_S  # longer turns are written down at their end
+WARNING_S = 60.0  # before a session expires
 SLACK_TICKS = TICKS_PER_S  # kept before speech is found: the detector tells of it late
 NORMAL_CLOSE, GOING_AWAY, POLICY_CLOSE = 1000, 1001, 1008
 
@@ -85,12 +90,18 @@ def step(state: SessionState, happening: Happening, now_s: float) -> tuple[Sessi
 def deadline_s(state: SessionState) -> float:
     """Return when ``Tick`` is to happen at the latest."""
     limits = state.rules.limits
-    moments = [state.began_s + limits.session_s, state.active_s + limits.idle_s]
+    warning_s = 0.0 if state.is_warned else _warning_s(state)
+    moments = [state.began_s + limits.session_s - warning_s, state.active_s + limits.idle_s]
     if state.response is not None:
         moments.append(state.response.moments.created_s + limits.reply_s)
     if state.nudge_s is not None:
         moments.append(state.nudge_s)
     return min(moments)
+
+
+def _warning_s(state: SessionState) -> float:
+    """Return how long before its end a session is told of it."""
+    return min(WARNING_S, state.rules.limits.session_s / 10)
 
 
 def _dispatch(work: Step, happening: Happening) -> None:
@@ -114,6 +125,8 @@ def _dispatch(work: Step, happening: Happening) -> None:
             responses.handle(work, happening)
         case TranscriptPart() | TranscriptEnded() | TranscriptFailed():
             _transcript(work, happening)
+        case TranscriptSoFar():
+            _so_far(work, happening)
         case Tick():
             _tick(work)
         case Drain(within_s):
@@ -309,6 +322,8 @@ def _append(work: Step, appended: Appended) -> None:
         _keep_the_latest(work)
     elif state.turn is not None and held_s > limits.buffer_s:  # nobody speaks that long: let it be a turn
         _speech_stopped(work, SpeechStopped(work.state.received, work.state.received))
+    else:
+        _write_so_far(work)
 
 
 def _keep_the_latest(work: Step) -> None:
@@ -326,7 +341,8 @@ def _speech_started(work: Step, started: SpeechStarted) -> None:
         return
     padding_ms = by.prefix_padding_ms if isinstance(by, ServerVad) else ServerVad().prefix_padding_ms
     start = max(work.state.buffer_start, started.start - padding_ms * TICKS_PER_S // 1000)
-    turn = Turn(work.new_id("item"), min(start, work.state.received))
+    start = min(start, work.state.received)
+    turn = Turn(work.new_id("item"), start, written_end=start)
     work.set(turn=turn, nudge_s=None)
     work.send("input_audio_buffer.speech_started", audio_start_ms=ms(turn.start), item_id=turn.item_id)
     if by.interrupt_response:
@@ -372,15 +388,56 @@ def _commit_by_client(work: Step) -> None:
 
 def _commit(work: Step, item_id: str, start: int, end: int, speech_end_s: float) -> None:
     """Make a part of the sound an item of the user."""
+    told = work.state.turn.told if work.state.turn else ""
     work.set(turn=None, buffer_start=end, last_turn=Moments(speech_end_s=speech_end_s, commit_s=work.now_s))
-    config = work.state.config
-    is_transcribed = config.type == "transcription" or config.audio.input.transcription is not None
-    work.act(Hear(item_id, start, end, is_transcribed))
+    work.act(Hear(item_id, start, end, work.state.config.is_transcribed))
     work.act(Discard(end))
     work.send("input_audio_buffer.committed", previous_item_id=work.last_item_id, item_id=item_id)
-    item = ConversationItem(item_id, content=(Content("input_audio"),))
+    item = ConversationItem(item_id, content=(Content("input_audio"),), told=told)
     work.add_item(item)
     work.item_done(item)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the user says, in writing
+
+_TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+
+def _write_so_far(work: Step) -> None:
+    """Let a turn that goes on be written down, once there is enough that is new."""
+    turn, received = work.state.turn, work.state.received
+    if turn is None or turn.is_written or not work.state.config.is_transcribed:
+        return
+    if received - turn.written_end >= SO_FAR_TICKS and received - turn.start <= SO_FAR_MOST_TICKS:
+        work.set(turn=replace(turn, is_written=True, written_end=received))
+        work.act(WriteSoFar(turn.item_id, turn.start, received))
+
+
+def _so_far(work: Step, heard: TranscriptSoFar) -> None:
+    """Tell the words on which two transcripts in a row agree: clients only ever add to what they were told."""
+    turn = work.state.turn
+    if turn is None or turn.item_id != heard.item_id:
+        return
+    if heard.text is None:
+        work.set(turn=replace(turn, is_written=False))
+        return
+    told = _agreed(turn.guess, heard.text)
+    if not told.startswith(turn.told):
+        told = turn.told
+    work.set(turn=replace(turn, is_written=False, guess=heard.text, told=told))
+    if delta := told.removeprefix(turn.told):
+        work.send(f"{_TRANSCRIPTION}.delta", item_id=turn.item_id, content_index=0, delta=delta)
+
+
+def _agreed(one: str, other: str) -> str:
+    """Return the whole words that two texts begin with in common."""
+    words = []
+    for word, same in zip(one.split(" "), other.split(" "), strict=False):
+        if word != same:
+            break
+        words.append(word)
+    return " ".join(words)
 
 
 def _transcript(work: Step, heard: TranscriptPart | TranscriptEnded | TranscriptFailed) -> None:
@@ -388,17 +445,20 @@ def _transcript(work: Step, heard: TranscriptPart | TranscriptEnded | Transcript
     if item is None:
         return
     place = {"item_id": item.id, "content_index": 0}
-    kind = "conversation.item.input_audio_transcription"
     match heard:
         case TranscriptPart(text=text):
-            work.send(f"{kind}.delta", **place, delta=text)
+            written = item.written + text
+            is_more = written.startswith(item.told)  # else the words while it was said were others
+            work.replace_item(replace(item, written=written, told=written if is_more else item.told))
+            if is_more and (delta := written.removeprefix(item.told)):
+                work.send(f"{_TRANSCRIPTION}.delta", **place, delta=delta)
         case TranscriptEnded(text=text, seconds=seconds):
             work.replace_item(item.with_text(0, text))
             usage = {"type": "duration", "seconds": round(seconds, 3)}
-            work.send(f"{kind}.completed", **place, transcript=text, usage=usage)
+            work.send(f"{_TRANSCRIPTION}.completed", **place, transcript=text, usage=usage)
         case TranscriptFailed(message=message):
             error = {"type": "transcription_error", "code": "transcription_failed", "message": message, "param": None}
-            work.send(f"{kind}.failed", **place, error=error)
+            work.send(f"{_TRANSCRIPTION}.failed", **place, error=error)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -418,6 +478,9 @@ def _tick(work: Step) -> None:
         responses.fail(work, "The reply took too long.", "response_timeout")
     elif state.nudge_s is not None and now_s >= state.nudge_s:
         _nudge(work)
+    elif not state.is_warned and (left_s := state.began_s + limits.session_s - now_s) <= _warning_s(state):
+        work.set(is_warned=True)
+        work.send("session.expiring", reason="session_limit", expires_in_ms=round(1000 * left_s))
 
 
 def _nudge(work: Step) -> None:

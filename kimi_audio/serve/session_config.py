@@ -147,6 +147,11 @@ class SessionConfig(Frozen):
     def _one_modality(cls, modalities: tuple[Modality, ...]) -> tuple[Modality, ...]:
         return _spoken_or_written(modalities)
 
+    @property
+    def is_transcribed(self) -> bool:
+        """Whether the client wants in writing what the user says."""
+        return self.type == "transcription" or self.audio.input.transcription is not None
+
     def updated(self, changes: dict[str, Any]) -> "SessionConfig":
         """Return the configuration with changes, a field within a field alone too.
 

@@ -40,6 +40,10 @@ class Turn:
 
     item_id: str
     start: int  # tick
+    written_end: int = 0  # the tick up to which it was to be written down so far
+    is_written: bool = False  # at this moment
+    guess: str = ""  # what was written down last; its end may change yet
+    told: str = ""  # of it, to the client: what does not change any more
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,7 @@ class SessionState:
     response_wanted: bool = False  # as soon as the one under way has ended
     has_spoken: bool = False  # from then on the voice stays
     nudge_s: float | None = None  # when the silence of the user is taken for a turn
+    is_warned: bool = False  # that it is about to expire
     is_draining: bool = False
     is_closed: bool = False
 
@@ -175,6 +180,14 @@ class ReplyFailed:
 
 
 @dataclass(frozen=True)
+class TranscriptSoFar:
+    """What the user has said so far in a turn that goes on; None: there was no time to find out."""
+
+    item_id: str
+    text: str | None
+
+
+@dataclass(frozen=True)
 class TranscriptPart:
     """More of what the user said."""
 
@@ -221,6 +234,7 @@ Happening = (
     | ReplyChunk
     | ReplyEnded
     | ReplyFailed
+    | TranscriptSoFar
     | TranscriptPart
     | TranscriptEnded
     | TranscriptFailed
@@ -275,6 +289,15 @@ class Hear:
     start: int
     end: int
     is_transcribed: bool
+
+
+@dataclass(frozen=True)
+class WriteSoFar:
+    """Write down a turn that goes on, if there is nothing more important to do."""
+
+    item_id: str
+    start: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -347,6 +370,7 @@ Action = (
     | Discard
     | Detect
     | Hear
+    | WriteSoFar
     | HearGiven
     | Forget
     | KeepSpeech

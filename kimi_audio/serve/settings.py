@@ -24,7 +24,7 @@ class ServeLimits:
         waiting: HTTP requests that may wait for their turn.
         sessions: conversations at once.
         items: of one conversation.
-        handshake_s: until a WebSocket is accepted.
+        handshake_s: until a client has said what it wants, and between two pieces of a body.
         idle_s: without a message of the client.
         reply_s: until a reply has ended.
         session_s: of a conversation.
@@ -61,6 +61,7 @@ class ServeSettings:
         api_keys: without any, everybody who reaches the server may use it; allowed on loopback addresses alone.
         origins: of web pages, beside the server's own, whose scripts may use it, such as ``https://example.org``.
         voices: folder of recordings, each a voice named like its file.
+        is_marked: whether all speech carries the mark, and files tell where they come from.
         limits: see there.
 
     Raises:
@@ -72,6 +73,7 @@ class ServeSettings:
     api_keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     voices: Path | None = None
+    is_marked: bool = True
     limits: ServeLimits = field(default_factory=ServeLimits)
 
     def __post_init__(self) -> None:

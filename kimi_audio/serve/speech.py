@@ -16,7 +16,7 @@ from kimi_audio.serve.encodings import Encoder, encoder_of
 from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.streaming import begun, event, event_stream
-from kimi_audio.serve.tempo import at_speed
+from kimi_audio.serve.tempo import at_speed, marked
 
 router = APIRouter()
 
@@ -65,7 +65,8 @@ class Reading:
     async def parts(self, encoder: Encoder) -> AsyncIterator[bytes]:
         """Yield the sound as a file, piece by piece."""
         async with self._services.slots.place():
-            async for wav in at_speed(self._sounds(), self._asked.speed):
+            marker = self._services.new_marker()
+            async for wav in marked(at_speed(self._sounds(), self._asked.speed), marker):
                 if part := encoder.push(wav):
                     yield part
             if part := encoder.finish():

@@ -1,4 +1,4 @@
-"""Faster or slower speech of the same pitch, while it is made. Shapes: L samples at 24 kHz."""
+"""What happens to speech while it is made: another speed at the same pitch, the mark. Shapes: L samples at 24 kHz."""
 
 import importlib.util
 from collections.abc import AsyncIterator
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kimi_audio.audio.marking import Marker
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.serve.http_errors import ApiError
 
@@ -34,6 +35,14 @@ async def at_speed(sounds: AsyncIterator[Tensor], speed: float) -> AsyncIterator
     async for wav in sounds:
         yield tempo.push(wav)
     yield tempo.finish()
+
+
+async def marked(sounds: AsyncIterator[Tensor], marker: Marker | None) -> AsyncIterator[Tensor]:
+    """Yield sounds [L] with the mark, if there is something that marks them."""
+    async for wav in sounds:
+        yield wav if marker is None else marker.push(wav)
+    if marker is not None:
+        yield marker.push(torch.zeros(0), is_final=True)
 
 
 class Tempo:

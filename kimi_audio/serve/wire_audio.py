@@ -7,6 +7,7 @@ import soxr
 import torch
 from torch import Tensor
 
+from kimi_audio.audio.marking import Marker
 from kimi_audio.audio.sources import Samples
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.serve.encodings import to_pcm16
@@ -75,10 +76,10 @@ class Resampler:
 
 
 class OutputEncoder:
-    """Writes the speech of one reply in the format and at the speed that the client wants."""
+    """Writes the speech of one reply in the format and at the speed that the client wants, with a mark if given one."""
 
-    def __init__(self, format: AudioFormat, speed: float) -> None:
-        self._format = format
+    def __init__(self, format: AudioFormat, speed: float, marker: Marker | None = None) -> None:
+        self._format, self._marker = format, marker
         self._tempo = None if speed == 1 else Tempo(speed)
         is_pcm = format.type == "audio/pcm"
         self._resample = None if is_pcm else soxr.ResampleStream(OUTPUT_RATE_HZ, format.rate_hz, 1, dtype="float32")
@@ -87,6 +88,8 @@ class OutputEncoder:
         """Return what the next samples [L] at 24 kHz give; at the end, all that is left."""
         if self._tempo is not None:
             wav = torch.cat([self._tempo.push(wav), self._tempo.finish() if is_final else torch.zeros(0)])
+        if self._marker is not None:
+            wav = self._marker.push(wav, is_final=is_final)
         if self._resample is None:
             return to_pcm16(wav)
         samples = self._resample.resample_chunk(wav.float().numpy(), last=is_final)

@@ -94,12 +94,14 @@ class Address(str):
 
 
 @contextmanager
-def running(assistant: Any, settings: ServeSettings | None = None, model_name: str = "fake") -> Iterator[Address]:
-    """Serve on a free port."""
+def running(
+    assistant: Any, settings: ServeSettings | None = None, model_name: str = "fake", **options: Any
+) -> Iterator[Address]:
+    """Serve on a free port; options as for ``make_server``."""
     settings = replace(settings or ServeSettings(), port=0)
     app = create_app(assistant, model_name, settings)
     ready: queue.SimpleQueue[str] = queue.SimpleQueue()
-    server = make_server(app, settings, on_ready=ready.put)
+    server = make_server(app, settings, on_ready=ready.put, **options)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     address = Address(ready.get(timeout=60).split("/")[2])

@@ -27,6 +27,7 @@ def no_model(monkeypatch):
         (["--api-key-file", "/nowhere"], "/nowhere"),
         (["--voices", "/nowhere"], "/nowhere"),
         (["--certificate", "a.pem"], "both"),
+        (["--ssl", "--certificate", str(QUESTION), "--private-key", str(QUESTION)], "leave it out"),
     ],
 )
 def test_mistakes_are_found_before_a_model_is_loaded(no_model, arguments, message):

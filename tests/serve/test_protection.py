@@ -13,6 +13,7 @@ import openai
 import pytest
 from openai import OpenAI
 from serve_fakes import FakeAssistant, running, wav_file
+from websockets.sync.client import connect
 
 from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.auth import Keys
@@ -149,6 +150,24 @@ def test_a_body_larger_than_it_says(narrow):
         except ConnectionError:
             answer = connection.recv(1000)
     assert answer.startswith(b"HTTP/1.1 413")
+
+
+def test_who_connects_and_says_nothing_is_let_go():
+    with running(FakeAssistant(), ServeSettings(limits=ServeLimits(handshake_s=0.3))) as address:
+        host, port = address.split(":")
+        for beginning in (b"", b"GET /livez HTTP/1.1\r\nHo"):
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(beginning)
+                assert connection.recv(100) == b""
+        head = b"POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(head + b"Content-Length: 100\r\n\r\n{")
+            assert connection.recv(1000).startswith(b"HTTP/1.1 408")
+        with connect(f"ws://{address}/v1/realtime") as conversation:  # has said what it wants
+            conversation.recv(timeout=10)
+            time.sleep(0.6)
+            conversation.send("{}")
+            assert "error" in str(conversation.recv(timeout=10))
 
 
 def test_a_busy_server_says_when_to_come_back(narrow):

@@ -4,7 +4,9 @@ import base64
 import json
 import threading
 import time
+from collections.abc import Iterator
 from importlib.resources import files
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from kimi_audio.audio.io import load_audio
-from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
+from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.g711 import decode_alaw, decode_ulaw, encode_alaw, encode_ulaw
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
+from kimi_audio.transcript.timed_text import Segment
 
 QUESTION = files("kimi_audio") / "nano" / "questions" / "02-double.wav"
 MANUAL: Any = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
@@ -132,6 +135,45 @@ def test_turns_are_found_and_interrupted():
             if not transcripts:
                 transcripts = until(connection, "conversation.item.input_audio_transcription.completed")
             assert transcripts[-1].transcript.endswith("seconds of sound.")
+
+
+def test_what_is_said_can_be_read_while_it_is_said():
+    class Writer(FakeAssistant):
+        """Hears one word a second."""
+
+        def listen(self, source: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
+            seconds = round(len(load_audio(source, INPUT_RATE_HZ)) / INPUT_RATE_HZ)
+            text = " ".join(f"word{number}" for number in range(seconds))
+            yield SimpleNamespace(segments=[Segment(text, 0.0, float(seconds), ())])
+
+    with running(Writer()) as address:
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
+        with client.realtime.connect(model="fake") as connection:
+            transcription: Any = {"model": "whisper-1"}
+            audio: Any = {"input": {"transcription": transcription}}
+            connection.session.update(session={"type": "realtime", "audio": audio})
+            connection.input_audio_buffer.append(audio=b64(np.concatenate([np.zeros(12_000), speech(1.0)])))
+            kind = "conversation.item.input_audio_transcription"
+            until(connection, "input_audio_buffer.speech_started")
+            was_read = threading.Event()
+
+            def go_on() -> None:
+                while not was_read.wait(0.2):
+                    connection.input_audio_buffer.append(audio=b64(speech(0.5)))
+
+            speaker = threading.Thread(target=go_on)
+            speaker.start()
+            try:
+                events = until(connection, f"{kind}.delta")
+            finally:
+                was_read.set()
+                speaker.join()
+            assert "input_audio_buffer.speech_stopped" not in [event.type for event in events]
+            assert events[-1].delta.startswith("word0")
+            connection.input_audio_buffer.append(audio=b64(np.zeros(48_000)))
+            events += until(connection, f"{kind}.completed")
+            told = "".join(event.delta for event in events if event.type == f"{kind}.delta")
+            assert told == events[-1].transcript
 
 
 def test_cancel():

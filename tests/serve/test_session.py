@@ -38,6 +38,8 @@ from kimi_audio.serve.session_state import (
     TranscriptEnded,
     TranscriptFailed,
     TranscriptPart,
+    TranscriptSoFar,
+    WriteSoFar,
 )
 from kimi_audio.serve.settings import ServeLimits
 
@@ -425,6 +427,73 @@ def test_transcripts():
     assert session.do(TranscriptPart(item_id, "late")) == []
 
 
+WRITTEN = SessionConfig().updated({"audio": {"input": {"transcription": {"model": "x"}}}})
+DELTA = "conversation.item.input_audio_transcription.delta"
+
+
+def speaking(session: Watched, *guesses: str | None) -> str:
+    """Let the user speak, and each second be written down; returns the item's id."""
+    session.do(sound(0.5), after_s=0.5)
+    session.do(SpeechStarted(TICKS_PER_S // 2))
+    item_id = session.state.turn.item_id
+    for guess in guesses:
+        session.do(sound(1.0), after_s=1.0)
+        session.do(TranscriptSoFar(item_id, guess))
+    return item_id
+
+
+def deltas(session: Watched) -> list[str]:
+    return [event["delta"] for event in session.sent if event["type"] == DELTA]
+
+
+def test_what_two_transcripts_agree_on_is_told_while_the_user_speaks():
+    session = Watched(WRITTEN)
+    item_id = speaking(session, "what is", "what is the", "what is their name", "what is there")
+    assert deltas(session) == ["what is"]  # not "the", which became "their", and nothing is taken back
+    assert session.last(DELTA)["item_id"] == item_id
+    session.do(SpeechStopped(session.state.received, session.state.received))
+    session.do(TranscriptPart(item_id, "what is their"))
+    session.do(TranscriptPart(item_id, " name"))
+    session.do(TranscriptEnded(item_id, "what is their name", 4.0))
+    assert "".join(deltas(session)) == "what is their name"  # nothing twice
+
+
+def test_a_transcript_that_came_out_otherwise_is_told_as_a_whole():
+    session = Watched(WRITTEN)
+    item_id = speaking(session, "wet is", "wet is the")
+    session.do(SpeechStopped(session.state.received, session.state.received))
+    session.do(TranscriptPart(item_id, "what is the"))
+    session.do(TranscriptEnded(item_id, "what is the", 2.0))
+    assert deltas(session) == ["wet is"]
+    completed = session.last("conversation.item.input_audio_transcription.completed")
+    assert completed["transcript"] == "what is the"
+
+
+def test_a_turn_is_written_down_at_most_once_a_second_and_one_at_a_time():
+    session = Watched(WRITTEN)
+    item_id = speaking(session)
+    for _ in range(40):
+        session.do(sound(0.1), after_s=0.1)
+    wanted = actions_of(session, WriteSoFar)
+    assert [one.item_id for one in wanted] == [item_id]  # the first is not done yet
+    assert wanted[0].end - wanted[0].start == pytest.approx(TICKS_PER_S, abs=TICKS_PER_S // 10)
+    session.do(TranscriptSoFar(item_id, None))  # the model had no time
+    session.do(sound(0.1), after_s=0.1)
+    assert len(actions_of(session, WriteSoFar)) == 2
+    session.do(SpeechStopped(session.state.received, session.state.received))
+    assert session.do(TranscriptSoFar(item_id, "late")) == []
+
+
+def test_long_turns_and_those_that_nobody_wants_to_read_are_written_down_at_their_end():
+    for config, most in ((WRITTEN, 29), (SessionConfig(), 0)):  # the turn began 0.3 s before
+        session = Watched(config)
+        item_id = speaking(session)
+        for _ in range(60):
+            session.do(sound(1.0), after_s=1.0)
+            session.do(TranscriptSoFar(item_id, "a"))
+        assert len(actions_of(session, WriteSoFar)) == most
+
+
 def test_a_transcription_session_answers_nothing():
     session = Watched(SessionConfig(type="transcription"))
     talk(session)
@@ -537,6 +606,7 @@ def test_sessions_end(limits, code):
     session = Watched(MANUAL, limits)
     session.do(client("response.create"))
     session.do(Tick(), after_s=59.0)
+    session.do(Tick())
     assert not session.state.is_closed
     assert deadline_s(session.state) == pytest.approx(160.0)
     session.do(Tick(), after_s=1.0)
@@ -544,6 +614,17 @@ def test_sessions_end(limits, code):
     assert session.last("response.done")["response"]["status"] == "cancelled"
     assert isinstance(session.actions[-1], Close)
     assert session.do(client("response.create")) == []
+
+
+def test_a_session_is_told_before_it_expires():
+    session = Watched(MANUAL, ServeLimits(session_s=3600, idle_s=9999))
+    assert deadline_s(session.state) == pytest.approx(100 + 3540)
+    session.do(Tick(), after_s=3540)
+    told = session.last("session.expiring")
+    assert (told["reason"], told["expires_in_ms"]) == ("session_limit", 60_000)
+    assert deadline_s(session.state) == pytest.approx(100 + 3600)
+    session.do(Tick(), after_s=1)
+    assert session.types().count("session.expiring") == 1
 
 
 def test_a_reply_that_takes_too_long_fails():
@@ -623,6 +704,7 @@ OPERATIONS = {  # with their arguments; the first ones happen oftener
     "truncate": [0, 100, 1000, 3000],
     "delete": [0, 1, 2, 3],
     "transcript": [0, 1, 2],
+    "so far": ["a b", "a c", None],
     "wait": [0.1, 6.0, 60.0],
     "drain": [None],
 }
@@ -653,6 +735,7 @@ def happening(session: Watched, name: str, value: Any) -> Happening:
         "truncate": lambda: client("conversation.item.truncate", item_id=some, audio_end_ms=value),
         "delete": lambda: client("conversation.item.delete", item_id=some),
         "transcript": lambda: TranscriptEnded(some, "said", 1.0),
+        "so far": lambda: TranscriptSoFar(state.turn.item_id if state.turn else "item_none", value),
         "wait": lambda: Tick(),
         "drain": lambda: Drain(1.0),
     }
