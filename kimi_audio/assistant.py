@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, overload
@@ -24,7 +23,7 @@ from kimi_audio.lm.adapters import load_adapter
 from kimi_audio.lm.engine import Engine
 from kimi_audio.lm.hotwords import Hotwords
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.lm.rules import Event, FinishReason, GenerationOptions, Reply
+from kimi_audio.lm.rules import Event, FinishReason, GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.lm.worker import EngineThread, ReplyEvents
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
@@ -294,38 +293,7 @@ class KimiAudio:
             ValueError: see ``generate``; or the voice is one that the model takes on by name, which it does only where
                 it reads aloud (``speak``) or says a recording again (``convert_voice``).
         """
-        (answer,) = self.answer_all([messages], options, seed=seed, voice=voice)
-        return answer
-
-    def answer_all(
-        self,
-        chats: Iterable[Chat],
-        options: GenerationOptions | OutputType = "text",
-        *,
-        seed: int | Sequence[int] | None = None,
-        voice: Voice | AudioSource | None = None,
-    ) -> list[Answer]:
-        """Reply to several conversations at once, to each as if it were alone.
-
-        Arguments as for ``answer``; ``seed`` may hold one for each conversation.
-        """
-        options = self._options(options)
-        self._check_output(options.output_type)
-        speaks = options.output_type == "both"
-        state = self._voice_state(voice) if speaks else None
-        prompts = [self._prompt(messages, options.output_type) for messages in chats]
-        seeds = [*seed] if isinstance(seed, Sequence) else [seed] * len(prompts)
-        generators = [_generator(one, self.device) for _, one in zip(prompts, seeds, strict=True)]
-        with ExitStack() as running:
-            pairs = zip(prompts, generators, strict=True)
-            started = [running.enter_context(self._engine.start(prompt, options, one)) for prompt, one in pairs]
-            replies = [events.reply() for events in started]
-        return [self._answer(reply, speaks, one, state) for reply, one in zip(replies, seeds, strict=True)]
-
-    def _answer(self, reply: Reply, speaks: bool, seed: int | None, state: StreamState | None) -> Answer:
-        audio = self._render(reply.codes, seed, state) if speaks and reply.codes else None
-        text = self.text_tokenizer.decode(reply.text_ids, skip_special=True)
-        return Answer(text, audio, reply.finish_reason, tuple(reply.codes))
+        return Answer.of(self.stream(messages, options, seed=seed, voice=voice))
 
     @property
     def context_tokens(self) -> int:
@@ -375,25 +343,40 @@ class KimiAudio:
         voice: Voice | AudioSource | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[StreamChunk]:
-        """Yield text and sound while they are made; the last chunk is final.
+        """Begin a reply, and return an iterator of its text and sound while they are made; the last chunk is final.
+
+        Replies are made side by side and do not wait for their readers: to reply to many conversations at once, begin
+        all streams before the first is read, then take ``Answer.of`` each. Each is as if it were alone. Recordings
+        that were encoded before (``encode_audio``) let them begin together. A stream that nobody holds is given up.
 
         Args:
             messages: the conversation.
             options: see ``answer``.
             seed: see ``generate``.
             voice: see ``answer``.
-            cancelled: asked before every step; True ends the reply.
+            cancelled: asked before every step is told; True ends the reply.
+
+        Raises:
+            ValueError: see ``answer``.
         """
         options = self._options(options)
-        output_type = options.output_type
-        self._check_output(output_type)
-        state = self._voice_state(voice) if output_type == "both" else None
-        prompt = self._prompt(messages, output_type)
-        with self._engine.start(prompt, options, _generator(seed, self.device)) as events:
+        self._check_output(options.output_type)
+        speech = None
+        if options.output_type == "both" and self.detokenizer is not None:
+            speech = _SpeechStream(self.detokenizer, self._voice_state(voice), _generator(seed, "cpu"))
+        prompt = self._prompt(messages, options.output_type)
+        events = self._engine.start(prompt, options, _generator(seed, self.device))
+        return self._chunks(prompt, events, speech, cancelled)
+
+    def _chunks(
+        self,
+        prompt: Prompt,
+        events: ReplyEvents,
+        speech: "_SpeechStream | None",
+        cancelled: Callable[[], bool] | None,
+    ) -> Iterator[StreamChunk]:
+        with events:
             text_stream = self.text_tokenizer.decode_stream()
-            speech = None
-            if output_type == "both" and self.detokenizer is not None:
-                speech = _SpeechStream(self.detokenizer, state, _generator(seed, "cpu"))
             codes: list[int] = []
             num_text = num_codes = 0
             for event in _unless(cancelled, events):
@@ -504,10 +487,10 @@ class KimiAudio:
         options = replace(self.default_options("text"), hotwords=Hotwords.of(hotwords, self.text_tokenizer))
 
         def write(pieces: list[Tensor]) -> list[Said]:
-            chats = [_question((piece, INPUT_RATE_HZ), request) for piece in pieces]
-            if timestamps == "word":  # heard twice, encoded once
-                chats = [_question(self.encode_audio((piece, INPUT_RATE_HZ)), request) for piece in pieces]
-            texts = [answer.text for answer in self.answer_all(chats, options)]
+            heard = [self.encode_audio((piece, INPUT_RATE_HZ)) for piece in pieces]
+            chats = [_question(tokens, request) for tokens in heard]
+            replies = [self.stream(chat, options) for chat in chats]  # all of them begin before the first is read
+            texts = [Answer.of(reply).text for reply in replies]
             if timestamps == "segment":
                 return [(text, []) for text in texts]
             prompts = [self._prompt(chat, "text") for chat in chats]
