@@ -19,6 +19,7 @@ from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.sequence import Sequence as Prompt
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, tokens_in_audio
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
+from kimi_audio.devices import Device, Devices, default_dtype
 from kimi_audio.lm.adapters import load_adapter
 from kimi_audio.lm.engine import Engine
 from kimi_audio.lm.hotwords import Hotwords
@@ -97,16 +98,17 @@ class KimiAudio:
     Args:
         model_path: "nano", a model folder in the released layout, or a hub id.
         load_detokenizer: without it only text comes out, and less memory is needed.
-        device: by default CUDA where there is one, else the CPU.
-        dtype: by default bfloat16 on CUDA and float32 on the CPU. The semantic tokenizer is always float32.
+        device: of all parts, or of each (see ``Devices.of``); by default CUDA where there is one, else the CPU.
+        dtype: by default bfloat16 on CUDA and float32 on the CPU. The semantic tokenizer and the vocoder are always
+            float32.
         semantic_tokenizer: folder of the semantic tokenizer, if it is neither in nor beside the model's folder.
         adapter: folder of a LoRA adapter for the LLM, which is added to its weights.
         revision: commit, tag or branch of a hub repository; a commit always gives the same files.
         quantize: hold the matrices of the LLM at 8 or 4 bits: less memory and faster steps, slightly other scores.
 
     Raises:
-        ValueError: there is no such model, its files are incomplete or damaged, or an adapter is to be added to
-            quantised weights.
+        ValueError: there is no such model or part of one, its files are incomplete or damaged, or an adapter is to be
+            added to quantised weights.
         ConnectionError: it would have to be downloaded and the hub cannot be reached.
         MemoryError: it does not fit.
         RuntimeError: the device does not exist.
@@ -117,7 +119,7 @@ class KimiAudio:
         model_path: str | os.PathLike[str] = checkpoint.NANO,
         load_detokenizer: bool = True,
         *,
-        device: str | torch.device | None = None,
+        device: Device | Mapping[str, Device] | None = None,
         dtype: torch.dtype | None = None,
         semantic_tokenizer: str | os.PathLike[str] | None = None,
         adapter: str | os.PathLike[str] | None = None,
@@ -128,8 +130,8 @@ class KimiAudio:
             raise ValueError("an adapter cannot be added to quantised weights; export the merged model, quantize that")
         if quantize not in (None, *FORMATS):
             raise ValueError(f"quantize must be one of {', '.join(FORMATS)}, not {quantize!r:.60}")
-        self.device = find_device(device)
-        self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
+        self.devices = Devices.of(device)
+        self.dtype = dtype
         folder = checkpoint.find_model(model_path, with_detokenizer=load_detokenizer, revision=revision)
         semantic_folder = Path(semantic_tokenizer) if semantic_tokenizer else checkpoint.find_semantic_tokenizer(folder)
         if checkpoint.is_base_model(model_path):
@@ -138,10 +140,10 @@ class KimiAudio:
         self.settings = checkpoint.load_settings(folder)
         self.text_tokenizer = TextTokenizer.load(folder)
         checkpoint.check_parts(folder, semantic_folder, self.text_tokenizer, with_detokenizer=load_detokenizer)
-        self.semantic: SemanticTokenizer = checkpoint.load_semantic(semantic_folder, self.device)
-        self.acoustic: AcousticEncoder = checkpoint.load_acoustic(folder, self.device, self.dtype)
+        self.semantic: SemanticTokenizer = checkpoint.load_semantic(semantic_folder, self.devices.encoders)
+        self.acoustic: AcousticEncoder = checkpoint.load_acoustic(folder, *self._placed(self.devices.encoders))
         self.quantize: Format | None = quantize
-        lm = checkpoint.load_lm(folder, self.device, self.dtype, quantize)
+        lm = checkpoint.load_lm(folder, *self._placed(self.devices.llm), quantize)
         self.lm = lm if adapter is None else load_adapter(lm, adapter)
         self.template = ChatTemplate.of(self.lm.config, self.text_tokenizer, self.encode_audio)
         self.detokenizer = self._load_detokenizer() if load_detokenizer else None
@@ -151,10 +153,19 @@ class KimiAudio:
         """Load a model by name; options as for the constructor."""
         return cls(name, **options)
 
+    def _placed(self, device: torch.device) -> tuple[torch.device, torch.dtype]:
+        """Return the device of a part, and the dtype that it has there."""
+        return device, self.dtype or default_dtype(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the LLM runs."""
+        return self.devices.llm
+
     def _load_detokenizer(self) -> Detokenizer:
-        dit, flow_config = checkpoint.load_flow(self.folder, self.device, self.dtype)
+        dit, flow_config = checkpoint.load_flow(self.folder, *self._placed(self.devices.detokenizer))
         # The vocoder stays in float32: in bfloat16 its 8-bit significand is heard as noise.
-        vocoder, vocoder_config = checkpoint.load_vocoder(self.folder, self.device)
+        vocoder, vocoder_config = checkpoint.load_vocoder(self.folder, self.devices.detokenizer)
         settings = self.settings
         plan = ChunkPlan(ode_steps=settings.ode_steps, solver=settings.solver, guidance_scale=settings.guidance_scale)
         return Detokenizer(dit, vocoder, flow_config, vocoder_config, plan)
@@ -174,23 +185,24 @@ class KimiAudio:
         engine = Engine(lm, self.text_tokenizer.special, prefix_bytes=max(MIN_PREFIX_BYTES, weights_bytes // 8))
         self._engine = EngineThread(engine)
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move all components.
+    def to(self, device: Device | Mapping[str, Device]) -> Self:
+        """Move all parts to a device, or each to its own, see ``Devices.of``.
 
         Raises:
-            ValueError: the LLM is quantised, whose weights are laid out for the device on which it was loaded.
+            ValueError: the LLM is quantised, whose weights are laid out for the device on which it was loaded; or there
+                is no such part.
             RuntimeError: the device does not exist.
         """
-        found = find_device(device)
-        if self.quantize is not None and found.type != self.device.type:
-            raise ValueError(f"a quantised model stays where it was loaded; load it with device={str(found)!r}")
-        self.device = found
+        found = Devices.of(device)
+        if self.quantize is not None and found.llm.type != self.devices.llm.type:
+            raise ValueError(f"a quantised model stays where it was loaded; load it with device={str(found.llm)!r}")
+        self.devices = found
         for module in (self.semantic, self.acoustic):
-            module.to(self.device)
-        self.lm = self.lm.to(self.device)
+            module.to(found.encoders)
+        self.lm = self.lm.to(found.llm)
         if self.detokenizer is not None:
             old = self.detokenizer
-            dit, vocoder = old.dit.to(self.device), old.vocoder.to(self.device)
+            dit, vocoder = old.dit.to(found.detokenizer), old.vocoder.to(found.detokenizer)
             self.detokenizer = Detokenizer(dit, vocoder, old.flow_config, old.vocoder_config, old.plan)
         return self
 
@@ -207,7 +219,7 @@ class KimiAudio:
         """
         if isinstance(source, AudioTokens):
             return source
-        wav = raised(load_audio(source, INPUT_RATE_HZ), self.settings.least_peak).to(self.device)
+        wav = raised(load_audio(source, INPUT_RATE_HZ), self.settings.least_peak).to(self.devices.encoders)
         return AudioTokens(self.semantic.encode_wav(wav).cpu(), self.acoustic.features(wav).cpu())
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -570,7 +582,7 @@ class KimiAudio:
         if found is not None and found.name is not None:
             request = self.settings.convert_prompt.replace("{voice}", found.name)
             return self._spoken(_question(source, request), seed, None)
-        codes = self.semantic.encode_wav(load_audio(source, INPUT_RATE_HZ).to(self.device))
+        codes = self.semantic.encode_wav(load_audio(source, INPUT_RATE_HZ).to(self.devices.encoders))
         return self.synthesise(codes.tolist(), seed=seed, voice=found)
 
     def synthesise(
@@ -606,8 +618,9 @@ class KimiAudio:
                 f"the recording of the voice lasts {1000 * len(wav) / INPUT_RATE_HZ:.0f} ms; "
                 f"at least {SHORTEST_VOICE_S} s are needed, and several seconds are better"
             )
-        codes = self.semantic.encode_wav(wav.to(self.device))
-        return self.detokenizer.prefill(codes.tolist(), load_audio(sound, OUTPUT_RATE_HZ).to(self.device))
+        codes = self.semantic.encode_wav(wav.to(self.devices.encoders))
+        sound = load_audio(sound, OUTPUT_RATE_HZ).to(self.devices.detokenizer)
+        return self.detokenizer.prefill(codes.tolist(), sound)
 
     def _check_output(self, output_type: str) -> None:
         if output_type == "both" and self.detokenizer is None:
@@ -658,25 +671,6 @@ class _SpeechStream:
     def _render(self, codes: list[int], *, is_final: bool) -> Tensor:
         sound, self._state = self._detokenizer.decode_chunk(codes, self._state, is_final, self._noise)
         return sound.cpu().clone()  # the copy is an ordinary tensor, which its owner may change
-
-
-def find_device(device: str | torch.device | None) -> torch.device:
-    """Return the wanted device, or the best there is.
-
-    Raises:
-        RuntimeError: the machine has no such device.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise RuntimeError(f"there is no device {device!r}; use cpu, cuda, or cuda:N") from None
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("there is no CUDA device on this machine, or torch was built without it; use the CPU")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise RuntimeError(f"there is no device {found}: this machine has {torch.cuda.device_count()} CUDA device(s)")
-    return found
 
 
 def _generator(seed: int | None, device: torch.device | str) -> torch.Generator:

@@ -14,7 +14,7 @@ import torch
 
 import kimi_audio
 from kimi_audio import Answer, GenerationOptions, KimiAudio, Message, SamplingOptions, checkpoint
-from kimi_audio.assistant import StreamChunk, find_device, raised
+from kimi_audio.assistant import StreamChunk, raised
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.config import Settings
 from kimi_audio.core.sequence import AudioTokens
@@ -450,21 +450,6 @@ def test_base_model_is_warned_about(reference, monkeypatch, caplog):
     monkeypatch.setattr(checkpoint, "find_model", lambda *_, **__: reference / "checkpoint")
     KimiAudio("moonshotai/Kimi-Audio-7B", load_detokenizer=False, device="cpu")
     assert "does not follow instructions" in caplog.text
-
-
-def test_devices(monkeypatch):
-    assert find_device("cpu") == torch.device("cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert find_device(None) == torch.device("cpu")
-    with pytest.raises(RuntimeError, match="no CUDA device on this machine"):
-        find_device("cuda")
-    with pytest.raises(RuntimeError, match="there is no device 'quantum'; use cpu, cuda"):
-        find_device("quantum")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert find_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(RuntimeError, match=r"no device cuda:2: this machine has 2"):
-        find_device("cuda:2")
 
 
 def test_everything_moves_to_another_device(reference):
