@@ -18,6 +18,7 @@ from kimi_audio.core.quantized import FORMATS, Format
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.sequence import Sequence as Prompt
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, tokens_in_audio
+from kimi_audio.detokenizer.speech import SpeechStream
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
 from kimi_audio.devices import Device, Devices, default_dtype
 from kimi_audio.lm.adapters import load_adapter
@@ -375,7 +376,7 @@ class KimiAudio:
         self._check_output(options.output_type)
         speech = None
         if options.output_type == "both" and self.detokenizer is not None:
-            speech = _SpeechStream(self.detokenizer, self._voice_state(voice), _generator(seed, "cpu"))
+            speech = SpeechStream(self.detokenizer, self._voice_state(voice), _generator(seed, "cpu"))
         prompt = self._prompt(messages, options.output_type)
         events = self._engine.start(prompt, options, _generator(seed, self.device))
         return self._chunks(prompt, events, speech, cancelled)
@@ -384,7 +385,7 @@ class KimiAudio:
         self,
         prompt: Prompt,
         events: ReplyEvents,
-        speech: "_SpeechStream | None",
+        speech: SpeechStream | None,
         cancelled: Callable[[], bool] | None,
     ) -> Iterator[StreamChunk]:
         with events:
@@ -643,34 +644,6 @@ def _unless(cancelled: Callable[[], bool] | None, events: ReplyEvents) -> Iterat
 
 def _question(source: AudioSource | AudioTokens, question: str) -> list[Message]:
     return [Message("user", "text", question), Message("user", "audio", source)]
-
-
-class _SpeechStream:
-    """Turns codes into sound as soon as there are enough of them."""
-
-    def __init__(self, detokenizer: Detokenizer, state: StreamState | None, noise: torch.Generator) -> None:
-        self._detokenizer = detokenizer
-        self._state = state or detokenizer.init_state()
-        self._noise = noise
-        self._codes: list[int] = []
-        self._sizes = detokenizer.plan.policy.sizes()
-        self._wanted = next(self._sizes)
-
-    def push(self, code: int | None, is_final: bool) -> Tensor:
-        """Return the sound [L], mostly none, that this code completes.
-
-        A full chunk waits for one code more: only then is it known not to be the last, which is rendered otherwise.
-        """
-        self._codes += [] if code is None else [code]
-        sound = torch.zeros(0)
-        if len(self._codes) > self._wanted:
-            sound = self._render(self._codes[: self._wanted], is_final=False)
-            self._codes, self._wanted = self._codes[self._wanted :], next(self._sizes)
-        return torch.cat([sound, self._render(self._codes, is_final=True)]) if is_final else sound
-
-    def _render(self, codes: list[int], *, is_final: bool) -> Tensor:
-        sound, self._state = self._detokenizer.decode_chunk(codes, self._state, is_final, self._noise)
-        return sound.cpu().clone()  # the copy is an ordinary tensor, which its owner may change
 
 
 def _generator(seed: int | None, device: torch.device | str) -> torch.Generator:
