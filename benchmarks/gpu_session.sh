@@ -22,7 +22,7 @@ bench() { "$python" -m kimi_audio.cli bench --device "$device" --repeats "$repea
 export -f bench && export device repeats python results
 
 [ "$device" = cuda ] && part machine 20 nvidia-smi
-part shape 210 bash -c "bench --shape $shape"
-part nano 90 bash -c "bench --model nano"
+part shape 180 bash -c "bench --shape $shape"
+part nano 120 bash -c "bench --model nano"
 [ "$device" = cuda ] && part tests 150 "$python" -m pytest -q -m gpu
 exit $failed

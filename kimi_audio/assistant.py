@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio import checkpoint
+from kimi_audio.arriving import ArrivingAudio
 from kimi_audio.audio.io import AudioSource, Damage, audio_blocks, decode_audio, load_audio
 from kimi_audio.chat import ChatTemplate, Message, OutputType, parse_messages
 from kimi_audio.core.numbers import whole_number
@@ -220,8 +221,38 @@ class KimiAudio:
         """
         if isinstance(source, AudioTokens):
             return source
-        wav = raised(load_audio(source, INPUT_RATE_HZ), self.settings.least_peak).to(self.devices.encoders)
-        return AudioTokens(self.semantic.encode_wav(wav).cpu(), self.acoustic.features(wav).cpu())
+        return self._encoded(raised(load_audio(source, INPUT_RATE_HZ), self.settings.least_peak))
+
+    def _encoded(self, wav: Tensor, continues: bool = False) -> AudioTokens:
+        """Return the tokens of sound [L] at 16 kHz, or of what follows whole windows."""
+        wav = wav.to(self.devices.encoders)
+        return AudioTokens(self.semantic.encode_wav(wav, continues=continues).cpu(), self.acoustic.features(wav).cpu())
+
+    def hear(
+        self, history: Chat = (), *, output_type: OutputType = "both", rate_hz: int = INPUT_RATE_HZ
+    ) -> ArrivingAudio:
+        """Return what a recording is pushed into while it is spoken; its ``finish`` gives the tokens for a message.
+
+        What is known is computed meanwhile: the history at once, and each window of 30 s as it is complete. So a
+        reply to ``[*history, Message("user", "audio", tokens)]`` begins with little left to do.
+
+        Args:
+            history: the conversation so far.
+            output_type: of the reply.
+            rate_hz: of the samples.
+        """
+        history = parse_messages(history)
+        options, running = GenerationOptions(output_type, max_new_tokens=1), list[ReplyEvents]()
+
+        def prefill(messages: list[Message]) -> None:
+            running.append(self._engine.start(self._prompt(messages, output_type), options))
+
+        def heard(tokens: AudioTokens) -> None:
+            prefill([*history, Message("user", "audio", tokens)])
+
+        if history:
+            prefill(history)
+        return ArrivingAudio(rate_hz, self.settings.least_peak, self._encoded, heard, running)
 
     # -----------------------------------------------------------------------------------------------------------------
     # The official call, and its streamed form
