@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from kimi_audio.bench.shapes import HALF_BILLION
 from kimi_audio.checkpoint import NANO, find_model, load_lm_config
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import Inputs
@@ -25,22 +26,6 @@ from kimi_audio.lm.cache import KVCache, Stretch, Stretches
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.rope import rotary_tables, rotate
 
-HALF_BILLION = {
-    "vocab_size": 24_576,
-    "hidden_size": 896,
-    "intermediate_size": 4864,
-    "num_layers": 24,
-    "num_heads": 14,
-    "num_kv_heads": 2,
-    "rms_norm_eps": 1e-6,
-    "rope_theta": 1e6,
-    "max_positions": 8192,
-    "num_audio_layers": 6,
-    "branch_layer_index": 17,
-    "audio_offset": 8192,
-    "adaptor_input_size": 5120,
-    "pad_id": 8191,
-}
 CONTEXTS = 250, 1000, 4000  # positions
 BATCHES = 1, 2, 4, 8  # requests
 
@@ -153,7 +138,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     nano = find_model(NANO, with_detokenizer=False)
-    config = load_lm_config(nano) if arguments.shape == "nano" else LMConfig(**HALF_BILLION)
+    config = load_lm_config(nano) if arguments.shape == "nano" else HALF_BILLION
     model = AudioLM(config).to(getattr(torch, arguments.dtype)).eval()
     model.reset_parameters(torch.Generator().manual_seed(0))
     contexts = [length for length in CONTEXTS if length + arguments.pairs < config.max_positions]

@@ -13,14 +13,14 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.decoding import HALF_BILLION, cache_of, cpu_seconds, inputs_at, random_past
+from benchmarks.decoding import cache_of, cpu_seconds, inputs_at, random_past
 from kimi_audio import KimiAudio
+from kimi_audio.bench.shapes import HALF_BILLION
 from kimi_audio.chat import parse_messages
 from kimi_audio.checkpoint import NANO, NANO_FOLDER, load_lm
-from kimi_audio.core.config import LMConfig
 from kimi_audio.core.quantized import FORMATS
 from kimi_audio.core.sequence import Inputs
-from kimi_audio.lm.cache import Segment, Segments
+from kimi_audio.lm.cache import Stretch, Stretches
 from kimi_audio.lm.engine import Engine, Request
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.quantize import num_bytes, quantize_lm
@@ -28,7 +28,7 @@ from kimi_audio.lm.quantize import num_bytes, quantize_lm
 
 def random_models() -> dict[str, AudioLM]:
     """Return the same random model of the 0.5B shape in every format."""
-    plain = AudioLM(LMConfig(**HALF_BILLION)).to(torch.bfloat16).eval()
+    plain = AudioLM(HALF_BILLION).to(torch.bfloat16).eval()
     plain.reset_parameters(torch.Generator().manual_seed(0))
     return {"bf16": plain} | {name: quantize_lm(copy.deepcopy(plain), name) for name in FORMATS}
 
@@ -37,11 +37,11 @@ def steps(models: dict[str, AudioLM], requests: int, length: int, pairs: int) ->
     """Return the CPU seconds of steps of each model, in turn, of so many requests at ``length`` positions."""
     config = models["bf16"].config
     past = random_past(config, length, torch.bfloat16)
-    rows = tuple(Segment(cache_of(past), length, 1) for _ in range(requests))
+    rows = tuple(Stretch(cache_of(past), length, 1) for _ in range(requests))
     costs: dict[str, list[float]] = {name: [] for name in models}
     for turn in range(pairs + 1):
         for name, model in models.items():
-            cost = cpu_seconds(lambda model=model: model(inputs_at([length] * requests), Segments(rows)))
+            cost = cpu_seconds(lambda model=model: model(inputs_at([length] * requests), Stretches(rows)))
             costs[name] += [cost] if turn else []  # the first one warms up
     return costs
 

@@ -2,8 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, overload
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio import checkpoint
+from kimi_audio.arriving import ArrivingAudio
 from kimi_audio.audio.io import AudioSource, Damage, audio_blocks, decode_audio, load_audio
 from kimi_audio.chat import ChatTemplate, Message, OutputType, parse_messages
 from kimi_audio.core.numbers import whole_number
@@ -19,12 +19,14 @@ from kimi_audio.core.quantized import FORMATS, Format
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.sequence import Sequence as Prompt
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, tokens_in_audio
+from kimi_audio.detokenizer.speech import SpeechStream
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
+from kimi_audio.devices import Device, Devices, default_dtype
 from kimi_audio.lm.adapters import load_adapter
 from kimi_audio.lm.engine import Engine
 from kimi_audio.lm.hotwords import Hotwords
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.lm.rules import Event, FinishReason, GenerationOptions, Reply
+from kimi_audio.lm.rules import Event, FinishReason, GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.lm.worker import EngineThread, ReplyEvents
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
@@ -98,16 +100,17 @@ class KimiAudio:
     Args:
         model_path: "nano", a model folder in the released layout, or a hub id.
         load_detokenizer: without it only text comes out, and less memory is needed.
-        device: by default CUDA where there is one, else the CPU.
-        dtype: by default bfloat16 on CUDA and float32 on the CPU. The semantic tokenizer is always float32.
+        device: of all parts, or of each (see ``Devices.of``); by default CUDA where there is one, else the CPU.
+        dtype: by default bfloat16 on CUDA and float32 on the CPU. The semantic tokenizer and the vocoder are always
+            float32.
         semantic_tokenizer: folder of the semantic tokenizer, if it is neither in nor beside the model's folder.
         adapter: folder of a LoRA adapter for the LLM, which is added to its weights.
         revision: commit, tag or branch of a hub repository; a commit always gives the same files.
         quantize: hold the matrices of the LLM at 8 or 4 bits: less memory and faster steps, slightly other scores.
 
     Raises:
-        ValueError: there is no such model, its files are incomplete or damaged, or an adapter is to be added to
-            quantised weights.
+        ValueError: there is no such model or part of one, its files are incomplete or damaged, or an adapter is to be
+            added to quantised weights.
         ConnectionError: it would have to be downloaded and the hub cannot be reached.
         MemoryError: it does not fit.
         RuntimeError: the device does not exist.
@@ -118,7 +121,7 @@ class KimiAudio:
         model_path: str | os.PathLike[str] = checkpoint.NANO,
         load_detokenizer: bool = True,
         *,
-        device: str | torch.device | None = None,
+        device: Device | Mapping[str, Device] | None = None,
         dtype: torch.dtype | None = None,
         semantic_tokenizer: str | os.PathLike[str] | None = None,
         adapter: str | os.PathLike[str] | None = None,
@@ -129,8 +132,8 @@ class KimiAudio:
             raise ValueError("an adapter cannot be added to quantised weights; export the merged model, quantize that")
         if quantize not in (None, *FORMATS):
             raise ValueError(f"quantize must be one of {', '.join(FORMATS)}, not {quantize!r:.60}")
-        self.device = find_device(device)
-        self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
+        self.devices = Devices.of(device)
+        self.dtype = dtype
         folder = checkpoint.find_model(model_path, with_detokenizer=load_detokenizer, revision=revision)
         semantic_folder = Path(semantic_tokenizer) if semantic_tokenizer else checkpoint.find_semantic_tokenizer(folder)
         if checkpoint.is_base_model(model_path):
@@ -139,10 +142,10 @@ class KimiAudio:
         self.settings = checkpoint.load_settings(folder)
         self.text_tokenizer = TextTokenizer.load(folder)
         checkpoint.check_parts(folder, semantic_folder, self.text_tokenizer, with_detokenizer=load_detokenizer)
-        self.semantic: SemanticTokenizer = checkpoint.load_semantic(semantic_folder, self.device)
-        self.acoustic: AcousticEncoder = checkpoint.load_acoustic(folder, self.device, self.dtype)
+        self.semantic: SemanticTokenizer = checkpoint.load_semantic(semantic_folder, self.devices.encoders)
+        self.acoustic: AcousticEncoder = checkpoint.load_acoustic(folder, *self._placed(self.devices.encoders))
         self.quantize: Format | None = quantize
-        lm = checkpoint.load_lm(folder, self.device, self.dtype, quantize)
+        lm = checkpoint.load_lm(folder, *self._placed(self.devices.llm), quantize)
         self.lm = lm if adapter is None else load_adapter(lm, adapter)
         self.template = ChatTemplate.of(self.lm.config, self.text_tokenizer, self.encode_audio)
         self.detokenizer = self._load_detokenizer() if load_detokenizer else None
@@ -152,10 +155,19 @@ class KimiAudio:
         """Load a model by name; options as for the constructor."""
         return cls(name, **options)
 
+    def _placed(self, device: torch.device) -> tuple[torch.device, torch.dtype]:
+        """Return the device of a part, and the dtype that it has there."""
+        return device, self.dtype or default_dtype(device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the LLM runs."""
+        return self.devices.llm
+
     def _load_detokenizer(self) -> Detokenizer:
-        dit, flow_config = checkpoint.load_flow(self.folder, self.device, self.dtype)
+        dit, flow_config = checkpoint.load_flow(self.folder, *self._placed(self.devices.detokenizer))
         # The vocoder stays in float32: in bfloat16 its 8-bit significand is heard as noise.
-        vocoder, vocoder_config = checkpoint.load_vocoder(self.folder, self.device)
+        vocoder, vocoder_config = checkpoint.load_vocoder(self.folder, self.devices.detokenizer)
         settings = self.settings
         plan = ChunkPlan(ode_steps=settings.ode_steps, solver=settings.solver, guidance_scale=settings.guidance_scale)
         return Detokenizer(dit, vocoder, flow_config, vocoder_config, plan)
@@ -175,23 +187,24 @@ class KimiAudio:
         engine = Engine(lm, self.text_tokenizer.special, prefix_bytes=max(MIN_PREFIX_BYTES, weights_bytes // 8))
         self._engine = EngineThread(engine)
 
-    def to(self, device: str | torch.device) -> Self:
-        """Move all components.
+    def to(self, device: Device | Mapping[str, Device]) -> Self:
+        """Move all parts to a device, or each to its own, see ``Devices.of``.
 
         Raises:
-            ValueError: the LLM is quantised, whose weights are laid out for the device on which it was loaded.
+            ValueError: the LLM is quantised, whose weights are laid out for the device on which it was loaded; or there
+                is no such part.
             RuntimeError: the device does not exist.
         """
-        found = find_device(device)
-        if self.quantize is not None and found.type != self.device.type:
-            raise ValueError(f"a quantised model stays where it was loaded; load it with device={str(found)!r}")
-        self.device = found
+        found = Devices.of(device)
+        if self.quantize is not None and found.llm.type != self.devices.llm.type:
+            raise ValueError(f"a quantised model stays where it was loaded; load it with device={str(found.llm)!r}")
+        self.devices = found
         for module in (self.semantic, self.acoustic):
-            module.to(self.device)
-        self.lm = self.lm.to(self.device)
+            module.to(found.encoders)
+        self.lm = self.lm.to(found.llm)
         if self.detokenizer is not None:
             old = self.detokenizer
-            dit, vocoder = old.dit.to(self.device), old.vocoder.to(self.device)
+            dit, vocoder = old.dit.to(found.detokenizer), old.vocoder.to(found.detokenizer)
             self.detokenizer = Detokenizer(dit, vocoder, old.flow_config, old.vocoder_config, old.plan)
         return self
 
@@ -208,8 +221,38 @@ class KimiAudio:
         """
         if isinstance(source, AudioTokens):
             return source
-        wav = raised(load_audio(source, INPUT_RATE_HZ), self.settings.least_peak).to(self.device)
-        return AudioTokens(self.semantic.encode_wav(wav).cpu(), self.acoustic.features(wav).cpu())
+        return self._encoded(raised(load_audio(source, INPUT_RATE_HZ), self.settings.least_peak))
+
+    def _encoded(self, wav: Tensor, continues: bool = False) -> AudioTokens:
+        """Return the tokens of sound [L] at 16 kHz, or of what follows whole windows."""
+        wav = wav.to(self.devices.encoders)
+        return AudioTokens(self.semantic.encode_wav(wav, continues=continues).cpu(), self.acoustic.features(wav).cpu())
+
+    def hear(
+        self, history: Chat = (), *, output_type: OutputType = "both", rate_hz: int = INPUT_RATE_HZ
+    ) -> ArrivingAudio:
+        """Return what a recording is pushed into while it is spoken; its ``finish`` gives the tokens for a message.
+
+        What is known is computed meanwhile: the history at once, and each window of 30 s as it is complete. So a
+        reply to ``[*history, Message("user", "audio", tokens)]`` begins with little left to do.
+
+        Args:
+            history: the conversation so far.
+            output_type: of the reply.
+            rate_hz: of the samples.
+        """
+        history = parse_messages(history)
+        options, running = GenerationOptions(output_type, max_new_tokens=1), list[ReplyEvents]()
+
+        def prefill(messages: list[Message]) -> None:
+            running.append(self._engine.start(self._prompt(messages, output_type), options))
+
+        def heard(tokens: AudioTokens) -> None:
+            prefill([*history, Message("user", "audio", tokens)])
+
+        if history:
+            prefill(history)
+        return ArrivingAudio(rate_hz, self.settings.least_peak, self._encoded, heard, running)
 
     # -----------------------------------------------------------------------------------------------------------------
     # The official call, and its streamed form
@@ -294,38 +337,7 @@ class KimiAudio:
             ValueError: see ``generate``; or the voice is one that the model takes on by name, which it does only where
                 it reads aloud (``speak``) or says a recording again (``convert_voice``).
         """
-        (answer,) = self.answer_all([messages], options, seed=seed, voice=voice)
-        return answer
-
-    def answer_all(
-        self,
-        chats: Iterable[Chat],
-        options: GenerationOptions | OutputType = "text",
-        *,
-        seed: int | Sequence[int] | None = None,
-        voice: Voice | AudioSource | None = None,
-    ) -> list[Answer]:
-        """Reply to several conversations at once, to each as if it were alone.
-
-        Arguments as for ``answer``; ``seed`` may hold one for each conversation.
-        """
-        options = self._options(options)
-        self._check_output(options.output_type)
-        speaks = options.output_type == "both"
-        state = self._voice_state(voice) if speaks else None
-        prompts = [self._prompt(messages, options.output_type) for messages in chats]
-        seeds = [*seed] if isinstance(seed, Sequence) else [seed] * len(prompts)
-        generators = [_generator(one, self.device) for _, one in zip(prompts, seeds, strict=True)]
-        with ExitStack() as running:
-            pairs = zip(prompts, generators, strict=True)
-            started = [running.enter_context(self._engine.start(prompt, options, one)) for prompt, one in pairs]
-            replies = [events.reply() for events in started]
-        return [self._answer(reply, speaks, one, state) for reply, one in zip(replies, seeds, strict=True)]
-
-    def _answer(self, reply: Reply, speaks: bool, seed: int | None, state: StreamState | None) -> Answer:
-        audio = self._render(reply.codes, seed, state) if speaks and reply.codes else None
-        text = self.text_tokenizer.decode(reply.text_ids, skip_special=True)
-        return Answer(text, audio, reply.finish_reason, tuple(reply.codes))
+        return Answer.of(self.stream(messages, options, seed=seed, voice=voice))
 
     @property
     def context_tokens(self) -> int:
@@ -375,25 +387,40 @@ class KimiAudio:
         voice: Voice | AudioSource | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Iterator[StreamChunk]:
-        """Yield text and sound while they are made; the last chunk is final.
+        """Begin a reply, and return an iterator of its text and sound while they are made; the last chunk is final.
+
+        Replies are made side by side and do not wait for their readers: to reply to many conversations at once, begin
+        all streams before the first is read, then take ``Answer.of`` each. Each is as if it were alone. Recordings
+        that were encoded before (``encode_audio``) let them begin together. A stream that nobody holds is given up.
 
         Args:
             messages: the conversation.
             options: see ``answer``.
             seed: see ``generate``.
             voice: see ``answer``.
-            cancelled: asked before every step; True ends the reply.
+            cancelled: asked before every step is told; True ends the reply.
+
+        Raises:
+            ValueError: see ``answer``.
         """
         options = self._options(options)
-        output_type = options.output_type
-        self._check_output(output_type)
-        state = self._voice_state(voice) if output_type == "both" else None
-        prompt = self._prompt(messages, output_type)
-        with self._engine.start(prompt, options, _generator(seed, self.device)) as events:
+        self._check_output(options.output_type)
+        speech = None
+        if options.output_type == "both" and self.detokenizer is not None:
+            speech = SpeechStream(self.detokenizer, self._voice_state(voice), _generator(seed, "cpu"))
+        prompt = self._prompt(messages, options.output_type)
+        events = self._engine.start(prompt, options, _generator(seed, self.device))
+        return self._chunks(prompt, events, speech, cancelled)
+
+    def _chunks(
+        self,
+        prompt: Prompt,
+        events: ReplyEvents,
+        speech: SpeechStream | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> Iterator[StreamChunk]:
+        with events:
             text_stream = self.text_tokenizer.decode_stream()
-            speech = None
-            if output_type == "both" and self.detokenizer is not None:
-                speech = _SpeechStream(self.detokenizer, state, _generator(seed, "cpu"))
             codes: list[int] = []
             num_text = num_codes = 0
             for event in _unless(cancelled, events):
@@ -504,10 +531,10 @@ class KimiAudio:
         options = replace(self.default_options("text"), hotwords=Hotwords.of(hotwords, self.text_tokenizer))
 
         def write(pieces: list[Tensor]) -> list[Said]:
-            chats = [_question((piece, INPUT_RATE_HZ), request) for piece in pieces]
-            if timestamps == "word":  # heard twice, encoded once
-                chats = [_question(self.encode_audio((piece, INPUT_RATE_HZ)), request) for piece in pieces]
-            texts = [answer.text for answer in self.answer_all(chats, options)]
+            heard = [self.encode_audio((piece, INPUT_RATE_HZ)) for piece in pieces]
+            chats = [_question(tokens, request) for tokens in heard]
+            replies = [self.stream(chat, options) for chat in chats]  # all of them begin before the first is read
+            texts = [Answer.of(reply).text for reply in replies]
             if timestamps == "segment":
                 return [(text, []) for text in texts]
             prompts = [self._prompt(chat, "text") for chat in chats]
@@ -587,7 +614,7 @@ class KimiAudio:
         if found is not None and found.name is not None:
             request = self.settings.convert_prompt.replace("{voice}", found.name)
             return self._spoken(_question(source, request), seed, None)
-        codes = self.semantic.encode_wav(load_audio(source, INPUT_RATE_HZ).to(self.device))
+        codes = self.semantic.encode_wav(load_audio(source, INPUT_RATE_HZ).to(self.devices.encoders))
         return self.synthesise(codes.tolist(), seed=seed, voice=found)
 
     def synthesise(
@@ -623,8 +650,9 @@ class KimiAudio:
                 f"the recording of the voice lasts {1000 * len(wav) / INPUT_RATE_HZ:.0f} ms; "
                 f"at least {SHORTEST_VOICE_S} s are needed, and several seconds are better"
             )
-        codes = self.semantic.encode_wav(wav.to(self.device))
-        return self.detokenizer.prefill(codes.tolist(), load_audio(sound, OUTPUT_RATE_HZ).to(self.device))
+        codes = self.semantic.encode_wav(wav.to(self.devices.encoders))
+        sound = load_audio(sound, OUTPUT_RATE_HZ).to(self.devices.detokenizer)
+        return self.detokenizer.prefill(codes.tolist(), sound)
 
     def _check_output(self, output_type: str) -> None:
         if output_type == "both" and self.detokenizer is None:
@@ -647,53 +675,6 @@ def _unless(cancelled: Callable[[], bool] | None, events: ReplyEvents) -> Iterat
 
 def _question(source: AudioSource | AudioTokens, question: str) -> list[Message]:
     return [Message("user", "text", question), Message("user", "audio", source)]
-
-
-class _SpeechStream:
-    """Turns codes into sound as soon as there are enough of them."""
-
-    def __init__(self, detokenizer: Detokenizer, state: StreamState | None, noise: torch.Generator) -> None:
-        self._detokenizer = detokenizer
-        self._state = state or detokenizer.init_state()
-        self._noise = noise
-        self._codes: list[int] = []
-        self._sizes = detokenizer.plan.policy.sizes()
-        self._wanted = next(self._sizes)
-
-    def push(self, code: int | None, is_final: bool) -> Tensor:
-        """Return the sound [L], mostly none, that this code completes.
-
-        A full chunk waits for one code more: only then is it known not to be the last, which is rendered otherwise.
-        """
-        self._codes += [] if code is None else [code]
-        sound = torch.zeros(0)
-        if len(self._codes) > self._wanted:
-            sound = self._render(self._codes[: self._wanted], is_final=False)
-            self._codes, self._wanted = self._codes[self._wanted :], next(self._sizes)
-        return torch.cat([sound, self._render(self._codes, is_final=True)]) if is_final else sound
-
-    def _render(self, codes: list[int], *, is_final: bool) -> Tensor:
-        sound, self._state = self._detokenizer.decode_chunk(codes, self._state, is_final, self._noise)
-        return sound.cpu().clone()  # the copy is an ordinary tensor, which its owner may change
-
-
-def find_device(device: str | torch.device | None) -> torch.device:
-    """Return the wanted device, or the best there is.
-
-    Raises:
-        RuntimeError: the machine has no such device.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-    except RuntimeError:
-        raise RuntimeError(f"there is no device {device!r}; use cpu, cuda, or cuda:N") from None
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise RuntimeError("there is no CUDA device on this machine, or torch was built without it; use the CPU")
-    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
-        raise RuntimeError(f"there is no device {found}: this machine has {torch.cuda.device_count()} CUDA device(s)")
-    return found
 
 
 def _generator(seed: int | None, device: torch.device | str) -> torch.Generator:

@@ -19,7 +19,7 @@ MODULES = sorted(path for name in ("kimi_audio", "kimia_infer") for path in (ROO
 RECIPES = sorted((ROOT / "recipes").rglob("*.py"))
 # Places that may know about CUDA: the choice of a device, its free memory, its precision, and the list of devices.
 CUDA_FILES = {
-    "kimi_audio/assistant.py",
+    "kimi_audio/devices.py",
     "kimi_audio/checkpoint/load.py",
     "kimi_audio/cli/info.py",
     "kimi_audio/nn/precision.py",

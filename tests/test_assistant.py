@@ -1,7 +1,9 @@
 """KimiAudio, the composed system: the official numbers from wav files on, and the promises of every call."""
 
+import gc
 import itertools
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import torch
 
 import kimi_audio
 from kimi_audio import Answer, GenerationOptions, KimiAudio, Message, SamplingOptions, checkpoint
-from kimi_audio.assistant import find_device, raised
+from kimi_audio.assistant import StreamChunk, raised
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.config import Settings
 from kimi_audio.core.sequence import AudioTokens
@@ -157,13 +159,32 @@ def test_several_chats_are_answered_as_if_each_were_alone(model, question):
         [Message("user", "audio", question)],
         [Message("user", "text", "what is this"), Message("user", "audio", question)],
     ]
-    together = model.answer_all(chats, options, seed=3)
+    replies = [model.stream(chat, options, seed=3) for chat in chats]
+    together = [Answer.of(reply) for reply in replies]
     for chat, answer in zip(chats, together, strict=True):
         alone = model.answer(chat, options, seed=3)
         assert (answer.text, answer.codes, answer.finish_reason) == (alone.text, alone.codes, alone.finish_reason)
         torch.testing.assert_close(answer.audio, alone.audio, atol=1e-5, rtol=0)
     assert len({answer.codes for answer in together}) == 3
-    assert model.answer_all([], options) == []
+
+
+def test_streams_begin_before_they_are_read_and_end_when_nobody_holds_them(model, monkeypatch):
+    started, cancelled = [], []
+    start = model._engine.start
+    monkeypatch.setattr(model._engine, "start", lambda *given: started.append(given) or start(*given))
+    cancel = model._engine._cancel
+    monkeypatch.setattr(model._engine, "_cancel", lambda request: cancelled.append(request) or cancel(request))
+    replies = [model.stream([Message("user", "text", "hello")], SHORT, seed=0) for _ in range(3)]
+    assert len(started) == 3
+    assert not cancelled
+    del replies
+    gc.collect()
+    assert len(cancelled) == 3
+
+
+def test_what_is_wrong_is_told_before_a_stream_is_read(model):
+    with pytest.raises(ValueError, match="nothing to reply to"):
+        model.stream([])
 
 
 def test_streamed_text(model, question):
@@ -240,18 +261,27 @@ def test_recordings_are_encoded_once(model, question):
 # Everyday calls
 
 
+def say(monkeypatch: pytest.MonkeyPatch, model: KimiAudio, reply: Callable[[list[Message]], str]) -> None:
+    """Let the model hear nothing and write what ``reply`` returns."""
+
+    def stream(messages: list[Message], _options: object) -> Iterator[StreamChunk]:
+        return iter([StreamChunk(reply(messages), torch.zeros(0), True, "stop")])
+
+    monkeypatch.setattr(model, "encode_audio", lambda source: source)
+    monkeypatch.setattr(model, "stream", stream)
+
+
 @pytest.mark.parametrize(("segment_s", "least"), [(30.0, 3), (7.5, 10)])
 def test_long_recordings_are_transcribed_in_pieces(model, monkeypatch, segment_s, least):
     wav = torch.randn(int(70.5 * INPUT_RATE_HZ), generator=torch.Generator().manual_seed(0))
     asked = []
 
-    def answer_all(self: KimiAudio, chats: list[list[Message]], _: object = None) -> list[Answer]:
-        first = len(asked)
-        asked.extend(chats)
-        return [Answer("" if number == 1 else f"text-{number}", None, "stop") for number in range(first, len(asked))]
+    def reply(messages: list[Message]) -> str:
+        asked.append(messages)
+        return "" if len(asked) == 2 else f"text-{len(asked) - 1}"
 
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=segment_s))
-    monkeypatch.setattr(KimiAudio, "answer_all", answer_all)
+    say(monkeypatch, model, reply)
     monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
     text = model.transcribe((wav, INPUT_RATE_HZ), instruction="Write.")
     pieces = [audio.content[0] for _, audio in asked]
@@ -282,7 +312,7 @@ def test_a_transcript_is_streamed_while_the_recording_is_read(model, monkeypatch
     monkeypatch.setattr("kimi_audio.assistant.audio_blocks", blocks)
     monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=1.0))
-    monkeypatch.setattr(model, "answer_all", lambda chats, _: [Answer("word", None, "stop") for _ in chats])
+    say(monkeypatch, model, lambda _: "word")
     parts = model.stream_transcript("x.wav")
     assert next(parts) == "word"
     assert len(read) < 20
@@ -422,21 +452,6 @@ def test_base_model_is_warned_about(reference, monkeypatch, caplog):
     assert "does not follow instructions" in caplog.text
 
 
-def test_devices(monkeypatch):
-    assert find_device("cpu") == torch.device("cpu")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert find_device(None) == torch.device("cpu")
-    with pytest.raises(RuntimeError, match="no CUDA device on this machine"):
-        find_device("cuda")
-    with pytest.raises(RuntimeError, match="there is no device 'quantum'; use cpu, cuda"):
-        find_device("quantum")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert find_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(RuntimeError, match=r"no device cuda:2: this machine has 2"):
-        find_device("cuda:2")
-
-
 def test_everything_moves_to_another_device(reference):
     model = KimiAudio(reference / "checkpoint", device="cpu")
     assert model.to("meta") is model
@@ -470,7 +485,7 @@ def test_public_names():
 
 @pytest.mark.parametrize("level", [0.0, 0.2])
 def test_nothing_is_written_where_nobody_speaks(model, monkeypatch, level):
-    monkeypatch.setattr(KimiAudio, "answer_all", lambda *_: pytest.fail("the model was asked"))
+    monkeypatch.setattr(KimiAudio, "stream", lambda *_: pytest.fail("the model was asked"))
     wav = level * torch.randn(12 * INPUT_RATE_HZ, generator=torch.Generator().manual_seed(0))
     assert model.transcribe((wav, INPUT_RATE_HZ)) == ""
     assert list(model.stream_transcript((wav, INPUT_RATE_HZ))) == []
@@ -480,12 +495,7 @@ def test_silent_pieces_are_left_out(model, question, monkeypatch):
     said = load_audio(question, INPUT_RATE_HZ)
     asked = []
 
-    def answer_all(self: KimiAudio, chats: Any, _: object = None) -> list[Answer]:
-        chats = list(chats)
-        asked.extend(chats)
-        return [Answer("said", None, "stop")] * len(chats)
-
-    monkeypatch.setattr(KimiAudio, "answer_all", answer_all)
+    say(monkeypatch, model, lambda messages: asked.append(messages) or "said")
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=5.0))
     silence = torch.zeros(15 * INPUT_RATE_HZ)
     text = model.transcribe((torch.cat([silence, said, silence, said]), INPUT_RATE_HZ))
@@ -506,7 +516,7 @@ def test_silent_pieces_are_left_out(model, question, monkeypatch):
 )
 def test_pieces_are_joined_as_their_script_is_written(model, monkeypatch, texts, joined):
     said = iter(texts)
-    monkeypatch.setattr(KimiAudio, "answer_all", lambda _, chats, __: [Answer(next(said), None, "stop") for _ in chats])
+    say(monkeypatch, model, lambda _: next(said))
     monkeypatch.setattr("kimi_audio.transcript.listening.holds_speech", lambda _: True)
     monkeypatch.setattr(model, "settings", replace(model.settings, segment_s=1.0))
     monkeypatch.setattr("kimi_audio.audio.segments._quietest", lambda wav, begin, end: end)

@@ -36,9 +36,6 @@ class Brief(KimiAudio):
     def answer(self, messages: Any, options: Any = "text", **rest: Any) -> Answer:
         return Answer.of(self.stream(messages, options, **rest))
 
-    def answer_all(self, chats: Any, *rest: Any, **more: Any) -> list[Answer]:
-        return [self.answer(chat, *rest, **more) for chat in chats]
-
     def stream(self, messages: Any, options: Any = "both", **rest: Any) -> Any:
         self.asked.append(list(messages))
         output_type = options if isinstance(options, str) else options.output_type

@@ -7,6 +7,7 @@ Results go to stdout, progress and errors to stderr. Torch and the model are imp
 import os
 
 from kimi_audio.cli import (  # noqa: F401 - each file registers its commands, in the order of --help
+    benchmarking,
     evaluation,
     inference,
     info,

@@ -37,6 +37,12 @@ class Quantize(StrEnum):
 ModelOption = Annotated[str, typer.Option("--model", help="nano, a model folder, or a hub id such as owner/name.")]
 RevisionOption = Annotated[str | None, typer.Option(help="Commit, tag or branch of the hub repository.")]
 DeviceOption = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default CUDA where there is one.")]
+DevicesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device", help="cpu, cuda or cuda:N, or one for each part, such as llm=cuda:0,encoders=cpu,detokenizer=cpu."
+    ),
+]
 DtypeOption = Annotated[Dtype | None, typer.Option(help="By default bfloat16 on CUDA and float32 on the CPU.")]
 QuantizeOption = Annotated[
     Quantize | None, typer.Option(help="Matrices of the LLM at 8 or 4 bits: less memory, faster steps.")
@@ -60,7 +66,7 @@ class ModelChoice:
 
     model: ModelOption = "nano"
     revision: RevisionOption = None
-    device: DeviceOption = None
+    device: DevicesOption = None
     dtype: DtypeOption = None
     quantize: QuantizeOption = None
 

@@ -80,8 +80,8 @@ def tokens(
 ) -> None:
     """Encode every recording of a file once, for training; what is there already is not encoded again."""
     _check_local(file)
-    from kimi_audio.assistant import find_device
     from kimi_audio.data.encoding import encode_file, tokens_folder
+    from kimi_audio.devices import find_device
     from kimi_audio.train.runs import find_base, load_encoder
 
     report = Report(as_json)
@@ -152,7 +152,7 @@ def train(
     """Train the audio LLM; with several GPUs: torchrun --nproc-per-node N -m kimi_audio.cli train ..."""
     _check_local(*data, tokens, out=out)
     config = with_changes(find_recipe(recipe)(), changes or [])
-    from kimi_audio.assistant import find_device
+    from kimi_audio.devices import find_device
     from kimi_audio.train.loop.parallel import is_first
     from kimi_audio.train.released import is_released
     from kimi_audio.train.stage import run_stage

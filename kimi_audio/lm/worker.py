@@ -1,4 +1,4 @@
-"""One engine for callers in any thread: a thread of its own makes the steps, as long as there is something to do."""
+"""The loop around the engine's steps, and a thread for it: one engine for callers in any thread."""
 
 import asyncio
 import queue
@@ -14,19 +14,15 @@ from kimi_audio.lm.engine import Engine, Request
 from kimi_audio.lm.rules import Event, GenerationOptions, Reply
 
 
-class EngineThread:
-    """Hands requests to an engine and their events back.
-
-    The thread begins with the first request and ends with the last one, so there is nothing to close, and nothing
-    stays behind. Replies do not wait for their readers.
-    """
+class StepLoop:
+    """Hands requests to an engine and their events back. Whoever calls ``run`` makes the steps."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.RLock()  # a forgotten iterator may be collected, and cancel, while it is held
         self._new: list[tuple[Request, Callable[[Event], object]]] = []
         self._given_up: list[Request] = []
-        self._is_alive = False
+        self._is_running = False
 
     def start(
         self,
@@ -40,43 +36,25 @@ class EngineThread:
         self._submit(request, events.put)
         return ReplyEvents(request, events, self._cancel)
 
-    async def stream(
-        self,
-        prompt: Sequence,
-        options: GenerationOptions | None = None,
-        generator: torch.Generator | None = None,
-    ) -> AsyncIterator[Event]:
-        """Yield the events of a reply in an event loop; to stop reading ends the reply. Otherwise as ``start``."""
-        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
-        request = await asyncio.to_thread(self._engine.prepare, prompt, options, generator)
-        self._submit(request, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
-        try:
-            while not (event := await events.get()).is_last:
-                yield event
-            yield _good(event)
-        finally:
-            self._cancel(request)
-
     def _submit(self, request: Request, tell: Callable[[Event], object]) -> None:
         with self._lock:
             self._new.append((request, tell))
-            if not self._is_alive:
-                self._is_alive = True
-                threading.Thread(target=self._run, name="kimi-audio engine", daemon=True).start()
 
     def _cancel(self, request: Request) -> None:
         with self._lock:
-            if self._is_alive:
+            if self._new or self._is_running:
                 self._given_up.append(request)
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Make steps until all replies are over."""
+        self._is_running = True
         listeners: dict[int, tuple[Request, Callable[[Event], object]]] = {}
         while True:
             with self._lock:
                 new, given_up = self._new, self._given_up
                 self._new, self._given_up = [], []
                 if not new and self._engine.is_idle:
-                    self._is_alive = False
+                    self._is_running = False
                     return
             for request, tell in new:
                 listeners[request.number] = request, tell
@@ -97,6 +75,38 @@ class EngineThread:
         except Exception as error:  # noqa: BLE001 - the thread has no caller to raise it to
             self._engine.clear()
             return [Event(row, error=error) for row in listeners]
+
+
+class EngineThread(StepLoop):
+    """A loop in a thread of its own.
+
+    The thread begins with the first request and ends with the last one, so there is nothing to close, and nothing
+    stays behind. Replies do not wait for their readers.
+    """
+
+    async def stream(
+        self,
+        prompt: Sequence,
+        options: GenerationOptions | None = None,
+        generator: torch.Generator | None = None,
+    ) -> AsyncIterator[Event]:
+        """Yield the events of a reply in an event loop; to stop reading ends the reply. Otherwise as ``start``."""
+        loop, events = asyncio.get_running_loop(), asyncio.Queue[Event]()
+        request = await asyncio.to_thread(self._engine.prepare, prompt, options, generator)
+        self._submit(request, lambda event: loop.call_soon_threadsafe(events.put_nowait, event))
+        try:
+            while not (event := await events.get()).is_last:
+                yield event
+            yield _good(event)
+        finally:
+            self._cancel(request)
+
+    def _submit(self, request: Request, tell: Callable[[Event], object]) -> None:
+        with self._lock:
+            super()._submit(request, tell)
+            if not self._is_running:
+                self._is_running = True
+                threading.Thread(target=self.run, name="kimi-audio engine", daemon=True).start()
 
 
 class ReplyEvents(Iterator[Event], AbstractContextManager["ReplyEvents"]):

@@ -11,7 +11,12 @@ from torch import Tensor, nn
 
 from kimi_audio.audio.mel import whisper_log_mel
 from kimi_audio.core.config import SemanticConfig
-from kimi_audio.core.units import ENCODER_FRAMES_PER_TOKEN, SAMPLES_PER_ENCODER_FRAME, tokens_in_window
+from kimi_audio.core.units import (
+    ENCODER_FRAMES_PER_TOKEN,
+    SAMPLES_PER_ENCODER_FRAME,
+    SAMPLES_PER_WINDOW,
+    tokens_in_window,
+)
 from kimi_audio.tokenizer.encoder import WhisperEncoder, key_mask
 from kimi_audio.tokenizer.windows import cut_windows, stack_padded, whole_tokens
 
@@ -52,17 +57,21 @@ class SemanticTokenizer(WhisperEncoder):
         return distance.argmin(1).view(hidden.shape[:-1])
 
     @torch.no_grad()
-    def encode_wav(self, wav: Tensor) -> Tensor:
+    def encode_wav(self, wav: Tensor, *, continues: bool = False) -> Tensor:
         """Return the codes [N] of a recording wav [L] of any length.
 
         All windows of one recording are padded to its longest, as in the official code: padding changes the last mel
         frame, hence sometimes the last code.
 
+        Args:
+            wav: the recording, or what follows whole windows of it.
+            continues: whole windows came before.
+
         Raises:
             ValueError: there is no sample.
         """
         windows = cut_windows(wav.float())
-        length = whole_tokens(max(map(len, windows)))
+        length = SAMPLES_PER_WINDOW if continues else whole_tokens(max(map(len, windows)))
         codes = []
         for start in range(0, len(windows), WINDOWS_PER_BATCH):
             batch = windows[start : start + WINDOWS_PER_BATCH]

@@ -9,7 +9,8 @@ import torch
 from kimi_audio.core.sequence import Inputs, SequenceBuilder
 from kimi_audio.core.tokens import SpecialIds, special_token_names
 from kimi_audio.lm.cache import KVCache
-from kimi_audio.lm.generate import generate, stream
+from kimi_audio.lm.engine import Engine
+from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import LMOutput
 from kimi_audio.lm.rules import GenerationOptions, LoopGuard
 from kimi_audio.lm.sampling import SamplingOptions
@@ -125,37 +126,28 @@ def test_a_loop_is_noticed(config):
     assert reply.finish_reason == "stop"
 
 
+def events_of(model, prompts, options=None):
+    """All events, step by step."""
+    engine = Engine(model, SPECIAL)
+    for prompt in prompts:
+        engine.admit(engine.prepare(prompt, options))
+    while not engine.is_idle:
+        yield from engine.step()
+
+
 def test_events_are_the_reply(config):
     script = ([[5, 6, TEXT_END]], [[BLANK] * 6 + [80, 81, END]])
     reply = reply_of(Scripted(config, *script))
-    events = list(stream(Scripted(config, *script), [PROMPT], SPECIAL, BOTH))
+    events = list(events_of(Scripted(config, *script), [PROMPT], BOTH))
     assert [e.text_id for e in events if e.text_id is not None] == reply.text_ids
     assert [e.code for e in events if e.code is not None] == reply.codes
     assert [e.finish_reason for e in events] == [None] * 8 + ["stop"]
-    assert list(stream(Scripted(config, []), [], SPECIAL)) == []
-
-
-def test_events_come_while_the_model_runs(config):
-    model = Scripted(config, [[5]])
-    events = stream(model, [PROMPT], SPECIAL)
-    assert next(events).text_id == 5
-    assert len(model.fed) == 0
-    next(events)
-    assert len(model.fed) == 1
-    events.close()
-
-
-def test_cancellation(config):
-    answers = iter([False, False, True])
-    model = Scripted(config, [[5], [5, TEXT_END]], [[80], [80]])
-    replies = generate(model, [PROMPT, PROMPT], SPECIAL, cancelled=lambda: next(answers))
-    assert [reply.finish_reason for reply in replies] == ["cancelled", "stop"]
-    assert [reply.text_ids for reply in replies] == [[5, 5], [5]]
+    assert generate(Scripted(config, []), [], SPECIAL) == []
 
 
 def test_finished_rows_leave(config):
     model = Scripted(config, [[5, TEXT_END], [6, 7, 8, 9, TEXT_END]])
-    events = list(stream(model, [PROMPT, PROMPT], SPECIAL))
+    events = list(events_of(model, [PROMPT, PROMPT]))
     assert [e.row for e in events] == [0, 1, 0, 1, 1, 1, 1]
     assert [[position for *_, position in rows] for rows in model.fed] == [[3, 3], [4], [5], [6]]
 

@@ -74,9 +74,21 @@ class InProcess:
             return [self._streamed(samples[0], options, how)]
         started = time.perf_counter()
         chats = [_chat(sample.audio, sample.text, options.system) for sample in samples]
-        answers = self.model.answer_all(chats, how, seed=[options.seed_of(sample) for sample in samples])
+        answers = self._answers(chats, samples, options, how)
         taken_s = time.perf_counter() - started
         return [_prediction(answer, taken_s) for answer in answers]
+
+    def _answers(
+        self, chats: Sequence[list[Message]], samples: Sequence[EvalSample], options: Options, how: GenerationOptions
+    ) -> list[Answer]:
+        """Reply to one conversation per sample; all are heard before the first reply begins, which begin together."""
+        pairs = [(self._heard(chat), sample) for chat, sample in zip(chats, samples, strict=True)]
+        replies = [self.model.stream(chat, how, seed=options.seed_of(sample)) for chat, sample in pairs]
+        return [Answer.of(reply) for reply in replies]
+
+    def _heard(self, chat: Sequence[Message]) -> list[Message]:
+        encode = self.model.encode_audio
+        return [m if m.message_type == "text" else replace(m, content=encode(m.content)) for m in chat]
 
     def _generation(self, options: Options) -> GenerationOptions:
         """Return the model's own decoding with what the recipe sets; ValueError if a name is not known."""
@@ -124,8 +136,8 @@ class InProcess:
         for start in range(0, len(pieces), PIECES_AT_ONCE):
             some = pieces[start : start + PIECES_AT_ONCE]
             chats = [_chat((piece,), samples[place].text, options.system) for place, piece in some]
-            seeds = [options.seed_of(samples[place]) for place, _ in some]
-            for (place, _), answer in zip(some, self.model.answer_all(chats, how, seed=seeds), strict=True):
+            found = self._answers(chats, [samples[place] for place, _ in some], options, how)
+            for (place, _), answer in zip(some, found, strict=True):
                 answers[place].append(answer)
         taken_s = time.perf_counter() - started
         return [

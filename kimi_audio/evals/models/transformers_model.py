@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kimi_audio.assistant import find_device
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ
+from kimi_audio.devices import find_device
 from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.contract.types import Options
 from kimi_audio.evals.models.common import check_decoding

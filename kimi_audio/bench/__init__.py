@@ -1,0 +1,1 @@
+"""What a model costs on the machine at hand."""
