@@ -27,6 +27,7 @@ from kimi_audio.core.words import normalise
 from kimi_audio.evals.contract.rows import save_rows
 from kimi_audio.evals.tasks.datasets import DatasetFiles
 from recipes.nano import kokoro, synthetic
+from recipes.nano.closed.speakers import CONVERT
 from recipes.nano.listen import dev_readers
 from recipes.nano.people import is_held_out
 from recipes.nano.recording import Line, Speak, record, recordings
@@ -36,7 +37,7 @@ from recipes.nano.world.registry import KINDS, REFUSED
 from recipes.nano.world.sentences import evaluation_sentences
 from recipes.nano.world.types import Talk
 
-PARTS = ("asr-natural", "asr-synthetic", "asr-readers", "orders", "talks", "aloud", "silence")
+PARTS = ("asr-natural", "asr-synthetic", "asr-readers", "orders", "talks", "aloud", "conversion", "silence")
 FILES = DatasetFiles(
     index=tuple(f"{part}.jsonl" for part in PARTS),
     by_hand="make it with `python -m recipes.nano.evaluation_recordings FOLDER`; --help names what it needs",
@@ -44,6 +45,8 @@ FILES = DatasetFiles(
 VOICES = tuple(voice for voice in kokoro.RESERVED if voice[0] in "ab")  # those that speak English
 READERS = 200
 TALKS = 60  # of each group
+CONVERTED = 8  # sentences, each said again in every named voice
+REFERENCES = 3  # further sentences that tell the named voices apart
 SILENCES = 100
 SILENCE_S = (1.0, 6.0)
 LEVELS_DB = (-70.0, -20.0)
@@ -73,6 +76,7 @@ def make(folder: Path, natural: Speak | None, readers: Path | None, orders: Path
     if natural:
         _everyday(folder, "natural", kokoro.everyday(sentences), natural)
         _talks(folder, natural)
+        _conversions(folder, natural)
     if readers:
         heard = dev_readers(readers, READERS)
         rows = [_row(f"readers-{n:05d}", [item.audio.resolve()], "", item.text) for n, item in enumerate(heard)]
@@ -128,6 +132,23 @@ def _talks(folder: Path, speak: Speak) -> None:
             _row(f"talks-{number:05d}", said, "", talk.turns[-1].reply, talk=to_values(talk)) | {"subset": group}
         )
     save_rows(folder / "talks.jsonl", rows)
+
+
+def _conversions(folder: Path, speak: Speak) -> None:
+    """Record sentences in all named voices: some to be said again in another, the others to know the voices by."""
+    sentences, names = evaluation_sentences()[: CONVERTED + REFERENCES], list(kokoro.SPEAKERS)
+    lines = [Line(text, (kokoro.SPEAKERS[name][0],)) for text in sentences for name in names]
+    record(iter(lines), speak, folder / "conversion", len(lines))
+    audio = [f"conversion/{item.audio.name}" for item in recordings(folder / "conversion")]
+    known = {name: audio[CONVERTED * len(names) + place :: len(names)] for place, name in enumerate(names)}
+    rows = []
+    for number, text in enumerate(sentences[:CONVERTED]):
+        for place, target in enumerate(names):
+            source = (number + place) % len(names)  # a quarter of them keep the voice
+            heard = [audio[number * len(names) + source]]
+            meta = {"source": names[source], "target": target, "voices": known}
+            rows.append(_row(f"conversion-{len(rows):05d}", heard, CONVERT[0].format(target), normalise(text), **meta))
+    save_rows(folder / "conversion.jsonl", rows)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

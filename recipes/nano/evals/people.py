@@ -1,12 +1,16 @@
 """How nano does with people and natural voices, in any words: what it hears, answers, and reads aloud."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kimi_audio.core.words import normalise, word_errors
 from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.contract.prompting import DEFAULT
 from kimi_audio.evals.contract.types import (
     Dataset,
@@ -20,17 +24,18 @@ from kimi_audio.evals.contract.types import (
     Scorer,
 )
 from kimi_audio.evals.models.kimi_audio import CUT, EACH_TURN
+from kimi_audio.evals.speech.voices import Spectrum
 from kimi_audio.evals.tasks.datasets import make_dataset
 from recipes.nano.corpora import ALOUD_REQUESTS, ASR_REQUESTS
 from recipes.nano.evals.data import read
-from recipes.nano.evals.listening import BUNDLED, ears_of
+from recipes.nano.evals.listening import BUNDLED, ears_of, words_found
 from recipes.nano.evaluation_recordings import FILES
 from recipes.nano.talks import of_values
 from recipes.nano.world.judging import is_refusal
 from recipes.nano.world.registry import KINDS, REFUSED
 
 if TYPE_CHECKING:
-    from kimi_audio.evals.contract.instruments import Mos, Recogniser
+    from kimi_audio.evals.contract.instruments import Mos, Recogniser, SpeakerEncoder
 
 
 class Heard(Scorer):
@@ -130,6 +135,69 @@ class HeardAloud(Scorer):
         return {"nano-wer": (words, words)}
 
 
+@dataclass(frozen=True)
+class ChangedVoice(Scorer):
+    """Share of the words that are kept, and of the replies in the voice asked for.
+
+    A voice is that of the named ones whose recordings are nearest, as the speaker encoder hears it; ``named-rightly``
+    says how often that is right for the recordings that are heard: what the verdicts are worth.
+    """
+
+    ears: "Recogniser" = BUNDLED
+    speaker: "SpeakerEncoder" = field(default_factory=Spectrum)
+    metrics = (Metric("voice"), Metric("words-kept"), Metric("named-rightly"))
+
+    def equip(self, instruments: Instruments) -> "ChangedVoice":
+        """Return the scorer with the chosen recogniser and speaker encoder, if there are any."""
+        return replace(self, ears=ears_of(instruments) or self.ears, speaker=instruments.speaker or self.speaker)
+
+    def versions(self) -> Mapping[str, str]:
+        """Return rules, recogniser and speaker encoder."""
+        return {"rules": "1", "recogniser": self.ears.name, "speaker": self.speaker.name}
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        """Listen to one reply, and to what was heard."""
+        voices, (source,) = sample.meta["voices"], sample.audio
+        root = Path(str(source)).parent.parent
+        values: dict[str, Any] = {
+            "named-rightly": (float(self._nearest(source, voices, root) == sample.meta["source"]), 1)
+        }
+        if prediction.speech is None:
+            return SampleScore(sample.id, {**values, **self.worst(sample)})
+        heard, voice = self.ears.transcribe(prediction.speech, "en"), self._nearest(prediction.speech, voices, root)
+        values["voice"] = (float(voice == sample.meta["target"]), 1)
+        values["words-kept"] = words_found(str(sample.reference), heard)
+        return SampleScore(sample.id, values, {"voice": voice, "heard": normalise(heard)})
+
+    def worst(self, sample: EvalSample) -> Mapping[str, Any]:
+        """Return the statistics of silence."""
+        return {"voice": (0, 1), "words-kept": words_found(str(sample.reference), "")}
+
+    def _nearest(self, clip: Clip, voices: Mapping[str, Sequence[str]], root: Path) -> str:
+        vector = _direction(self.speaker.embed(clip))
+        return max(voices, key=lambda name: float(vector @ self._known[tuple(root / file for file in voices[name])]))
+
+    @cached_property
+    def _known(self) -> "_Known":
+        return _Known(self.speaker)
+
+
+class _Known(dict[tuple[Path, ...], np.ndarray]):
+    """The mean direction of recordings of one voice, found when it is asked for first."""
+
+    def __init__(self, speaker: "SpeakerEncoder") -> None:
+        super().__init__()
+        self._speaker = speaker
+
+    def __missing__(self, files: tuple[Path, ...]) -> np.ndarray:
+        mean = np.mean([_direction(self._speaker.embed(file)) for file in files], axis=0)
+        return self.setdefault(files, _direction(mean))
+
+
+def _direction(vector: np.ndarray) -> np.ndarray:
+    return vector / max(float(np.linalg.norm(vector)), 1e-12)
+
+
 def _dataset(splits: Mapping[str, str]) -> Dataset:
     """Return parts of ``nano-people``, with the subset that each is scored as; those that are missing are left out."""
     files = replace(FILES, index=tuple(f"{name}.jsonl" for name in splits))
@@ -167,5 +235,13 @@ TASKS = (
         HeardAloud(),
         {DEFAULT: Recipe(ALOUD_REQUESTS[0] + "{text}", output="both")},
         "everyday sentences read aloud",
+    ),
+    EvalTask(
+        "nano-changed-voice",
+        "1",
+        _dataset({"conversion": ""}),
+        ChangedVoice(),
+        {DEFAULT: Recipe(output="both")},
+        "everyday sentences of one named voice, said again in another",
     ),
 )

@@ -1,12 +1,14 @@
 """The rows of people and natural voices: what is reserved for them, and how they are judged."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from kimi_audio.audio.io import Samples
+from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.core.words import normalise
 from kimi_audio.evals.contract.instruments import Instruments
 from kimi_audio.evals.contract.types import EvalSample, Prediction
@@ -107,6 +109,40 @@ def test_what_is_read_aloud_is_judged_by_the_chosen_ears(root):
     assert scorer.score(sample, said).values == {"nano-wer": (1, 4), "mos": (3.5, 1)}
     assert scorer.score(sample, Prediction("the sun is warm.")).values == {"nano-wer": (4, 4)}
     assert scorer.versions()["recogniser"] == "ears"
+
+
+class Pitch:
+    """Hears which of the four tones a recording is."""
+
+    name = "pitch"
+
+    def embed(self, clip: Samples | Path) -> np.ndarray:
+        wav = load_audio(clip, 8_000).numpy()
+        return np.eye(4)[int(np.abs(np.fft.rfft(wav)).argmax() * 8_000 / len(wav) / 250)]
+
+
+def test_a_changed_voice_is_the_named_one_whose_recordings_are_nearest(tmp_path, monkeypatch):
+    pitches_hz = {voice: 125 + 250 * place for place, (voice, _) in enumerate(kokoro.SPEAKERS.values())}
+
+    def tone(line: Line) -> tuple[np.ndarray, int]:
+        return np.sin(2 * np.pi * pitches_hz[line.voices[0]] * np.arange(1600) / 8_000).astype(np.float32), 8_000
+
+    monkeypatch.setattr(evaluation_recordings, "evaluation_sentences", lambda: tuple(f"it is {n}" for n in range(11)))
+    evaluation_recordings._conversions(tmp_path / "nano-people", tone)
+    samples = list(TASKS["nano-changed-voice"].dataset.load(tmp_path / "nano-people"))
+    assert len(samples) == 8 * 4
+    assert sum(sample.meta["source"] == sample.meta["target"] for sample in samples) == 8
+    scorer = TASKS["nano-changed-voice"].scorer.equip(Instruments(speaker=Pitch()))
+    for sample in samples:
+        assert sample.meta["target"] in sample.text
+        said = tone(Line("", (kokoro.SPEAKERS[sample.meta["target"]][0],)))
+        scored = replace(scorer, ears=SimpleNamespace(name="ears", transcribe=lambda clip, language: "it is"))
+        assert scored.score(sample, Prediction("", Samples(*said))).values == {
+            "named-rightly": (1, 1),
+            "voice": (1, 1),
+            "words-kept": (2, 3),
+        }
+        assert scored.score(sample, Prediction("")).values["voice"] == (0, 1)
 
 
 def test_a_missing_folder_names_the_command_that_makes_it(tmp_path):
