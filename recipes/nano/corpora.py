@@ -36,7 +36,7 @@ from recipes.nano.world.types import Talk, Turn
 
 # The first is what nano's settings say, and short: a long one takes a quarter of the time of learning.
 ASR_REQUESTS = ("Transcribe.", "Write down what is said.", "Please transcribe the spoken content into written text.")
-ASR_SHARES = (0.9, 0.05, 0.05)
+ASR_SHARES = (0.75, 0.1, 0.15)
 ALOUD_REQUESTS = ("Say: ", "Read aloud: ", "Please read the following text aloud: ")
 ALOUD_IN_VOICE = ("Say as {0}: ", "Say in the voice of {0}: ", "Speak like {0}: ")
 FIRST_SHARE = 0.8  # of the requests to read are the first ones
@@ -192,7 +192,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of the corpora")
     parser.add_argument("--speech", type=Path, nargs="*", default=[], help="folders of generated speech to be heard")
     parser.add_argument("--spoken", type=Path, nargs="*", default=[], help="folders of what is read aloud")
-    parser.add_argument("--replies", type=Path, help="folder of what the assistant says in conversations")
+    parser.add_argument("--replies", type=Path, nargs="*", default=[], help="folders of what the assistant says")
     parser.add_argument("--readers", type=Path, help="speechocean762")
     parser.add_argument("--orders", type=Path, help="coffee commands")
     parser.add_argument("--transcripts", type=Path, help="what Whisper heard in them")
@@ -210,7 +210,7 @@ def main() -> None:
     said: dict[str, list[str]] = {}
     for name, item in zip(names, items, strict=True):
         said.setdefault(item.text, []).append(name)
-    replies = {} if arguments.replies is None else {i.line.text: i.audio for i in recordings(arguments.replies)}
+    replies = {item.line.text: item.audio for folder in arguments.replies for item in recordings(folder)}
     write_conversations(arguments.out / "talks.jsonl", talked(learned_talks(), said, replies, seed))
 
 

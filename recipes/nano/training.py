@@ -1,7 +1,7 @@
 """How nano learns: ``kimi-audio train recipes/nano/training.py:begin --data heard.jsonl --data aloud.jsonl …``.
 
-``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model
-with new data. Both are fine-tunings as any user's.
+``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model.
+Both are fine-tunings as any user's.
 """
 
 from dataclasses import replace
@@ -11,7 +11,8 @@ from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.sft import FinetuneConfig
 
 # Of all positions, whatever the sizes of the files.
-SHARES = {"heard.jsonl": 0.6, "aloud.jsonl": 0.25, "talks.jsonl": 0.15}
+FIRST_SHARES = {"heard.jsonl": 0.6, "aloud.jsonl": 0.25, "talks.jsonl": 0.15}
+SHARES = {"heard.jsonl": 0.42, "aloud.jsonl": 0.23, "talks.jsonl": 0.15, "tasks.jsonl": 0.2}
 
 
 def begin() -> FinetuneConfig:
@@ -32,7 +33,7 @@ def begin() -> FinetuneConfig:
         from_scratch=True,
         row_positions=256,
         rows=12,
-        weights=SHARES,
+        weights=FIRST_SHARES,
         held_out=0.01,
         scored_samples=96,
         transcribed_samples=0,
@@ -44,6 +45,7 @@ def begin() -> FinetuneConfig:
 
 
 def further() -> FinetuneConfig:
-    """Go on from a model, with more or other data."""
+    """Go on from a model with all tasks, in rows that hold conversations of three turns."""
     config = begin()
-    return replace(config, from_scratch=False, loop=replace(config.loop, peak_lr=2e-3))
+    loop = replace(config.loop, peak_lr=2e-3)
+    return replace(config, from_scratch=False, loop=loop, weights=SHARES, row_positions=384, rows=8)
