@@ -31,7 +31,7 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.text import TextTokenizer
 
 TEXT_FILES = ["config.json", "tokenizer.json", "model.safetensors*", "model-*.safetensors"]
-WHISPER_FILES = ["config.json", "model.safetensors"]
+WHISPER_FILES = ["config.json", "model.safetensors*", "model-*.safetensors"]
 LAYOUTS = ("qwen2", "llama")
 DELAY_TOKENS = 6
 FRAMES_PER_VECTOR = 4  # of the encoder, side by side in one vector for the LLM

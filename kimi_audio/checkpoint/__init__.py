@@ -15,6 +15,7 @@ from kimi_audio.checkpoint.load import (
     load_settings,
     load_vocoder,
     load_whisper,
+    read_config,
 )
 from kimi_audio.checkpoint.save import save_model, save_with_detokenizer
 
@@ -45,6 +46,7 @@ __all__ = [
     "load_vocoder",
     "load_whisper",
     "memory_of",
+    "read_config",
     "save_model",
     "save_with_detokenizer",
 ]

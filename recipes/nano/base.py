@@ -1,6 +1,6 @@
 """The model that nano's LLM begins from: encoders that can hear, a text tokenizer, an LLM that knows nothing.
 
-``python -m recipes.nano.base OUT --whisper FILE --semantic FILE`` writes it; ``--set from_scratch=true`` of the
+``python -m recipes.nano.base OUT --whisper FOLDER --semantic FILE`` writes it; ``--set from_scratch=true`` of the
 trainings begins with random weights of its sizes.
 """
 
@@ -19,13 +19,13 @@ from kimi_audio.core.weights import read_safetensors
 from kimi_audio.core.words import normalise
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
 from recipes.nano.corpora import ALOUD_IN_VOICE, ALOUD_REQUESTS, ASR_REQUESTS, NAMES, written
-from recipes.nano.semantic import SEMANTIC
+from recipes.nano.semantic import SEMANTIC, semantic_config
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.talks import learned_talks
+from recipes.nano.whisper import bare_encoder
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class Size:
 
 
 NANO = Size()
-ACOUSTIC = EncoderConfig(num_mel_bins=80, hidden_size=384, num_layers=4, num_heads=6, ffn_size=1536, pad_windows=False)
 HEAD = 64  # channels
 FRAMES_PER_VECTOR = 4  # of the acoustic encoder, side by side in one vector for the LLM
 SETTINGS = Settings(
@@ -57,8 +56,8 @@ SETTINGS = Settings(
 )
 
 
-def lm_config(tokenizer: TextTokenizer, size: Size) -> LMConfig:
-    """Return the sizes of the audio LLM; the vocabulary is that of the text, then the codes."""
+def lm_config(tokenizer: TextTokenizer, size: Size, acoustic: EncoderConfig) -> LMConfig:
+    """Return the sizes of the audio LLM over an encoder; the vocabulary is that of the text, then the codes."""
     return LMConfig(
         vocab_size=tokenizer.vocab_size + SEMANTIC.num_codes,
         hidden_size=size.width,
@@ -73,7 +72,7 @@ def lm_config(tokenizer: TextTokenizer, size: Size) -> LMConfig:
         branch_layer_index=size.shared - 1,
         delay_tokens=6,
         audio_offset=tokenizer.vocab_size,
-        adaptor_input_size=FRAMES_PER_VECTOR * ACOUSTIC.hidden_size,
+        adaptor_input_size=FRAMES_PER_VECTOR * acoustic.hidden_size,
         pad_id=tokenizer.special.pad,
     )
 
@@ -95,26 +94,20 @@ def texts() -> Iterator[str]:
             )
 
 
-def acoustic_encoder(whisper: Path) -> AcousticEncoder:
-    """Return the encoder of a Whisper tiny that hears windows as long as the sound, not filled up to 30 s."""
-    encoder = AcousticEncoder(ACOUSTIC)
-    encoder.load_state_dict(dict(read_safetensors(whisper)))
-    return encoder
-
-
-def build_base(out: Path, whisper: Path, semantic: Path, detokenizer: Path, size: Size, seed: int = 0) -> None:
+def build_base(out: Path, whisper: str, semantic: Path, detokenizer: Path, size: Size, seed: int = 0) -> None:
     """Write the folder; the detokenizer begins as that of another model, its embedding of codes anew."""
     tokenizer = train_bpe(texts(), size.text_ranks)
-    lm = AudioLM(lm_config(tokenizer, size))
+    acoustic = bare_encoder(whisper)
+    lm = AudioLM(lm_config(tokenizer, size, acoustic.config))
     lm.reset_parameters(generator_of(seed, 0))
-    codes = SemanticTokenizer(SEMANTIC)
+    codes = SemanticTokenizer(semantic_config(acoustic.config))
     codes.load_state_dict(dict(read_safetensors(semantic)))
     dit, flow_config = with_codes(*load_flow(detokenizer), SEMANTIC.num_codes, seed)
     save_model(
         out,
         lm=lm,
         text_tokenizer=tokenizer,
-        acoustic=acoustic_encoder(whisper),
+        acoustic=acoustic,
         semantic=codes,
         dit=dit,
         flow_config=flow_config,
@@ -146,9 +139,7 @@ def main() -> None:
     """Write the folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="model folder")
-    parser.add_argument(
-        "--whisper", type=Path, required=True, help="safetensors file of the encoder of Whisper tiny.en"
-    )
+    parser.add_argument("--whisper", required=True, help="Whisper of transformers: folder or hub id")
     parser.add_argument("--semantic", type=Path, required=True, help="what recipes.nano.semantic wrote")
     parser.add_argument("--detokenizer", type=Path, default=Path("kimi_audio/nano"), help="model to begin with")
     parser.add_argument("--width", type=int, default=NANO.width, help="of the LLM")

@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from kimi_audio.audio.augment import Augmentation, augment
 from kimi_audio.audio.io import load_audio
 from kimi_audio.audio.mel import whisper_log_mel
-from kimi_audio.core.config import SemanticConfig
+from kimi_audio.core.config import EncoderConfig, SemanticConfig
 from kimi_audio.core.files import write_whole
 from kimi_audio.core.random import generator_of
 from kimi_audio.core.units import ENCODER_FRAMES_PER_TOKEN, INPUT_RATE_HZ, SAMPLES_PER_ENCODER_FRAME, SAMPLES_PER_TOKEN
-from kimi_audio.core.weights import read_safetensors, save_weights
+from kimi_audio.core.weights import save_weights
 from kimi_audio.core.words import word_errors
 from kimi_audio.tokenizer.encoder import EncoderLayer, key_mask
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
@@ -34,12 +34,13 @@ from kimi_audio.train.loop.loop import LoopConfig, train
 from kimi_audio.train.speech.codebook import EMACodebook
 from recipes.nano.closed.phonemes import PHONEMES, pronounce
 from recipes.nano.recording import recordings
+from recipes.nano.whisper import bare_encoder
 
 logger = logging.getLogger(__name__)
 
 BLANK = 0  # of CTC; the phonemes follow
 CLASSES = len(PHONEMES) + 1
-SEMANTIC = SemanticConfig(  # the sizes of Whisper tiny, cut behind its second layer
+SEMANTIC = SemanticConfig(  # from Whisper tiny, cut behind its second layer
     num_mel_bins=80,
     hidden_size=384,
     num_layers=4,
@@ -259,16 +260,23 @@ def start_codebook(module: CodeTeacher, batches: Sequence[SpeechBatch], generato
     module.train()
 
 
+def semantic_config(whisper: EncoderConfig) -> SemanticConfig:
+    """Return the sizes of the tokenizer that begins as the lower layers of a Whisper encoder."""
+    names = ("num_mel_bins", "hidden_size", "num_layers", "num_heads", "ffn_size")
+    return replace(SEMANTIC, **{name: getattr(whisper, name) for name in names})
+
+
 def train_codes(
-    whisper: Path, utterances: Sequence[Utterance], natural: Sequence[Utterance], folder: Path, loop: LoopConfig
+    whisper: str, utterances: Sequence[Utterance], natural: Sequence[Utterance], folder: Path, loop: LoopConfig
 ) -> CodeTeacher:
-    """Train the tokenizer from a Whisper encoder, or go on with what ``folder`` holds."""
+    """Train the tokenizer from the encoder of a Whisper (folder or hub id), or go on with what ``folder`` holds."""
+    encoder = bare_encoder(whisper)
     with torch.random.fork_rng():
         torch.manual_seed(loop.seed)
-        module = CodeTeacher(SEMANTIC)
+        module = CodeTeacher(semantic_config(encoder.config))
     wanted = module.tokenizer.state_dict().keys()
-    encoder = {name: tensor for name, tensor in read_safetensors(whisper) if name in wanted}
-    module.tokenizer.load_state_dict(encoder, strict=False)
+    known = {name: tensor for name, tensor in encoder.state_dict().items() if name in wanted}
+    module.tokenizer.load_state_dict(known, strict=False)
     learned = [
         item
         for part, times in ((utterances, 1), (natural, NATURAL_TIMES))
@@ -304,7 +312,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("speech", type=Path, nargs="+", help="folders of recordings")
     parser.add_argument("--natural", type=Path, nargs="*", default=[], help="folders of natural voices, learned more")
-    parser.add_argument("--whisper", type=Path, required=True, help="safetensors file of the encoder")
+    parser.add_argument("--whisper", required=True, help="Whisper of transformers: folder or hub id")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--steps", type=int, default=LOOP.steps)
     arguments = parser.parse_args()

@@ -1,26 +1,47 @@
 """The model that nano's LLM begins from: one dial of sizes, and a detokenizer that learns other codes."""
 
 import argparse
+import json
+from dataclasses import replace
 
 import pytest
 import torch
 
-from kimi_audio.core.config import DiTConfig, FlowConfig
+from kimi_audio.core.config import DiTConfig, EncoderConfig, FlowConfig
+from kimi_audio.core.weights import save_weights
 from kimi_audio.detokenizer.dit import DiT
+from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import train_bpe
 from recipes.nano.base import NANO, all_sizes, lm_config, with_codes
 from recipes.nano.corpora import written
+from recipes.nano.semantic import semantic_config
 from recipes.nano.training import SHARES, begin, further
+from recipes.nano.whisper import bare_encoder
 
 
 @pytest.mark.parametrize(("width", "layers"), [(128, 4), (256, 6), (512, 8)])
 def test_one_dial_sets_the_sizes_of_the_llm(width, layers):
     size = all_sizes(argparse.Namespace(width=width, layers=layers))
-    config = lm_config(train_bpe(["hello hello"], 260), size)
+    config = lm_config(train_bpe(["hello hello"], 260), size, EncoderConfig.tiny())
     assert config.head_size == 64
     assert (config.hidden_size, config.num_layers, config.num_audio_layers) == (width, layers, NANO.audio_layers)
     assert config.branch_layer_index == layers - 3  # two layers serve the text alone, as two serve the sound
     assert config.num_codes == 2048
+    assert config.adaptor_input_size == 4 * EncoderConfig.tiny().hidden_size
+
+
+def test_any_whisper_is_heard_through_without_filled_windows(tmp_path):
+    config = replace(EncoderConfig.tiny(), pad_windows=True, num_layers=2)
+    encoder = AcousticEncoder(config)
+    weights = {f"model.encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    save_weights(tmp_path / "model.safetensors", weights | {"model.decoder.embed_tokens.weight": torch.zeros(3, 8)})
+    (tmp_path / "config.json").write_text(json.dumps(config.to_dict()))
+    bare = bare_encoder(str(tmp_path))
+    assert not bare.config.pad_windows
+    assert all(torch.equal(bare.state_dict()[name], tensor) for name, tensor in encoder.state_dict().items())
+    assert semantic_config(bare.config).hidden_size == config.hidden_size
+    with pytest.raises(ValueError, match="no model"):
+        bare_encoder("nowhere to be found")
 
 
 def test_other_codes_leave_the_rest_of_the_detokenizer_as_it_is():
