@@ -9,6 +9,7 @@ time). The interval needs no input of its own, so the student has the teacher's 
 Shapes: B utterances, N tokens (12.5 Hz), T = 4 N mel frames (50 Hz), M mel bins.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,9 +114,7 @@ def train_few_steps(
     Raises:
         ValueError: an example cannot be learnt from.
     """
-    torch.manual_seed(loop.seed)
-    student = DiT(config.dit)
-    student.load_state_dict(teacher.state_dict())
+    student = copy.deepcopy(teacher).requires_grad_(True)
     teacher.requires_grad_(False).eval()
 
     def loss_of(batch: FlowBatch, _step: int) -> dict[str, Tensor]:
