@@ -19,7 +19,7 @@ from kimi_audio.core.quantized import FORMATS, Format
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.sequence import Sequence as Prompt
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, tokens_in_audio
-from kimi_audio.detokenizer.speech import SpeechStream
+from kimi_audio.detokenizer.speaking import SpeechStream
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
 from kimi_audio.devices import Device, Devices, default_dtype
 from kimi_audio.lm.adapters import load_adapter

@@ -12,7 +12,7 @@ from kimi_audio.chat import Message
 from kimi_audio.core.sequence import Inputs, SequenceBuilder
 from kimi_audio.core.tokens import SpecialIds, special_token_names
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
-from kimi_audio.detokenizer.speech import SpeechStream
+from kimi_audio.detokenizer.speaking import SpeechStream
 from kimi_audio.detokenizer.stream import Detokenizer
 from kimi_audio.lm.cache import Stretches
 from kimi_audio.lm.engine import Engine

@@ -37,8 +37,8 @@ def bench(
 ) -> None:
     """Measure on this machine: steps, batches, detokenizer, first sound; writes JSON, Markdown and a picture."""
     from kimi_audio.audio.io import check_folder
-    from kimi_audio.bench.report import draw, markdown
     from kimi_audio.bench.run import check_formats, formats_for, measure_model, measure_shape
+    from kimi_audio.bench.written import draw, markdown
     from kimi_audio.checkpoint import find_model
     from kimi_audio.cli.replies import bundled_questions
     from kimi_audio.devices import find_device

@@ -10,8 +10,9 @@ and, on recordings of one speaker, ``ONE_SPEAKER``.
 Shapes: B utterances, N tokens (12.5 Hz), T = 4 N mel frames (50 Hz), M mel bins.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -234,20 +235,31 @@ def attention_masks(batch: FlowBatch) -> tuple[Tensor, Tensor]:
     )
 
 
+def velocity_in_context(dit: DiT, batch: FlowBatch) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """Return what gives the velocity [B, T, M] of noisy frames [B, T, M], codes [B, N] and integer times [B, N].
+
+    Each chunk sees itself and the clean frames of the chunks before it.
+    """
+    clean_mask, noisy_mask = attention_masks(batch)
+    if not batch.chunks.any():  # one chunk each: there is no context
+        return partial(dit, mask=clean_mask)
+    prefix = dit.rotate_context(dit.encode(batch.mel, batch.codes, mask=clean_mask))
+    return partial(dit, prefix=prefix, mask=noisy_mask, start=0)
+
+
+def mean_over_frames(error: Tensor, batch: FlowBatch) -> Tensor:
+    """Return the mean of an error [B, T] over all valid frames."""
+    weight = batch.valid.repeat_interleave(MEL_FRAMES_PER_TOKEN, 1)
+    return (error * weight).sum() / weight.sum()
+
+
 def flow_loss(dit: DiT, batch: FlowBatch) -> Tensor:
     """Return the mean squared error of the velocity over all valid frames."""
     per_frame = batch.time.repeat_interleave(MEL_FRAMES_PER_TOKEN, 1)[..., None]
     x, target = interpolate(batch.mel, batch.noise, per_frame)
     codes = batch.codes.masked_fill(batch.dropped[:, None], dit.null_token)
-    clean_mask, noisy_mask = attention_masks(batch)
-    if batch.chunks.any():
-        prefix = dit.rotate_context(dit.encode(batch.mel, batch.codes, mask=clean_mask))
-        velocity = dit(x, codes, batch.time, prefix, noisy_mask, start=0)
-    else:  # one chunk each: there is no context
-        velocity = dit(x, codes, batch.time, mask=clean_mask)
-    error = (velocity - target).square().mean(-1)
-    weight = batch.valid.repeat_interleave(MEL_FRAMES_PER_TOKEN, 1)
-    return (error * weight).sum() / weight.sum()
+    velocity = velocity_in_context(dit, batch)(x, codes, batch.time)
+    return mean_over_frames((velocity - target).square().mean(-1), batch)
 
 
 def train_flow(

@@ -11,9 +11,11 @@ Results = dict[str, Any]
 def markdown(results: Results) -> str:
     """Return a page of tables."""
     facts = (
-        f"{results['device']}, {results['threads']} threads, torch {results['torch']}; times by the {results['clock']}."
+        f"{results['device']}, {results['threads']} threads, torch {results['torch']}; times are {results['clock']}."
     )
-    memory = f"{results['read_bytes_per_s'] / 1e9:.1f} GB/s are read; {results['peak_bytes'] / 1e9:.2f} GB were held."
+    memory = (
+        f"{results['read_bytes_per_s'] / 1e9:.1f} GB/s can be read; {results['peak_bytes'] / 1e9:.2f} GB were held."
+    )
     tables = _steps(results["lm"]), _batches(results["lm"]), _speech(results)
     return "\n\n".join([f"## {results['model']}", f"{facts} {memory}", *("\n".join(table) for table in tables)]) + "\n"
 
