@@ -39,6 +39,9 @@ def serve(
     ] = False,
     certificate: Annotated[Path | None, typer.Option(help="For https: a certificate in PEM form.")] = None,
     private_key: Annotated[Path | None, typer.Option(help="The key of the certificate.")] = None,
+    redis: Annotated[
+        str | None, typer.Option(help="Keep conversations there, such as in redis://localhost:6379/0.")
+    ] = None,
     unmarked: Annotated[
         bool, typer.Option("--unmarked", help="Leave out the inaudible mark that tells generated speech.")
     ] = False,
@@ -59,6 +62,7 @@ def serve(
         api_keys=_keys(api_key_file),
         origins=tuple(origins or ()),
         voices=voices,
+        redis=redis,
         is_marked=not unmarked,
         limits=ServeLimits(sessions=sessions),
     )

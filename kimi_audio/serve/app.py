@@ -23,6 +23,7 @@ from kimi_audio.serve.backend import Assistant, ModelThreads, all_of
 from kimi_audio.serve.limits import BodyLimit, Slots
 from kimi_audio.serve.requests import RequestRecord
 from kimi_audio.serve.services import Services
+from kimi_audio.serve.session_store import MemoryStore, RedisStore
 from kimi_audio.serve.settings import ServeSettings
 from kimi_audio.serve.voice_registry import Voices
 
@@ -74,6 +75,9 @@ def new_services(assistant: Assistant, model_name: str, settings: ServeSettings)
         Voices(tuple(assistant.settings.voices), settings.voices),
         Keys(settings.api_keys),
         Slots(limits.requests, limits.waiting),
+        RedisStore(settings.redis, limits.history_s)
+        if settings.redis
+        else MemoryStore(limits.history_s, limits.memory_bytes),
     )
 
 
