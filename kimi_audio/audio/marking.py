@@ -1,8 +1,8 @@
 """An inaudible mark in generated speech, and how it is found again. Shapes: L samples, T frames of 20 ms, B bands.
 
-The loudness of 30 bands between 300 and 3300 Hz is moved up or down by a decibel, in cells of 60 ms, by a pattern that
-repeats every 3.12 s. Neighbours move in opposite directions, in time and in frequency, because speech itself changes
-less between neighbours. That part of the spectrum is what telephones keep, and codecs keep its loudness even where they
+The loudness of 30 bands between 300 and 3300 Hz is moved up or down by a little more than a decibel, in cells of 60 ms,
+by a pattern that repeats every 3.12 s. Neighbours move in opposite directions, in time and in frequency, because speech
+itself changes less between neighbours. That part of the spectrum is what telephones keep, and codecs keep its loudness even where they
 do not keep the waveform. The detector compares how loud cells are beside their neighbours with the pattern, at every
 offset, and judges the best fit by how well patterns fit that nobody writes.
 
@@ -19,14 +19,14 @@ from torch import Tensor
 
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 
-STRENGTH_DB = 1.0
+STRENGTH_DB = 1.2
 DETECTION_RATE_HZ = 8000
 FRAME_S = 0.02  # half a window
 FIRST_BIN, BINS, BANDS = 12, 4, 30  # of 25 Hz
 CELL_FRAMES, CELLS = 3, 52
 PERIOD = CELL_FRAMES * CELLS  # frames
 LEAST_S = 1.0  # of sound, to say anything about it
-THRESHOLD = 4.8  # see docs/RELIABILITY.md
+THRESHOLD = 4.7  # see docs/RELIABILITY.md
 _DECOYS = 64
 _KEY = 20_261_127
 _NEIGHBOUR_FRAMES, _NEIGHBOUR_BANDS = 13, 3  # that a cell is compared with

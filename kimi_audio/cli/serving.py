@@ -39,6 +39,9 @@ def serve(
     ] = False,
     certificate: Annotated[Path | None, typer.Option(help="For https: a certificate in PEM form.")] = None,
     private_key: Annotated[Path | None, typer.Option(help="The key of the certificate.")] = None,
+    redis: Annotated[
+        str | None, typer.Option(help="Keep conversations there, such as in redis://localhost:6379/0.")
+    ] = None,
     unmarked: Annotated[
         bool, typer.Option("--unmarked", help="Leave out the inaudible mark that tells generated speech.")
     ] = False,
@@ -59,6 +62,7 @@ def serve(
         api_keys=_keys(api_key_file),
         origins=tuple(origins or ()),
         voices=voices,
+        redis=redis,
         is_marked=not unmarked,
         limits=ServeLimits(sessions=sessions),
     )
@@ -105,6 +109,46 @@ def _check_extra() -> None:
 
 def _is_there(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
+
+
+@command()
+def wyoming(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on. The protocol knows no keys: keep strangers out.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 10300,
+    voices: Annotated[Path | None, typer.Option(help="Folder of recordings, each a voice of its file's name.")] = None,
+    model: ModelChoice,
+) -> None:
+    """Serve speech to text and text to speech to Home Assistant."""
+    _check_extra()
+    if not _is_there("wyoming"):
+        raise RuntimeError("this needs the package wyoming; install it with: pip install 'kimi-audio[serve,wyoming]'")
+    import asyncio
+    import contextlib
+
+    from kimi_audio.serve.app import new_services, warm_up
+    from kimi_audio.serve.settings import LOOPBACK, ServeSettings
+    from kimi_audio.serve.wyoming_service import handler_of, wyoming_server
+
+    if voices is not None and not voices.is_dir():
+        raise ValueError(f"there is no folder {voices}")
+    assistant, _ = model.load()
+    services = new_services(assistant, Path(model.model).name, ServeSettings(voices=voices))
+    report = Report(as_json=False)
+
+    async def run() -> None:
+        await warm_up(services.backend)
+        server = wyoming_server(f"tcp://{host}:{port}")
+        await server.start(handler_of(services))
+        report.line(f"Wyoming: tcp://{host}:{port}", style="bold")
+        if host not in LOOPBACK:
+            report.line("Everybody who reaches this address may use it.")
+        await asyncio.Event().wait()
+
+    with contextlib.closing(services.backend):
+        asyncio.run(run())
 
 
 @command()

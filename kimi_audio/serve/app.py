@@ -23,6 +23,7 @@ from kimi_audio.serve.backend import Assistant, ModelThreads, all_of
 from kimi_audio.serve.limits import BodyLimit, Slots
 from kimi_audio.serve.requests import RequestRecord
 from kimi_audio.serve.services import Services
+from kimi_audio.serve.session_store import MemoryStore, RedisStore
 from kimi_audio.serve.settings import ServeSettings
 from kimi_audio.serve.voice_registry import Voices
 
@@ -36,16 +37,7 @@ def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | 
         settings: limits, keys, and so on.
     """
     settings = settings or ServeSettings()
-    limits = settings.limits
-    services = Services(
-        settings,
-        model_name,
-        # A conversation hears, writes down and speaks at the same time.
-        ModelThreads(assistant, threads=limits.requests + 3 * limits.sessions),
-        Voices(tuple(assistant.settings.voices), settings.voices),
-        Keys(settings.api_keys),
-        Slots(limits.requests, limits.waiting),
-    )
+    limits, services = settings.limits, new_services(assistant, model_name, settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -70,6 +62,23 @@ def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | 
     app.add_middleware(Gate, settings=settings, keys=services.keys)
     app.add_middleware(RequestRecord, metrics=services.metrics)
     return app
+
+
+def new_services(assistant: Assistant, model_name: str, settings: ServeSettings) -> Services:
+    """Return what the routes share; arguments as for ``create_app``."""
+    limits = settings.limits
+    return Services(
+        settings,
+        model_name,
+        # A conversation hears, writes down and speaks at the same time.
+        ModelThreads(assistant, threads=limits.requests + 3 * limits.sessions),
+        Voices(tuple(assistant.settings.voices), settings.voices),
+        Keys(settings.api_keys),
+        Slots(limits.requests, limits.waiting),
+        RedisStore(settings.redis, limits.history_s)
+        if settings.redis
+        else MemoryStore(limits.history_s, limits.memory_bytes),
+    )
 
 
 async def warm_up(backend: ModelThreads) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -55,6 +55,20 @@ class Sounds:
         self._spoken.pop(item_id, None)
         for key in [key for key in self._heard if key[0] == item_id]:
             del self._heard[key]
+
+    def known(self) -> tuple[dict[tuple[str, int], AudioTokens], dict[str, list[int]]]:
+        """Return what is known by now: what was heard, by item and part, and what was spoken, by item."""
+        heard = {key: one.result() for key, one in self._heard.items() if _is_known(one)}
+        return heard, {item_id: [*codes] for item_id, codes in self._spoken.items()}
+
+    def restore(self, heard: Mapping[tuple[str, int], AudioTokens], spoken: Mapping[str, list[int]]) -> None:
+        """Take what was known of a conversation that goes on."""
+        for (item_id, index), tokens in heard.items():
+            future = asyncio.get_running_loop().create_future()
+            future.set_result(tokens)
+            self.hear(item_id, index, future)
+        for item_id, codes in spoken.items():
+            self.speak(item_id, codes)
 
     async def messages(self, items: Iterable[ConversationItem]) -> list[Message]:
         """Return the items as messages; sounds that are not encoded yet are waited for.

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import secrets
 import time
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
@@ -52,6 +54,7 @@ from kimi_audio.serve.session_state import (
     Tick,
     WriteSoFar,
 )
+from kimi_audio.serve.session_store import KeptSession
 from kimi_audio.serve.sounds import from_base64
 from kimi_audio.serve.turn_detection import TurnDetector, new_activity
 from kimi_audio.serve.wire_audio import InputBuffer, Resampler, ticks_per_byte
@@ -77,7 +80,12 @@ async def realtime(socket: WebSocket) -> None:
     config = await _first_config(socket, services)
     if config is None:
         return
-    session = RealtimeSession(socket, services, config)
+    session_id, kept = socket.query_params.get("session"), None
+    if session_id is not None:
+        kept = await _kept(socket, services, session_id)
+        if kept is None:
+            return
+    session = RealtimeSession(socket, services, config, session_id or f"sess_{secrets.token_hex(16)}", kept)
     services.sessions.add(session)
     services.metrics.sessions.set(len(services.sessions))
     try:
@@ -104,6 +112,21 @@ async def _first_config(socket: WebSocket, services: Services) -> SessionConfig 
         return None
 
 
+async def _kept(socket: WebSocket, services: Services, session_id: str) -> KeptSession | None:
+    """Return a conversation that is to go on; None if the client was sent away."""
+    is_id = re.fullmatch(r"sess_[0-9a-f]{32}", session_id)
+    is_open = any(session.id == session_id for session in services.sessions)
+    content = await services.store.load(session_id) if is_id and not is_open else None
+    try:
+        if content is not None:
+            return KeptSession.from_bytes(content)
+    except ValueError:
+        logger.warning("a kept session cannot be read")
+    code = "session_in_use" if is_open else "session_not_found"
+    await _refuse(socket, f"The session {session_id[:50]!r} cannot be taken up again.", code, TOO_SLOW)
+    return None
+
+
 async def _refuse(socket: WebSocket, message: str, code: str, close_code: int) -> None:
     error = {"type": "server_error", "code": code, "message": message, "param": None, "event_id": None}
     await socket.send_text(json.dumps({"type": "error", "event_id": "event_0", "error": error}))
@@ -113,10 +136,12 @@ async def _refuse(socket: WebSocket, message: str, code: str, close_code: int) -
 class RealtimeSession:
     """One conversation over a WebSocket."""
 
-    def __init__(self, socket: WebSocket, services: Services, config: SessionConfig) -> None:
-        self._socket, self._services = socket, services
+    def __init__(
+        self, socket: WebSocket, services: Services, config: SessionConfig, id: str, kept: KeptSession | None = None
+    ) -> None:
+        self._socket, self._services, self.id = socket, services, id
         rules = Rules(services.limits, services.voices.has)
-        self._state: SessionState = begin(f"sess_{secrets.token_hex(8)}", config, rules, time.monotonic())
+        self._state: SessionState = begin(id, config, rules, time.monotonic())
         self._inbox: Inbox[Happening | str | None] = Inbox(INBOX_EVENTS)
         self._outbox: asyncio.Queue[str | Close] = asyncio.Queue()
         self._outbox_bytes = 0
@@ -125,6 +150,10 @@ class RealtimeSession:
         self._detector: TurnDetector | None = None
         self._resampler: Resampler | None = None
         self._unheard: list[bytes] = []  # stored, and not yet listened to
+        self._is_unsaved = False
+        self._saving: asyncio.Task[None] | None = None
+        if kept is not None:
+            self._restore(kept)
 
     def drain(self, within_s: float) -> None:
         """Let the conversation end soon."""
@@ -150,6 +179,8 @@ class RealtimeSession:
         finally:
             await self._model.close()
             await _ended(reader, writer)
+            if self._state.items:
+                await self._save()
             facts = {"session": self._state.id, "items": len(self._state.items)}
             logger.info("session ends", extra={"facts": facts | {"took_s": round(time.monotonic() - began_s, 1)}})
 
@@ -261,6 +292,34 @@ class RealtimeSession:
                 self._model.do(action)
             case Measure(status, seconds):
                 self._services.metrics.reply_done(status, seconds)
+                self._is_unsaved = True
+                self._begin_to_save()
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # What is kept
+
+    def _restore(self, kept: KeptSession) -> None:
+        config = SessionConfig.model_validate(kept.config)
+        self._state = replace(
+            self._state, config=config, items=kept.items, count=kept.count, has_spoken=kept.has_spoken
+        )
+        self._model.sounds.restore(kept.heard, kept.spoken)
+
+    def _begin_to_save(self) -> None:
+        if self._saving is None or self._saving.done():
+            self._saving = self._model.start(self._save_changes())
+
+    async def _save_changes(self) -> None:
+        while self._is_unsaved:
+            self._is_unsaved = False
+            await self._save()
+
+    async def _save(self) -> None:
+        state, (heard, spoken) = self._state, self._model.sounds.known()
+        items = tuple(item for item in state.items if item.status != "in_progress")
+        kept = KeptSession(items, state.count, state.has_spoken, state.config.model_dump(mode="json"), spoken, heard)
+        content = await self._services.backend.detect(kept.to_bytes, self._services.limits.history_bytes)
+        await self._services.store.save(self.id, content)
 
 
 async def _ended(*tasks: "asyncio.Task[Any]") -> None:

@@ -54,7 +54,7 @@ class RealtimeModel:
 
     def __init__(self, services: Services, tell: Callable[[Happening], Awaitable[None]]) -> None:
         self._services, self._tell = services, tell
-        self._sounds = Sounds(2 * services.backend.assistant.context_tokens)
+        self.sounds = Sounds(2 * services.backend.assistant.context_tokens)
         self._replies: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -80,11 +80,11 @@ class RealtimeModel:
             case CancelReply(response_id):
                 self._cancel(response_id)
             case KeepSpeech(item_id, codes):
-                self._sounds.speak(item_id, codes)
+                self.sounds.speak(item_id, codes)
             case CutSpeech(item_id, end_ms):
-                self._sounds.cut(item_id, end_ms)
+                self.sounds.cut(item_id, end_ms)
             case Forget(item_id):
-                self._sounds.forget(item_id)
+                self.sounds.forget(item_id)
 
     def _cancel(self, response_id: str) -> None:
         reply = self._replies.pop(response_id, None)
@@ -96,7 +96,7 @@ class RealtimeModel:
 
     def hear(self, wanted: Hear, sound: Samples) -> None:
         """Begin to encode what the user said, and to write it down if that is wanted."""
-        self._sounds.hear(wanted.item_id, 0, self.start(self._encoded(sound)))
+        self.sounds.hear(wanted.item_id, 0, self.start(self._encoded(sound)))
         if wanted.is_transcribed:
             self.start(self._transcript(wanted.item_id, sound))
 
@@ -113,7 +113,7 @@ class RealtimeModel:
 
     def hear_given(self, wanted: HearGiven, format: AudioFormat) -> None:
         """Begin to encode a recording that came with an item."""
-        self._sounds.hear(wanted.item_id, wanted.index, self.start(self._given(wanted.sound, format)))
+        self.sounds.hear(wanted.item_id, wanted.index, self.start(self._given(wanted.sound, format)))
 
     async def _given(self, sound: str, format: AudioFormat) -> AudioTokens:
         content = from_base64(sound, self._services.limits.frame_bytes, "audio")
@@ -142,7 +142,7 @@ class RealtimeModel:
 
     async def _reply(self, wanted: StartReply) -> None:
         try:
-            messages = opening(wanted.config), await self._sounds.messages(wanted.items)
+            messages = opening(wanted.config), await self.sounds.messages(wanted.items)
             fitting = await self._services.backend.call(self._fitting, *messages, wanted.config)
             await self._tell(await self._spoken(wanted, fitting))
         except Exception as error:  # noqa: BLE001 - told to the client

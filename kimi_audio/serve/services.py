@@ -12,6 +12,7 @@ from kimi_audio.serve.auth import Keys
 from kimi_audio.serve.backend import ModelThreads
 from kimi_audio.serve.limits import Slots
 from kimi_audio.serve.metrics import Metrics
+from kimi_audio.serve.session_store import SessionStore
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 from kimi_audio.serve.spoken_answers import SpokenAnswers
 from kimi_audio.serve.voice_registry import Voices
@@ -21,6 +22,11 @@ _LOOK_S = 0.05
 
 class Drainable(Protocol):
     """A conversation under way."""
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        ...
 
     def drain(self, within_s: float) -> None:
         """Let it end soon."""
@@ -37,6 +43,7 @@ class Services:
     voices: Voices
     keys: Keys
     slots: Slots
+    store: SessionStore
     spoken_answers: SpokenAnswers = field(default_factory=SpokenAnswers)
     metrics: Metrics = field(default_factory=Metrics)
     is_ready: bool = False  # warmed up, and not about to stop

@@ -28,6 +28,9 @@ class ServeLimits:
         idle_s: without a message of the client.
         reply_s: until a reply has ended.
         session_s: of a conversation.
+        history_s: that a conversation is kept after it was last saved, to be taken up again.
+        history_bytes: of a conversation that is kept; sounds beyond go, the oldest first.
+        memory_bytes: of all conversations that are kept in memory.
         drain_s: that replies under way have left when the server is told to stop.
     """
 
@@ -48,6 +51,9 @@ class ServeLimits:
     idle_s: float = 600.0
     reply_s: float = 300.0
     session_s: float = 3600.0
+    history_s: float = 3600.0
+    history_bytes: int = 64 << 20
+    memory_bytes: int = 512 << 20
     drain_s: float = 30.0
 
 
@@ -61,6 +67,7 @@ class ServeSettings:
         api_keys: without any, everybody who reaches the server may use it; allowed on loopback addresses alone.
         origins: of web pages, beside the server's own, whose scripts may use it, such as ``https://example.org``.
         voices: folder of recordings, each a voice named like its file.
+        redis: address of a Redis that keeps conversations; by default they are kept in memory.
         is_marked: whether all speech carries the mark, and files tell where they come from.
         limits: see there.
 
@@ -73,6 +80,7 @@ class ServeSettings:
     api_keys: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     voices: Path | None = None
+    redis: str | None = None
     is_marked: bool = True
     limits: ServeLimits = field(default_factory=ServeLimits)
 
