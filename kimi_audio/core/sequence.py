@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -120,14 +121,15 @@ class SequenceBuilder:
 
     def build(self) -> Sequence:
         """Return the sequence written so far."""
+        # By way of numpy, which reads lists four times as fast as torch.
         return Sequence(
-            torch.tensor(self._audio, dtype=torch.long),
-            torch.tensor(self._text, dtype=torch.long),
-            torch.tensor(self._continuous, dtype=torch.bool),
+            torch.from_numpy(np.array(self._audio, np.int64)),
+            torch.from_numpy(np.array(self._text, np.int64)),
+            torch.from_numpy(np.array(self._continuous, np.bool_)),
             tuple(self._features),
             tuple(self._transcripts),
-            torch.tensor(self._audio_loss, dtype=torch.bool),
-            torch.tensor(self._text_loss, dtype=torch.bool),
+            torch.from_numpy(np.array(self._audio_loss, np.bool_)),
+            torch.from_numpy(np.array(self._text_loss, np.bool_)),
         )
 
 

@@ -180,12 +180,9 @@ class _Measure:
         assert sequence.text_loss is not None
         assert sequence.audio_loss is not None
         blank = self.template.tokenizer.special.blank
-        return {
-            "text_tokens": int((sequence.text_ids != blank).sum()),
-            "audio_tokens": int((sequence.audio_ids != blank).sum()),
-            "learned_text_tokens": int(sequence.text_loss.sum()),
-            "learned_audio_tokens": int(sequence.audio_loss.sum()),
-        }
+        counted = [sequence.text_ids != blank, sequence.audio_ids != blank, sequence.text_loss, sequence.audio_loss]
+        names = ("text_tokens", "audio_tokens", "learned_text_tokens", "learned_audio_tokens")
+        return dict(zip(names, torch.stack(counted).sum(1).tolist(), strict=True))
 
 
 def check_length(sequence: Sequence, max_positions: int) -> None:

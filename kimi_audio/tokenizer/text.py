@@ -24,7 +24,8 @@ QWEN2_PATTERN = (
 )
 # The BPE of one word takes quadratic time, so official code cuts very long texts and very long words.
 _MAX_PIECE_CHARS = 400_000
-_LONG_RUN = re.compile(r"\s{1,25000}|\S{1,25000}")
+_MAX_RUN_CHARS = 25_000
+_LONG_RUN = re.compile(rf"\s{{1,{_MAX_RUN_CHARS}}}|\S{{1,{_MAX_RUN_CHARS}}}")
 
 RANKS_FILE = "tiktoken.model"
 CONFIG_FILE = "tokenizer_config.json"
@@ -177,13 +178,16 @@ def _special_tokens(added: Mapping[str, Mapping[str, Any]], num_ranks: int) -> d
 
 def _pieces(text: str) -> Iterator[str]:
     """Cut ``text`` like the official code: every 400,000 characters, and runs of over 25,000 (non-)spaces."""
+    if len(text) <= _MAX_RUN_CHARS:  # nearly always; then there is nothing to look for
+        yield text
+        return
     for start in range(0, len(text), _MAX_PIECE_CHARS):
         piece, cut_at = text[start : start + _MAX_PIECE_CHARS], 0
         # The runs tile the piece; only one that ends at the length limit, with more of its kind behind it, is
         # a cut.
         for run in _LONG_RUN.finditer(piece):
             end = run.end()
-            if len(run[0]) == 25_000 and end < len(piece) and piece[end].isspace() == run[0].isspace():
+            if len(run[0]) == _MAX_RUN_CHARS and end < len(piece) and piece[end].isspace() == run[0].isspace():
                 yield piece[cut_at:end]
                 cut_at = end
         yield piece[cut_at:]

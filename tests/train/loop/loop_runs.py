@@ -1,7 +1,8 @@
 """Training runs in processes of their own, some of which are killed: ``python loop_runs.py killed|parallel FOLDER``.
 
 Everything that the loop offers takes part: losses that are means of unequal counts, accumulation, dropout, an average
-of the weights, parts that are frozen at first, a rate of its own. Processes are forked: that spares them the imports.
+of the weights, parts that are frozen at first, a rate of its own. Processes are forked: that spares them the imports,
+which are all made here; optimisers would import ``torch._dynamo`` where they are made, which takes seconds.
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo
 import torch.nn.functional as F
 from torch import Tensor, nn
 
