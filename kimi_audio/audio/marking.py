@@ -2,9 +2,9 @@
 
 The loudness of 30 bands between 300 and 3300 Hz is moved up or down by a little more than a decibel, in cells of 60 ms,
 by a pattern that repeats every 3.12 s. Neighbours move in opposite directions, in time and in frequency, because speech
-itself changes less between neighbours. That part of the spectrum is what telephones keep, and codecs keep its loudness even where they
-do not keep the waveform. The detector compares how loud cells are beside their neighbours with the pattern, at every
-offset, and judges the best fit by how well patterns fit that nobody writes.
+itself changes less between neighbours. That part of the spectrum is what telephones keep, and codecs keep its loudness
+even where they do not keep the waveform. The detector compares how loud cells are beside their neighbours with the
+pattern, at every offset, and judges the best fit by how well patterns fit that nobody writes.
 
 It is a sign for honest use: who wants to remove it can.
 """
