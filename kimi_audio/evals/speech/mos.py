@@ -30,7 +30,7 @@ def _utmos() -> Predictor:
 def _dnsmos() -> Predictor:
     from speechmos import dnsmos  # pyright: ignore[reportMissingImports]
 
-    return lambda wav: float(dnsmos.run(wav.clamp(-1, 1).numpy(), INPUT_RATE_HZ)["ovrl_mos"])
+    return lambda wav: float(dict(dnsmos.run(wav.clamp(-1, 1).numpy(), INPUT_RATE_HZ))["ovrl_mos"])
 
 
 def _nisqa() -> Predictor:
