@@ -24,8 +24,9 @@ from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.sounds import decoded, from_base64
 from kimi_audio.serve.spoken_answers import AUDIO_LIFE_S
 from kimi_audio.serve.streaming import event, event_stream
+from kimi_audio.serve.strict_json import JsonRoute
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 _FINISH: dict[FinishReason, str] = {"stop": "stop", "length": "length", "loop": "length", "cancelled": "stop"}
 

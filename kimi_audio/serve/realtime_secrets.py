@@ -11,8 +11,9 @@ from kimi_audio.serve.client_events import described, from_beta
 from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.services import services_of
 from kimi_audio.serve.session_config import SessionConfig
+from kimi_audio.serve.strict_json import JsonRoute
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 class ExpiresAfter(BaseModel):
