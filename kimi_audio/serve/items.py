@@ -84,7 +84,7 @@ def parse_item(values: Mapping[str, Any], id: str) -> tuple[ConversationItem, di
         return ConversationItem(id, type, role="assistant", **texts), {}
     if type != "message":
         raise ValueError(f"an item of type {str(type)[:50]!r} is not known; use message or function_call_output")
-    role = values.get("role")
+    role: Any = values.get("role")
     if not isinstance(role, str) or role not in _CONTENT:
         raise ValueError(f"an item has the role {', '.join(_CONTENT)}, not {str(role)[:50]!r}")
     parts = values.get("content")
