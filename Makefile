@@ -27,8 +27,8 @@ docs: .venv/installed-dev  ## the documents and a reference of the public classe
 mutants: .venv/installed-dev  ## break lines of the core one by one; do the tests notice?
 	$(BIN)/python -m benchmarks.mutants
 
-fuzz: .venv/installed-dev  ## random damage to sound files: FUZZ_FILES of them, three times
-	FUZZ_FILES=$(or $(FUZZ_FILES),5000) $(BIN)/python -m pytest -m slow tests/audio/test_fuzz.py
+fuzz: .venv/installed-dev  ## random damage to sound files: FUZZ_FILES of them, three times; and to what clients send
+	FUZZ_FILES=$(or $(FUZZ_FILES),5000) $(BIN)/python -m pytest -m slow tests/audio/test_fuzz.py tests/serve/test_strangers.py
 
 # torch and the packages that its builds bring differ by machine and come first, from where its makers say.
 BUILDS := torch cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \

@@ -20,12 +20,13 @@ from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.encodings import encoder_of, to_pcm16, wav_header
 from kimi_audio.serve.http_errors import ApiError, unsupported
+from kimi_audio.serve.json_route import JsonRoute
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.sounds import decoded, from_base64
 from kimi_audio.serve.spoken_answers import AUDIO_LIFE_S
 from kimi_audio.serve.streaming import event, event_stream
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 _FINISH: dict[FinishReason, str] = {"stop": "stop", "length": "length", "loop": "length", "cancelled": "stop"}
 

@@ -1,11 +1,11 @@
 """What clients send over Realtime, checked, as typed events."""
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from kimi_audio.serve.session_config import Frozen
+from kimi_audio.serve.strict_json import read_json
 
 
 class ClientEvent(Frozen):
@@ -122,8 +122,8 @@ def parse_event(text: str | bytes) -> AnyClientEvent:
         InvalidEventError: it is none.
     """
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError):
+        values = read_json(text)
+    except ValueError:
         raise InvalidEventError("The message is not JSON.") from None
     if not isinstance(values, dict):
         raise InvalidEventError("An event is a JSON object with a type.")

@@ -1,7 +1,6 @@
 """What the model is told of a conversation: its items as messages, with their sounds as tokens."""
 
 import asyncio
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.items import ConversationItem, plain_name, plain_tools
 from kimi_audio.serve.session_config import ResponseConfig
+from kimi_audio.serve.strict_json import read_json
 
 TOKEN_MS = 1000 * OUTPUT_SAMPLES_PER_TOKEN // OUTPUT_RATE_HZ
 MAX_RESULT_CHARS = 2000
@@ -135,7 +135,7 @@ def _function_messages(item: ConversationItem) -> Iterator[Message]:
 def _plain_arguments(item: ConversationItem) -> dict[str, Value]:
     """Return the arguments of a call as the model writes them; what it cannot write is left out."""
     try:
-        values = json.loads(item.arguments or "{}")
+        values = read_json(item.arguments or "{}")
     except ValueError:
         return {}
     plain = {}

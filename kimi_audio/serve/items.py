@@ -84,8 +84,8 @@ def parse_item(values: Mapping[str, Any], id: str) -> tuple[ConversationItem, di
         return ConversationItem(id, type, role="assistant", **texts), {}
     if type != "message":
         raise ValueError(f"an item of type {str(type)[:50]!r} is not known; use message or function_call_output")
-    role = values.get("role")
-    if role not in _CONTENT:
+    role: Any = values.get("role")
+    if not isinstance(role, str) or role not in _CONTENT:
         raise ValueError(f"an item has the role {', '.join(_CONTENT)}, not {str(role)[:50]!r}")
     parts = values.get("content")
     if not isinstance(parts, list) or not parts:
@@ -107,7 +107,8 @@ def _parse_part(part: Any, role: str) -> tuple[Content, str | None]:
     if type not in _CONTENT[role]:
         raise ValueError(f"a message of the {role} holds {' or '.join(_CONTENT[role])}, not {str(type)[:50]!r}")
     if type == "input_audio":
-        return Content(type, part.get("transcript")), _string(part, "audio")
+        transcript = None if part.get("transcript") is None else _string(part, "transcript")
+        return Content(type, transcript), _string(part, "audio")
     if type == "output_audio":  # what was said is all that a client can bring back
         return Content("output_text", _string(part, "transcript")), None
     return Content(type, _string(part, "text")), None

@@ -185,9 +185,12 @@ class RealtimeSession:
             logger.info("session ends", extra={"facts": facts | {"took_s": round(time.monotonic() - began_s, 1)}})
 
     async def _next(self) -> Happening | str | None:
-        wait_s = max(0.0, deadline_s(self._state) - time.monotonic())
+        wait_s = deadline_s(self._state) - time.monotonic()
+        if wait_s <= 0:
+            return Tick()
         try:
-            return await asyncio.wait_for(self._inbox.get(), wait_s)
+            async with asyncio.timeout(wait_s):
+                return await self._inbox.get()
         except TimeoutError:
             return Tick()
 
@@ -202,14 +205,20 @@ class RealtimeSession:
             await self._inbox.put_urgent(_GONE)
 
     async def _write(self) -> None:
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+        try:
             while True:
                 message = await self._outbox.get()
                 if isinstance(message, Close):
                     await self._socket.close(message.code, message.reason)
                     return
                 self._outbox_bytes -= len(message)
-                await asyncio.wait_for(self._socket.send_text(message), SEND_S)
+                # Not by wait_for, which in Python 3.11 loses a cancellation that comes as the message is sent.
+                async with asyncio.timeout(SEND_S):
+                    await self._socket.send_text(message)
+        except (WebSocketDisconnect, RuntimeError, TimeoutError):
+            pass  # it left
+        except Exception:
+            logger.exception("a message cannot be sent")
         await self._inbox.put_urgent(_GONE)
 
     def _send(self, event: dict[str, Any]) -> None:

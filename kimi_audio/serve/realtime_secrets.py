@@ -9,10 +9,11 @@ from pydantic import BaseModel, Field, ValidationError
 from kimi_audio.serve.auth import DEFAULT_SECRET_S, MAX_SECRET_S, MIN_SECRET_S
 from kimi_audio.serve.client_events import described, from_beta
 from kimi_audio.serve.http_errors import ApiError
+from kimi_audio.serve.json_route import JsonRoute
 from kimi_audio.serve.services import services_of
 from kimi_audio.serve.session_config import SessionConfig
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 class ExpiresAfter(BaseModel):

@@ -217,10 +217,11 @@ def _update(work: Step, event: SessionUpdate) -> None:
     if new.type != old.type and (state.items or state.response):
         raise Refused("The type of a session stays once it is used.", "invalid_value", "session.type")
     work.set(config=new)
-    if new.audio.input.format != old.audio.input.format:  # what is not committed was in the old format
-        work.set(buffer_start=state.received, turn=None)
+    has_new_format = new.audio.input.format != old.audio.input.format
+    if has_new_format:  # what is not committed was in the old one
+        work.set(buffer_start=state.received)
         work.act(Discard(state.received))
-    if new.audio.input.turn_detection != old.audio.input.turn_detection:
+    if has_new_format or new.audio.input.turn_detection != old.audio.input.turn_detection:
         work.set(turn=None)
         work.act(Detect(new.audio.input.turn_detection))
     work.send("session.updated", session=_wire(work))

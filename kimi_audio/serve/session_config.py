@@ -197,8 +197,11 @@ class ResponseConfig(Frozen):
         names = ("instructions", "output_modalities", "max_output_tokens", "tools", "tool_choice")
         values = {name: getattr(session, name) for name in names}
         own = {name: value for name, value in changes.items() if value is not None}
-        output = (own.pop("audio", None) or {}).get("output") or {}
-        values["output"] = _merged(session.audio.output.model_dump(), output)
+        audio = own.pop("audio", {})
+        output = audio.get("output") if isinstance(audio, dict) else audio
+        if not isinstance(output, dict | None):
+            raise ValueError("audio and its output must be objects")
+        values["output"] = _merged(session.audio.output.model_dump(), output or {})
         return cls.model_validate(values | own)
 
     @property

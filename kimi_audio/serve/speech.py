@@ -14,11 +14,12 @@ from torch import Tensor
 from kimi_audio.assistant import StreamChunk, Usage
 from kimi_audio.serve.encodings import Encoder, encoder_of
 from kimi_audio.serve.http_errors import ApiError
+from kimi_audio.serve.json_route import JsonRoute
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.streaming import begun, event, event_stream
 from kimi_audio.serve.tempo import at_speed, marked
 
-router = APIRouter()
+router = APIRouter(route_class=JsonRoute)
 
 
 class SpeechRequest(BaseModel):

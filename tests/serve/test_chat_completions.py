@@ -2,6 +2,9 @@
 
 import base64
 import io
+import json
+import urllib.error
+import urllib.request
 
 import numpy as np
 import openai
@@ -95,3 +98,15 @@ def test_what_cannot_be_is_refused(client, fields):
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(**({"model": "x", "messages": [{"role": "user", "content": "a"}]} | fields))
     assert caught.value.message
+
+
+@pytest.mark.parametrize("value", ['"\\ud800"', "NaN", "1e999", "[" * 100_000, ""])
+def test_json_is_read_as_the_standard_has_it(address, value):
+    """What is half a character, no number or without end cannot be told to a model, nor sent back."""
+    body = '{"messages": [{"role": "user", "content": "a"}], "other": %s}' % value  # noqa: UP031 - braces
+    request = urllib.request.Request(f"http://{address}/v1/chat/completions", body.encode())
+    request.add_header("Content-Type", "application/json")
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    assert caught.value.code == 400
+    assert json.load(caught.value)["error"]["code"] == "invalid_json"

@@ -1,5 +1,6 @@
 """Conversations over a real WebSocket, by OpenAI's client, with an assistant that answers at once."""
 
+import asyncio
 import base64
 import json
 import threading
@@ -14,12 +15,16 @@ import pytest
 from openai import OpenAI
 from serve_fakes import FakeAssistant, running
 from session_watcher import OPENAI_EVENTS
+from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
+from kimi_audio.serve.app import new_services
 from kimi_audio.serve.g711 import decode_alaw, decode_ulaw, encode_alaw, encode_ulaw
+from kimi_audio.serve.realtime import RealtimeSession
+from kimi_audio.serve.session_config import Audio, AudioInput, SessionConfig
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 from kimi_audio.transcript.timed_text import Segment
 
@@ -301,6 +306,10 @@ def test_every_event_is_one_of_openais(address):
         '{"type": "what.is.this"}',
         '{"type": "input_audio_buffer.append", "audio": "?"}',
         '{"type": "input_audio_buffer.append", "audio": "QQ=="}',
+        '{"type": "input_audio_buffer.commit", "event_id": "\\ud800"}',  # half a character
+        '{"type": "session.update", "session": {"truncation": {"share": NaN}}}',
+        '{"type": "session.update", "session": {"truncation": {"share": 1e999}}}',
+        "[" * 100_000,
     ],
 )
 def test_bad_messages_do_not_end_a_session(address, message):
@@ -349,6 +358,41 @@ def test_nothing_of_a_session_stays_behind():
                 pass
         assert assistant.stopped.wait(5)
         assert not _soon(lambda: address.services.sessions)
+
+
+class LeavingSocket:
+    """A client that leaves some turns of the loop before the first message has been sent to it."""
+
+    def __init__(self, turns: int) -> None:
+        self.turns, self.gone = turns, asyncio.Event()
+
+    async def receive_text(self) -> str:
+        await self.gone.wait()
+        raise WebSocketDisconnect
+
+    async def send_text(self, message: str) -> None:
+        self.gone.set()
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+
+    async def close(self, code: int, reason: str) -> None:
+        pass
+
+
+def test_a_session_ends_whenever_its_client_leaves():
+    services = new_services(FakeAssistant(), "fake", ServeSettings())
+    config = SessionConfig(audio=Audio(input=AudioInput(turn_detection=None)))
+
+    async def story(turns: int) -> bool:
+        socket: Any = LeavingSocket(turns)
+        session = asyncio.create_task(RealtimeSession(socket, services, config, "sess_1").run())
+        _, pending = await asyncio.wait([session], timeout=10)
+        return not pending
+
+    try:
+        assert [asyncio.run(story(turns)) for turns in range(20)] == 20 * [True]
+    finally:
+        services.backend.close()
 
 
 def test_a_server_that_stops_says_so_and_lets_the_reply_end():

@@ -326,7 +326,9 @@ def test_items():
     [
         {"type": "image"},
         {"type": "message", "role": "robot", "content": []},
+        {"type": "message", "role": ["user"], "content": []},
         {"type": "message", "role": "user", "content": "text"},
+        {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": "", "transcript": 3}]},
         {"type": "message", "role": "user", "content": [{"type": "output_text", "text": "a"}]},
         {"type": "message", "role": "user", "content": [{"type": "input_text"}]},
         {"type": "message", "role": "user", "content": [3]},
@@ -365,6 +367,16 @@ def test_bad_configurations(changes):
     assert session.state.config == before
 
 
+@pytest.mark.parametrize(
+    "changes", [{"audio": [1]}, {"audio": {"output": "loud"}}, {"audio": {"output": {"speed": 9}}}]
+)
+def test_bad_responses(changes):
+    session = Watched()
+    session.do(client("response.create", response=changes))
+    assert session.last("error")["error"]["code"] == "invalid_value"
+    assert session.state.response is None
+
+
 def test_a_field_within_a_field_is_changed_alone():
     session = Watched()
     vad = {"type": "server_vad", "threshold": 0.7}
@@ -378,6 +390,14 @@ def test_a_field_within_a_field_is_changed_alone():
     assert session.state.config.audio.input.turn_detection.type == "semantic_vad"
     session.do(client("session.update", session={"audio": {"input": {"turn_detection": None}}}))
     assert [detect.by is None for detect in actions_of(session, Detect)] == [False, False, False, False, True]
+
+
+def test_sound_in_another_format_is_listened_to_anew():
+    session = Watched()
+    session.do(sound(1.0))
+    session.do(client("session.update", session={"audio": {"input": {"format": {"type": "audio/pcmu"}}}}))
+    assert [detect.by for detect in actions_of(session, Detect)] == 2 * [session.config.audio.input.turn_detection]
+    assert session.state.buffer_start == session.state.received
 
 
 def test_spellings_of_the_beta():

@@ -1,5 +1,6 @@
 """A process of its own is told to stop by SIGTERM while somebody listens to it."""
 
+import base64
 import json
 import os
 import signal
@@ -8,6 +9,8 @@ import sys
 from pathlib import Path
 
 from websockets.sync.client import connect
+
+from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 
 SERVER = """
 from serve_fakes import FakeAssistant
@@ -29,16 +32,17 @@ def test_sigterm_lets_the_reply_end():
     try:
         assert process.stdout is not None
         url = process.stdout.readline().strip().replace("http", "ws") + "v1/realtime"
-        types = []
+        events = []
         with connect(url) as raw, connect(url) as idle:
             raw.send(json.dumps({"type": "response.create"}))
-            while "response.output_audio.delta" not in types:
-                types.append(json.loads(raw.recv(timeout=30))["type"])
+            while not events or events[-1]["type"] != "response.output_audio.delta":
+                events.append(json.loads(raw.recv(timeout=30)))
             process.send_signal(signal.SIGTERM)
-            types += [json.loads(message)["type"] for message in raw]  # until the server closes
-            assert "session.expiring" in types
-            assert types[-1] == "response.done"
-            assert types.count("response.output_audio.delta") == 6
+            events += [json.loads(message) for message in raw]  # until the server closes
+            assert "session.expiring" in [event["type"] for event in events]
+            assert events[-1]["type"] == "response.done"
+            sounds = [event["delta"] for event in events if event["type"] == "response.output_audio.delta"]
+            assert sum(len(base64.b64decode(sound)) for sound in sounds) == 6 * 2 * OUTPUT_SAMPLES_PER_TOKEN
             assert raw.protocol.close_code == 1001
             assert len(list(idle)) == 2  # created, expiring: nothing is under way there
         assert process.wait(30) == -signal.SIGTERM  # as others expect of a process that was told to stop
