@@ -133,7 +133,7 @@ class KimiAudio:
         if quantize not in (None, *FORMATS):
             raise ValueError(f"quantize must be one of {', '.join(FORMATS)}, not {quantize!r:.60}")
         self.devices = Devices.of(device)
-        self.dtype = dtype
+        self._dtype = dtype
         folder = checkpoint.find_model(model_path, with_detokenizer=load_detokenizer, revision=revision)
         semantic_folder = Path(semantic_tokenizer) if semantic_tokenizer else checkpoint.find_semantic_tokenizer(folder)
         if checkpoint.is_base_model(model_path):
@@ -157,12 +157,17 @@ class KimiAudio:
 
     def _placed(self, device: torch.device) -> tuple[torch.device, torch.dtype]:
         """Return the device of a part, and the dtype that it has there."""
-        return device, self.dtype or default_dtype(device)
+        return device, self._dtype or default_dtype(device)
 
     @property
     def device(self) -> torch.device:
         """Where the LLM runs."""
         return self.devices.llm
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the LLM computes in."""
+        return self.lm.dtype
 
     def _load_detokenizer(self) -> Detokenizer:
         dit, flow_config = checkpoint.load_flow(self.folder, *self._placed(self.devices.detokenizer))

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from kimi_audio.chat.tools import Tool, parse_call
 from kimi_audio.serve.session_config import FunctionTool
@@ -84,9 +84,10 @@ def parse_item(values: Mapping[str, Any], id: str) -> tuple[ConversationItem, di
         return ConversationItem(id, type, role="assistant", **texts), {}
     if type != "message":
         raise ValueError(f"an item of type {str(type)[:50]!r} is not known; use message or function_call_output")
-    role: Any = values.get("role")
-    if not isinstance(role, str) or role not in _CONTENT:
-        raise ValueError(f"an item has the role {', '.join(_CONTENT)}, not {str(role)[:50]!r}")
+    asked: Any = values.get("role")
+    role: Role | None = next((known for known in get_args(Role) if known == asked), None)
+    if role is None:
+        raise ValueError(f"an item has the role {', '.join(_CONTENT)}, not {str(asked)[:50]!r}")
     parts = values.get("content")
     if not isinstance(parts, list) or not parts:
         raise ValueError("the content of a message must be a list of parts")

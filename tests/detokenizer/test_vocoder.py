@@ -82,13 +82,15 @@ def test_length_follows_the_rates(config: VocoderConfig):
 
 @pytest.mark.parametrize("length", [1, 4, 37])
 def test_input_edges_equal_the_plain_form_of_an_extended_input(length: int):
-    x = torch.randn(2, 3, length, dtype=torch.double)
+    generator = torch.Generator().manual_seed(length)
+    x = torch.randn(2, 3, length, dtype=torch.double, generator=generator)
     fast, plain = AntiAliasedSnake(3, "input").double(), AntiAliasedSnake(3, "activated").double()
-    fast.act.alpha.data.normal_()
-    fast.act.beta.data.normal_()
+    fast.act.alpha.data.normal_(generator=generator)
+    fast.act.beta.data.normal_(generator=generator)
     plain.load_state_dict(fast.state_dict())
     extended = plain(F.pad(x, (8, 8), mode="replicate"))[..., 8:-8]
-    torch.testing.assert_close(fast(x), extended)
+    # The filters of both were rounded to float32 before they were put together.
+    torch.testing.assert_close(fast(x), extended, rtol=1e-6, atol=1e-6)
     if length > 8:  # the two forms agree away from the edges
         torch.testing.assert_close(fast(x)[..., 4:-4], plain(x)[..., 4:-4])
 

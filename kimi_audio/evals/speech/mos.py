@@ -7,6 +7,7 @@ Such predictors were trained on English above all.
 
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +31,11 @@ def _utmos() -> Predictor:
 def _dnsmos() -> Predictor:
     from speechmos import dnsmos  # pyright: ignore[reportMissingImports]
 
-    return lambda wav: float(dict(dnsmos.run(wav.clamp(-1, 1).numpy(), INPUT_RATE_HZ))["ovrl_mos"])
+    def predict(wav: Tensor) -> float:
+        ratings: Any = dnsmos.run(wav.clamp(-1, 1).numpy(), INPUT_RATE_HZ)  # of one waveform, by name
+        return float(ratings["ovrl_mos"])
+
+    return predict
 
 
 def _nisqa() -> Predictor:
