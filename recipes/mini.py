@@ -30,8 +30,6 @@ from kimi_audio.core.weights import read_shards
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.text import TextTokenizer
 
-TEXT_FILES = ["config.json", "tokenizer.json", "model.safetensors*", "model-*.safetensors"]
-WHISPER_FILES = ["config.json", "model.safetensors*", "model-*.safetensors"]
 LAYOUTS = ("qwen2", "llama")
 DELAY_TOKENS = 6
 FRAMES_PER_VECTOR = 4  # of the encoder, side by side in one vector for the LLM
@@ -244,8 +242,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     build(
         arguments.out,
-        checkpoint.find_files(arguments.text, TEXT_FILES),
-        checkpoint.find_files(arguments.whisper, WHISPER_FILES),
+        checkpoint.find_transformers(arguments.text),
+        checkpoint.find_transformers(arguments.whisper),
         checkpoint.find_model(arguments.voice),
         arguments.audio_layers,
     )

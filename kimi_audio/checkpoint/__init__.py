@@ -1,7 +1,7 @@
 """Model folders: their layout, how they are found, loaded, described and saved."""
 
 from kimi_audio.checkpoint.describe import Component, MemoryUse, list_components, memory_of
-from kimi_audio.checkpoint.find import find_files, find_model, find_semantic_tokenizer, is_base_model
+from kimi_audio.checkpoint.find import find_model, find_semantic_tokenizer, find_transformers, is_base_model
 from kimi_audio.checkpoint.layout import ENCODER, FLOW, NANO, NANO_FOLDER, SEMANTIC, VOCODER, WHISPER
 from kimi_audio.checkpoint.load import (
     check_parts,
@@ -30,9 +30,9 @@ __all__ = [
     "Component",
     "MemoryUse",
     "check_parts",
-    "find_files",
     "find_model",
     "find_semantic_tokenizer",
+    "find_transformers",
     "is_base_model",
     "list_components",
     "load_acoustic",

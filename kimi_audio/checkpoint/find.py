@@ -68,12 +68,13 @@ def is_base_model(name: str | os.PathLike[str]) -> bool:
     return re.search(r"Kimi-Audio-7B(?!-Instruct)", str(name)) is not None
 
 
-def find_files(name: str, patterns: list[str]) -> Path:
-    """Return a local folder of that name, or that of a hub repository with the files that fit the patterns.
+def find_transformers(name: str) -> Path:
+    """Return the folder of a model of transformers (a text model, a Whisper): local, or a hub repository.
 
     Raises:
         ValueError, ConnectionError: as for ``find_model``.
     """
+    patterns = ["config.json", "tokenizer.json", WEIGHTS, f"{WEIGHTS}.index.json", "model-*.safetensors"]
     return Path(name) if Path(name).is_dir() else _download(name, patterns)
 
 

@@ -2,11 +2,9 @@
 
 from dataclasses import replace
 
-from kimi_audio.checkpoint import find_files, load_whisper, read_config
+from kimi_audio.checkpoint import find_transformers, load_whisper, read_config
 from kimi_audio.core.config import EncoderConfig
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
-
-FILES = ["config.json", "model.safetensors*", "model-*.safetensors"]
 
 
 def bare_encoder(whisper: str) -> AcousticEncoder:
@@ -18,6 +16,6 @@ def bare_encoder(whisper: str) -> AcousticEncoder:
     Raises:
         ValueError, ConnectionError: it cannot be found, or is no Whisper.
     """
-    folder = find_files(whisper, FILES)
+    folder = find_transformers(whisper)
     config = read_config(EncoderConfig, folder / "config.json")
     return load_whisper(folder, config=replace(config, pad_windows=False))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,23 +175,14 @@ class ChangedVoice(Scorer):
 
     def _nearest(self, clip: Clip, voices: Mapping[str, Sequence[str]], root: Path) -> str:
         vector = _direction(self.speaker.embed(clip))
-        return max(voices, key=lambda name: float(vector @ self._known[tuple(root / file for file in voices[name])]))
-
-    @cached_property
-    def _known(self) -> "_Known":
-        return _Known(self.speaker)
+        known = {name: _voice_of(self.speaker, tuple(root / file for file in files)) for name, files in voices.items()}
+        return max(known, key=lambda name: float(vector @ known[name]))
 
 
-class _Known(dict[tuple[Path, ...], np.ndarray]):
-    """The mean direction of recordings of one voice, found when it is asked for first."""
-
-    def __init__(self, speaker: "SpeakerEncoder") -> None:
-        super().__init__()
-        self._speaker = speaker
-
-    def __missing__(self, files: tuple[Path, ...]) -> np.ndarray:
-        mean = np.mean([_direction(self._speaker.embed(file)) for file in files], axis=0)
-        return self.setdefault(files, _direction(mean))
+@cache
+def _voice_of(speaker: "SpeakerEncoder", files: tuple[Path, ...]) -> np.ndarray:
+    """Return the mean direction of recordings of one voice."""
+    return _direction(np.mean([_direction(speaker.embed(file)) for file in files], axis=0))
 
 
 def _direction(vector: np.ndarray) -> np.ndarray:
