@@ -50,10 +50,16 @@ class RealtimeModel:
     Args:
         services: of the server.
         tell: takes what happens; it may let the teller wait.
+        room: waits until no more than some seconds are left to be played; without it, playback is only reckoned.
     """
 
-    def __init__(self, services: Services, tell: Callable[[Happening], Awaitable[None]]) -> None:
-        self._services, self._tell = services, tell
+    def __init__(
+        self,
+        services: Services,
+        tell: Callable[[Happening], Awaitable[None]],
+        room: Callable[[float], Awaitable[None]] | None = None,
+    ) -> None:
+        self._services, self._tell, self._room = services, tell, room
         self.sounds = Sounds(2 * services.backend.assistant.context_tokens)
         self._replies: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -161,17 +167,21 @@ class RealtimeModel:
         """Tell the pieces of a reply, not much earlier than they can be played, and return its end."""
         config = wanted.config
         encoder = OutputEncoder(config.output.format, config.output.speed, self._services.new_marker())
-        pace = Pace(self._services.limits.lead_s)
+        lead_s = self._services.limits.lead_s
+        pace = Pace(lead_s)
         last: StreamChunk | None = None
         async with aclosing(self._chunks(messages, config)) as chunks:  # pyright: ignore
             async for chunk in chunks:
                 last = chunk
+                if self._room is not None and config.is_spoken:
+                    await self._room(lead_s)
                 sound = encoder.push(chunk.audio, is_final=chunk.is_final) if config.is_spoken else b""
                 ticks = round(len(sound) * ticks_per_byte(config.output.format))
                 encoded = base64.b64encode(sound).decode()
                 await self._tell(ReplyChunk(wanted.response_id, chunk.text, encoded, ticks, chunk.codes))
                 self._services.metrics.spoken_s.inc(len(chunk.audio) / OUTPUT_RATE_HZ)
-                await pace.keep(len(chunk.audio) / OUTPUT_RATE_HZ)
+                if self._room is None:
+                    await pace.keep(len(chunk.audio) / OUTPUT_RATE_HZ)
         if last is None or last.finish_reason is None:
             return ReplyEnded(wanted.response_id, "cancelled")
         return ReplyEnded(wanted.response_id, last.finish_reason, usage_of(last.usage) if last.usage else None)

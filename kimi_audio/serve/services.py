@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -33,6 +35,14 @@ class Drainable(Protocol):
         ...
 
 
+class Call(Protocol):
+    """A conversation over WebRTC under way."""
+
+    async def hang_up(self) -> None:
+        """End it now."""
+        ...
+
+
 @dataclass
 class Services:
     """The parts of a running server."""
@@ -47,7 +57,8 @@ class Services:
     spoken_answers: SpokenAnswers = field(default_factory=SpokenAnswers)
     metrics: Metrics = field(default_factory=Metrics)
     is_ready: bool = False  # warmed up, and not about to stop
-    sessions: set["Drainable"] = field(default_factory=set)
+    sessions: set[Drainable] = field(default_factory=set)
+    calls: dict[str, Call] = field(default_factory=dict)
 
     def new_marker(self) -> Marker | None:
         """Return what marks one sound, unless the operator does not want that."""
@@ -57,6 +68,17 @@ class Services:
     def limits(self) -> ServeLimits:
         """The limits of the settings."""
         return self.settings.limits
+
+    @contextmanager
+    def open_session(self, session: Drainable) -> Iterator[None]:
+        """Count a conversation as long as it goes on."""
+        self.sessions.add(session)
+        self.metrics.sessions.set(len(self.sessions))
+        try:
+            yield
+        finally:
+            self.sessions.discard(session)
+            self.metrics.sessions.set(len(self.sessions))
 
     async def drain(self) -> None:
         """Take nothing new, and wait for what is under way, but not for ever."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from kimi_audio.serve import session_playback as playback
 from kimi_audio.serve import session_response as responses
 from kimi_audio.serve.client_events import (
     AnyClientEvent,
@@ -36,7 +37,6 @@ from kimi_audio.serve.session_state import (
     CancelReply,
     Close,
     Connected,
-    CutSpeech,
     Detect,
     Discard,
     Drain,
@@ -45,6 +45,9 @@ from kimi_audio.serve.session_state import (
     Happening,
     Hear,
     Moments,
+    PlaybackCleared,
+    PlaybackStarted,
+    PlaybackStopped,
     ReplyChunk,
     ReplyEnded,
     ReplyFailed,
@@ -72,9 +75,11 @@ SLACK_TICKS = TICKS_PER_S  # kept before speech is found: the detector tells of 
 NORMAL_CLOSE, GOING_AWAY, POLICY_CLOSE = 1000, 1001, 1008
 
 
-def begin(session_id: str, config: SessionConfig, rules: Rules, now_s: float) -> SessionState:
+def begin(
+    session_id: str, config: SessionConfig, rules: Rules, now_s: float, *, has_tracks: bool = False
+) -> SessionState:
     """Return the state of a new session; its first event is ``Connected``."""
-    return SessionState(session_id, rules, config, began_s=now_s, active_s=now_s, appended_s=now_s)
+    return SessionState(session_id, rules, config, now_s, now_s, now_s, has_tracks)
 
 
 def step(state: SessionState, happening: Happening, now_s: float) -> tuple[SessionState, tuple[Action, ...]]:
@@ -123,10 +128,10 @@ def _dispatch(work: Step, happening: Happening) -> None:
             _speech_stopped(work, happening)
         case ReplyChunk() | ReplyEnded() | ReplyFailed():
             responses.handle(work, happening)
-        case TranscriptPart() | TranscriptEnded() | TranscriptFailed():
-            _transcript(work, happening)
-        case TranscriptSoFar():
-            _so_far(work, happening)
+        case PlaybackStarted() | PlaybackStopped() | PlaybackCleared():
+            playback.handle(work, happening)
+        case TranscriptSoFar() | TranscriptPart() | TranscriptEnded() | TranscriptFailed():
+            _written(work, happening)
         case Tick():
             _tick(work)
         case Drain(within_s):
@@ -140,7 +145,8 @@ def _follow_up(work: Step) -> None:
     if state.response is not None or state.is_closed:
         return
     if state.is_draining:
-        _close(work, GOING_AWAY, "the server stops")
+        if not state.playbacks:
+            _close(work, GOING_AWAY, "the server stops")
     elif state.response_wanted:
         responses.create(work)
 
@@ -176,8 +182,8 @@ def _grant(work: Step, event: AnyClientEvent) -> None:
     match event:
         case SessionUpdate():
             _update(work, event)
-        case Append():
-            raise AssertionError("sound is decoded first")
+        case Append():  # elsewhere sound is decoded first, and arrives as ``Appended``
+            raise Refused("Over WebRTC sound comes by the audio track.", "invalid_event", "audio")
         case Commit():
             _commit_by_client(work)
         case Clear():
@@ -194,8 +200,10 @@ def _grant(work: Step, event: AnyClientEvent) -> None:
             _delete_item(work, event.item_id)
         case ResponseCreate():
             responses.create(work, event)
-        case ResponseCancel() | OutputClear():
-            _cancel(work, event)
+        case ResponseCancel(response_id=response_id):
+            _cancel(work, response_id)
+        case OutputClear():
+            _clear_output(work)
 
 
 def _update(work: Step, event: SessionUpdate) -> None:
@@ -209,6 +217,7 @@ def _update(work: Step, event: SessionUpdate) -> None:
         raise Refused(f"{error}.", "invalid_value", "session.tools") from None
     if len(new.instructions) > state.rules.limits.chat_chars:
         raise Refused("The instructions are too long.", "string_above_max_length", "session.instructions")
+    playback.check_format(work, new.audio.input.format, new.audio.output.format)
     voice = new.audio.output.voice_name
     if not state.rules.is_voice(voice):
         raise Refused(f"There is no voice {voice[:50]!r}.", "invalid_value", "session.audio.output.voice")
@@ -263,7 +272,6 @@ def _delete_item(work: Step, item_id: str) -> None:
 
 
 def _truncate(work: Step, event: ItemTruncate) -> None:
-    """Keep of the assistant's words what was surely heard: by their share of the sound, whole words only."""
     item = work.find_item(event.item_id)
     response = work.state.response
     if item.role != "assistant" or item.type != "message" or not item.content[0].is_audio:
@@ -274,27 +282,20 @@ def _truncate(work: Step, event: ItemTruncate) -> None:
         raise Refused("The item has one part, 0.", "invalid_value", "content_index")
     if event.audio_end_ms > item.audio_ms:
         raise Refused(f"The item lasts {item.audio_ms} ms.", "invalid_value", "audio_end_ms")
-    text = item.content[0].text or ""
-    heard = text
-    if event.audio_end_ms < item.audio_ms:
-        shown = text[: len(text) * event.audio_end_ms // item.audio_ms]
-        heard = shown[: shown.rfind(" ") + 1].rstrip() if " " in text else ""
-    work.replace_item(replace(item, audio_ms=event.audio_end_ms).with_text(0, heard))
-    work.act(CutSpeech(item.id, round(event.audio_end_ms * work.state.config.audio.output.speed)))
-    work.send(
-        "conversation.item.truncated",
-        item_id=item.id,
-        content_index=event.content_index,
-        audio_end_ms=event.audio_end_ms,
-    )
+    playback.truncate(work, item, event.audio_end_ms)
 
 
-def _cancel(work: Step, event: ResponseCancel | OutputClear) -> None:
+def _cancel(work: Step, wanted: str | None = None) -> None:
     response = work.state.response
-    wanted = event.response_id if isinstance(event, ResponseCancel) else None
     if response is None or wanted not in (None, response.id):
         raise Refused("There is no active response to cancel.", "response_cancel_not_active")
     responses.cancel(work, "client_cancelled")
+
+
+def _clear_output(work: Step) -> None:
+    if not work.state.playbacks or (work.state.response is not None and work.state.response.config.is_spoken):
+        _cancel(work)
+    playback.clear(work)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -309,7 +310,7 @@ def _append(work: Step, appended: Appended) -> None:
     burst_s = max(0.0, state.burst_s - passed_s * limits.input_speed) + seconds
     listens = state.config.audio.input.turn_detection is not None
     held_s = (state.received + appended.ticks - state.buffer_start) / TICKS_PER_S
-    if burst_s > limits.buffer_s or (held_s > limits.buffer_s and not listens):
+    if burst_s > limits.buffer_s or (held_s > limits.buffer_s and not listens and not state.has_tracks):
         reason = "faster than it may" if burst_s > limits.buffer_s else "without committing it"
         work.error(
             f"The client sent more than {limits.buffer_s:g} s of sound {reason}; this piece is not kept.",
@@ -321,6 +322,8 @@ def _append(work: Step, appended: Appended) -> None:
     work.set(received=state.received + appended.ticks, burst_s=burst_s, appended_s=work.now_s)
     if listens and state.turn is None:
         _keep_the_latest(work)
+    elif state.has_tracks and not listens:  # a microphone that nobody listens to yet goes on all the same
+        _discard(work, work.state.received - round(limits.buffer_s * TICKS_PER_S))
     elif state.turn is not None and held_s > limits.buffer_s:  # nobody speaks that long: let it be a turn
         _speech_stopped(work, SpeechStopped(work.state.received, work.state.received))
     else:
@@ -330,10 +333,13 @@ def _append(work: Step, appended: Appended) -> None:
 def _keep_the_latest(work: Step) -> None:
     by = work.state.config.audio.input.turn_detection
     padding_ms = by.prefix_padding_ms if isinstance(by, ServerVad) else ServerVad().prefix_padding_ms
-    first = work.state.received - SLACK_TICKS - padding_ms * TICKS_PER_S // 1000
-    if first > work.state.buffer_start:
-        work.set(buffer_start=first)
-        work.act(Discard(first))
+    _discard(work, work.state.received - SLACK_TICKS - padding_ms * TICKS_PER_S // 1000)
+
+
+def _discard(work: Step, before: int) -> None:
+    if before > work.state.buffer_start:
+        work.set(buffer_start=before)
+        work.act(Discard(before))
 
 
 def _speech_started(work: Step, started: SpeechStarted) -> None:
@@ -348,8 +354,11 @@ def _speech_started(work: Step, started: SpeechStarted) -> None:
     work.send("input_audio_buffer.speech_started", audio_start_ms=ms(turn.start), item_id=turn.item_id)
     if by.interrupt_response:
         work.set(response_wanted=False)
-        if work.state.response is not None and work.state.response.is_in_conversation:
+        response = work.state.response
+        is_heard = work.state.has_tracks and response is not None and response.config.is_spoken
+        if response is not None and (response.is_in_conversation or is_heard):
             responses.cancel(work, "turn_detected")
+        playback.clear(work)
 
 
 def _speech_stopped(work: Step, stopped: SpeechStopped) -> None:
@@ -441,7 +450,10 @@ def _agreed(one: str, other: str) -> str:
     return " ".join(words)
 
 
-def _transcript(work: Step, heard: TranscriptPart | TranscriptEnded | TranscriptFailed) -> None:
+def _written(work: Step, heard: TranscriptSoFar | TranscriptPart | TranscriptEnded | TranscriptFailed) -> None:
+    if isinstance(heard, TranscriptSoFar):
+        _so_far(work, heard)
+        return
     item = next((item for item in work.state.items if item.id == heard.item_id), None)
     if item is None:
         return

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from kimi_audio.chat.tools import is_call
+from kimi_audio.serve import session_playback as playback
 from kimi_audio.serve.client_events import ResponseCreate, described
 from kimi_audio.serve.items import Content, ConversationItem, function_call, parse_item, plain_tools
 from kimi_audio.serve.session_config import ResponseConfig, ServerVad
@@ -59,6 +60,7 @@ def create(step: Step, asked: ResponseCreate | None = None) -> None:
         raise Refused(f"{error}.", "invalid_value", "response") from None
     if not state.rules.is_voice(config.output.voice_name):
         raise Refused(f"There is no voice {config.output.voice_name[:50]!r}.", "invalid_value", "audio.output.voice")
+    playback.check_format(step, config.output.format)
     moments = replace(state.last_turn or Moments(), created_s=step.now_s)
     own_ids = {item.id for item in step.state.items}
     given_ids = tuple(item.id for item in items if item.id not in own_ids)
@@ -160,7 +162,9 @@ def _pass_on(step: Step, response: Response, chunk: ReplyChunk) -> Response:
     if chunk.text:
         kind = "output_audio_transcript" if response.config.is_spoken else "output_text"
         step.send(f"response.{kind}.delta", **_ids(response), **_PLACE, delta=chunk.text)
-    if chunk.sound:
+    if chunk.sound and step.state.has_tracks:
+        playback.play(step, response.id, item.id, chunk.sound)
+    elif chunk.sound:
         step.send("response.output_audio.delta", **_ids(response), **_PLACE, delta=chunk.sound)
     return response
 
@@ -219,6 +223,7 @@ def _finish(step: Step, status: str, details: dict[str, Any], ended: ReplyEnded 
     usage = dict(ended.usage) if ended and ended.usage else None
     wire = _wire(step, response, status) | {"status_details": details, "usage": usage}
     step.send("response.done", response=wire)
+    playback.end(step, response.id)
     for item_id in response.given_ids:
         step.act(Forget(item_id))
     step.act(Measure(status, _seconds(response.moments, step.now_s)))

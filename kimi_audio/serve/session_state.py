@@ -78,8 +78,17 @@ class Response:
 
 
 @dataclass(frozen=True)
+class Playback:
+    """What the server plays of one response."""
+
+    response_id: str
+    item_id: str
+    is_started: bool = False
+
+
+@dataclass(frozen=True)
 class SessionState:
-    """A session."""
+    """A session. Over WebRTC it has tracks: the user's sound comes by one, and the server plays replies on another."""
 
     id: str
     rules: Rules
@@ -87,6 +96,7 @@ class SessionState:
     began_s: float
     active_s: float  # when the client last sent something
     appended_s: float  # when it last sent sound
+    has_tracks: bool = False
     count: int = 0  # of ids that were given
     items: tuple[ConversationItem, ...] = ()
     received: int = 0  # ticks
@@ -96,6 +106,7 @@ class SessionState:
     last_turn: Moments | None = None  # of the turn that the next response answers
     response: Response | None = None
     response_wanted: bool = False  # as soon as the one under way has ended
+    playbacks: tuple[Playback, ...] = ()  # where there are tracks: what is not played to its end yet, in this order
     has_spoken: bool = False  # from then on the voice stays
     nudge_s: float | None = None  # when the silence of the user is taken for a turn
     is_warned: bool = False  # that it is about to expire
@@ -180,6 +191,27 @@ class ReplyFailed:
 
 
 @dataclass(frozen=True)
+class PlaybackStarted:
+    """The first sound of a response is played."""
+
+    response_id: str
+
+
+@dataclass(frozen=True)
+class PlaybackStopped:
+    """The last sound of a response was played."""
+
+    response_id: str
+
+
+@dataclass(frozen=True)
+class PlaybackCleared:
+    """All that was to be played is thrown away; how much was played of the responses that had begun."""
+
+    played_ms: Mapping[str, int]
+
+
+@dataclass(frozen=True)
 class TranscriptSoFar:
     """What the user has said so far in a turn that goes on; None: there was no time to find out."""
 
@@ -234,6 +266,9 @@ Happening = (
     | ReplyChunk
     | ReplyEnded
     | ReplyFailed
+    | PlaybackStarted
+    | PlaybackStopped
+    | PlaybackCleared
     | TranscriptSoFar
     | TranscriptPart
     | TranscriptEnded
@@ -349,6 +384,26 @@ class CancelReply:
 
 
 @dataclass(frozen=True)
+class Play:
+    """Play sound of a response, in base64, after what is to be played already."""
+
+    response_id: str
+    sound: str
+
+
+@dataclass(frozen=True)
+class EndPlayback:
+    """No more sound of a response comes."""
+
+    response_id: str
+
+
+@dataclass(frozen=True)
+class ClearPlayback:
+    """Play nothing of what is to be played; ``PlaybackCleared`` follows at once."""
+
+
+@dataclass(frozen=True)
 class Measure:
     """Take note of how a response went: how it ended and how long its parts took."""
 
@@ -377,6 +432,9 @@ Action = (
     | CutSpeech
     | StartReply
     | CancelReply
+    | Play
+    | EndPlayback
+    | ClearPlayback
     | Measure
     | Close
 )

@@ -23,7 +23,8 @@ from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.app import new_services
 from kimi_audio.serve.g711 import decode_alaw, decode_ulaw, encode_alaw, encode_ulaw
-from kimi_audio.serve.realtime import RealtimeSession
+from kimi_audio.serve.realtime_admission import Admitted
+from kimi_audio.serve.realtime_session import RealtimeSession
 from kimi_audio.serve.session_config import Audio, AudioInput, SessionConfig
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 from kimi_audio.transcript.timed_text import Segment
@@ -385,7 +386,7 @@ def test_a_session_ends_whenever_its_client_leaves():
 
     async def story(turns: int) -> bool:
         socket: Any = LeavingSocket(turns)
-        session = asyncio.create_task(RealtimeSession(socket, services, config, "sess_1").run())
+        session = asyncio.create_task(RealtimeSession(socket, services, Admitted("sess_1", config)).run())
         _, pending = await asyncio.wait([session], timeout=10)
         return not pending
 

@@ -1,0 +1,73 @@
+"""Who may begin a Realtime session now, and with what: the same over WebSocket and WebRTC."""
+
+import logging
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from kimi_audio.serve.client_events import described
+from kimi_audio.serve.http_errors import ApiError
+from kimi_audio.serve.services import Services
+from kimi_audio.serve.session_config import SessionConfig
+from kimi_audio.serve.session_store import KeptSession
+
+logger = logging.getLogger(__name__)
+
+RETRY_S = 5
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """What a session begins with."""
+
+    id: str
+    config: SessionConfig
+    kept: KeptSession | None = None
+
+
+async def admitted(
+    services: Services, token: str | None, wanted: dict[str, Any], session_id: str | None = None
+) -> Admitted:
+    """Return what a session begins with.
+
+    Args:
+        services: of the server.
+        token: of the client; what its secret was made for, holds unless ``wanted`` changes it.
+        wanted: changes of the configuration.
+        session_id: of a conversation that is to go on.
+
+    Raises:
+        ApiError: the server is full or not ready, or cannot do what is wanted.
+    """
+    if not services.is_ready or len(services.sessions) >= services.limits.sessions:
+        services.metrics.sessions_refused.inc()
+        what = "full" if services.is_ready else "not ready"
+        raise ApiError(
+            f"The server is {what}; try again later.", 503, code="session_limit_reached", retry_after_s=RETRY_S
+        )
+    given = SessionConfig(model=services.model_name)
+    try:
+        for changes in (services.keys.session_of(token or ""), wanted, {"model": services.model_name}):
+            given = given.updated(changes)
+    except ValidationError as error:
+        raise ApiError(*described(error), code="invalid_value", param="session") from None
+    if session_id is None:
+        return Admitted(f"sess_{secrets.token_hex(16)}", given)
+    return Admitted(session_id, given, await _kept(services, session_id))
+
+
+async def _kept(services: Services, session_id: str) -> KeptSession:
+    """Return a conversation that is to go on."""
+    is_id = re.fullmatch(r"sess_[0-9a-f]{32}", session_id)
+    is_open = any(session.id == session_id for session in services.sessions)
+    content = await services.store.load(session_id) if is_id and not is_open else None
+    try:
+        if content is not None:
+            return KeptSession.from_bytes(content)
+    except ValueError:
+        logger.warning("a kept session cannot be read")
+    code = "session_in_use" if is_open else "session_not_found"
+    raise ApiError(f"The session {session_id[:50]!r} cannot be taken up again.", code=code, param="session")
