@@ -17,6 +17,7 @@ from kimi_audio.serve import (
     speech,
     transcriptions,
     web_page,
+    webrtc,
 )
 from kimi_audio.serve.auth import Gate, Keys
 from kimi_audio.serve.backend import Assistant, ModelThreads, all_of
@@ -45,19 +46,24 @@ def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | 
         services.is_ready = True
         yield
         services.is_ready = False
+        await services.hang_up()
         services.backend.close()
 
     app = FastAPI(title="kimi-audio", docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.services = services
     http_errors.add_handlers(app)
-    for module in (web_page, health, transcriptions, speech, chat_completions, realtime, realtime_secrets):
+    for module in (web_page, health, transcriptions, speech, chat_completions, realtime, webrtc, realtime_secrets):
         app.include_router(module.router)
     web_page.mount_files(app)
     # The last one added is the first one asked.
     app.add_middleware(BodyLimit, most_bytes=limits.body_bytes, stall_s=limits.handshake_s)
     if settings.origins:
         app.add_middleware(
-            CORSMiddleware, allow_origins=settings.origins, allow_methods=["GET", "POST"], allow_headers=["*"]
+            CORSMiddleware,
+            allow_origins=settings.origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Location"],
         )
     app.add_middleware(Gate, settings=settings, keys=services.keys)
     app.add_middleware(RequestRecord, metrics=services.metrics)

@@ -27,6 +27,12 @@ class Admitted:
     config: SessionConfig
     kept: KeptSession | None = None
 
+    @property
+    def fits_tracks(self) -> bool:
+        """Whether its sound has the format that is made into that of the tracks of WebRTC."""
+        config = SessionConfig.model_validate(self.kept.config) if self.kept else self.config
+        return config.audio.input.format.type == config.audio.output.format.type == "audio/pcm"
+
 
 async def admitted(
     services: Services, token: str | None, wanted: dict[str, Any], session_id: str | None = None

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-TOO_SLOW, TOO_BIG = 1008, 1009  # codes of WebSockets
+TOO_SLOW = 1008  # a code of WebSockets
 
 
 class Connection(Protocol):

@@ -89,6 +89,10 @@ class Services:
         while (self.slots.count or self.sessions) and time.monotonic() < end_s:
             await asyncio.sleep(_LOOK_S)
 
+    async def hang_up(self) -> None:
+        """End all calls."""
+        await asyncio.gather(*(call.hang_up() for call in self.calls.values()))
+
 
 def services_of(connection: Request | WebSocket) -> Services:
     """Return the parts of the server that a request came to."""

@@ -16,7 +16,7 @@ class ServeLimits:
         sounds: recordings in one request.
         text_chars: to be read aloud.
         chat_chars: of all text of a conversation, instructions and tools included.
-        frame_bytes: of one message over a WebSocket.
+        frame_bytes: of one message over a WebSocket or a data channel.
         buffer_s: sound that a session may hold before it is committed.
         input_speed: how much faster than real time a session may send, once ``buffer_s`` have been sent at once.
         lead_s: how far the speech of a reply may be made ahead of its playback.
@@ -24,6 +24,8 @@ class ServeLimits:
         waiting: HTTP requests that may wait for their turn.
         sessions: conversations at once.
         items: of one conversation.
+        sdp_bytes: of an offer to speak over WebRTC, and of the configuration beside it.
+        connect_s: until a call is connected, once its offer was answered.
         handshake_s: until a client has said what it wants, and between two pieces of a body.
         idle_s: without a message of the client.
         reply_s: until a reply has ended.
@@ -47,6 +49,8 @@ class ServeLimits:
     waiting: int = 32
     sessions: int = 16
     items: int = 1000
+    sdp_bytes: int = 64 << 10
+    connect_s: float = 30.0
     handshake_s: float = 10.0
     idle_s: float = 600.0
     reply_s: float = 300.0
