@@ -39,10 +39,15 @@ class Watched:
     config: SessionConfig = field(default_factory=SessionConfig)
     limits: ServeLimits = field(default_factory=ServeLimits)
     now_s: float = 100.0
+    has_tracks: bool = False
 
     def __post_init__(self) -> None:
         self.state: SessionState = begin(
-            "sess_test", self.config, Rules(self.limits, lambda name: name != "nobody"), self.now_s
+            "sess_test",
+            self.config,
+            Rules(self.limits, lambda name: name != "nobody"),
+            self.now_s,
+            has_tracks=self.has_tracks,
         )
         self.sent: list[dict] = []
         self.actions: list[Action] = []
