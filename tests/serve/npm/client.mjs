@@ -8,7 +8,7 @@ const [address, recording, packages] = process.argv.slice(2);
 const require = createRequire(pathToFileURL(`${packages}/`)); // where npm put the packages
 const OpenAI = require("openai").default;
 const { OpenAIRealtimeWS } = require("openai/realtime/ws");
-const client = new OpenAI({ baseURL: `http://${address}/v1`, apiKey: "not needed", maxRetries: 0 });
+const client = new OpenAI({ baseURL: `https://${address}/v1`, apiKey: "not needed", maxRetries: 0 });
 const got = {};
 
 const transcript = await client.audio.transcriptions.create({ file: createReadStream(recording), model: "fake" });
