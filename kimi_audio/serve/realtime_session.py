@@ -22,7 +22,7 @@ from kimi_audio.serve.http_errors import failure
 from kimi_audio.serve.inbox import Inbox
 from kimi_audio.serve.realtime_admission import Admitted
 from kimi_audio.serve.realtime_model import RealtimeModel
-from kimi_audio.serve.realtime_transport import TOO_SLOW, Connection, Player
+from kimi_audio.serve.realtime_transport import TOO_SLOW, Connection, ReplyPlayer
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.session import begin, deadline_s, step
 from kimi_audio.serve.session_config import SessionConfig
@@ -82,7 +82,7 @@ class RealtimeSession:
     """
 
     def __init__(
-        self, connection: Connection, services: Services, given: Admitted, player: Player | None = None
+        self, connection: Connection, services: Services, given: Admitted, player: ReplyPlayer | None = None
     ) -> None:
         self._connection, self._services, self._player, self.id = connection, services, player, given.id
         rules, now_s = Rules(services.limits, services.voices.has), time.monotonic()

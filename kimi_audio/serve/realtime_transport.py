@@ -21,7 +21,7 @@ class Connection(Protocol):
         ...
 
 
-class Player(Protocol):
+class ReplyPlayer(Protocol):
     """Plays replies where the client does not."""
 
     def push(self, response_id: str, sound: bytes) -> None:

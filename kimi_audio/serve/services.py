@@ -35,7 +35,7 @@ class Drainable(Protocol):
         ...
 
 
-class Call(Protocol):
+class RealtimeCall(Protocol):
     """A conversation over WebRTC under way."""
 
     async def hang_up(self) -> None:
@@ -58,7 +58,7 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     is_ready: bool = False  # warmed up, and not about to stop
     sessions: set[Drainable] = field(default_factory=set)
-    calls: dict[str, Call] = field(default_factory=dict)
+    calls: dict[str, RealtimeCall] = field(default_factory=dict)
 
     def new_marker(self) -> Marker | None:
         """Return what marks one sound, unless the operator does not want that."""

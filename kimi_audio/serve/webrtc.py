@@ -23,7 +23,7 @@ SDP = "application/sdp"
 async def calls(request: Request) -> Response:
     """Begin a call: an offer in SDP is answered by one."""
     try:
-        from kimi_audio.serve.webrtc_call import Call
+        from kimi_audio.serve.webrtc_call import WebRtcCall
     except ModuleNotFoundError as error:
         raise ApiError(
             f"WebRTC needs {error.name}; the operator installs it with: pip install 'kimi-audio[webrtc]'.",
@@ -35,7 +35,7 @@ async def calls(request: Request) -> Response:
     given = await admitted(services, bearer_token(request.headers), wanted, request.query_params.get("session"))
     if not given.fits_tracks:
         raise ApiError("Over WebRTC sound is in the format of the tracks; leave it at audio/pcm.", param="session")
-    call = Call(services, given)
+    call = WebRtcCall(services, given)
     answer = await call.answer(offer)
     return PlainTextResponse(answer, 201, {"Location": f"{PATH}/{call.id}"}, SDP)
 

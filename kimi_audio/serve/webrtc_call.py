@@ -24,7 +24,7 @@ MOST_CANDIDATES = 64
 END_S = 10.0
 
 
-class Call:
+class WebRtcCall:
     """One call, which holds a place among the sessions from its making to its end.
 
     Args:
