@@ -136,11 +136,12 @@ def score_predictions(
     Returns:
         The folder of the run, the results, and remarks about predictions that belong to no sample.
     """
-    folder = run_folder(out, Recorded(file, name, ""), InferOptions())
+    backends = {task.name: Recorded(file, name, task.name) for task in tasks}
+    folder = run_folder(out, next(iter(backends.values())), InferOptions())
     options = InferOptions(recipe=recipe or Recipe(NOT_STATED))
     results, remarks = [], []
     for task in tasks:
-        backend = Recorded(file, name, task.name)
+        backend = backends[task.name]
         results += evaluate([task], data, backend, folder, options, watch)
         asked = TaskFolder(folder / task.name).read_asked()
         if unused := backend.unused(item.id for item in asked):

@@ -131,7 +131,7 @@ def _read_rows(path: Path) -> tuple[dict[int, dict[str, Any]], list[Problem]]:
         (line for _, line in JsonLines(path).all_lines() if isinstance(line, str) and line.strip()), ""
     ).strip()
     if path.suffix in (".csv", ".tsv"):
-        return _read_table(path), []
+        return _read_table(path)
     if start.startswith("["):
         return _read_list(path), []
     if start.startswith("{") or path.suffix in (".jsonl", ".json", ".ndjson"):
@@ -140,10 +140,22 @@ def _read_rows(path: Path) -> tuple[dict[int, dict[str, Any]], list[Problem]]:
     return {number: {"id": id_, "text": text} for number, (id_, text) in pairs}, []
 
 
-def _read_table(path: Path) -> dict[int, dict[str, Any]]:
-    text = "\n".join(read_lines(path))
-    rows = csv.DictReader(io.StringIO(text), delimiter="\t" if path.suffix == ".tsv" else ",")
-    return {number: {name: cell for name, cell in row.items() if name} for number, row in enumerate(rows, 2)}
+def _read_table(path: Path) -> tuple[dict[int, dict[str, Any]], list[Problem]]:
+    """Read a table with a head; a row of more or fewer cells says something else than it seems to, and is a problem.
+
+    Raises:
+        ValueError: it is none, for example because a quote has no end.
+    """
+    text = io.StringIO("\n".join(read_lines(path)))
+    # A quote is a letter of the text where tabs part the cells, as those who write such files take it.
+    way = ("\t", csv.QUOTE_NONE) if path.suffix == ".tsv" else (",", csv.QUOTE_MINIMAL)
+    try:
+        head, *rows = csv.reader(text, delimiter=way[0], quoting=way[1], strict=True)
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table that can be read: {error}") from None
+    whole = {number: dict(zip(head, row, strict=True)) for number, row in enumerate(rows, 2) if len(row) == len(head)}
+    cells = [(number, len(row)) for number, row in enumerate(rows, 2) if number not in whole]
+    return whole, [Problem(number, f"its cells are {count}, those of the head {len(head)}") for number, count in cells]
 
 
 def _read_list(path: Path) -> dict[int, dict[str, Any]]:
