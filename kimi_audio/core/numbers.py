@@ -52,7 +52,11 @@ def _within(value: Any, low: float, high: float | None) -> bool:
 
 
 def _range(low: float, high: float | None) -> str:
-    return f"of at least {low:,}" if high is None else f"from {low:,} to {high:,}"
+    return f"of at least {_written(low)}" if high is None else f"from {_written(low)} to {_written(high)}"
+
+
+def _written(bound: float) -> str:
+    return f"{int(bound) if float(bound).is_integer() else bound:,}"
 
 
 def _shown(value: Any) -> str:
