@@ -15,8 +15,8 @@ Letters follow VoiceBench: options are A, B, C, ... in their order. What counts,
 
 An option that is denied ("not A", "A is wrong", 不是A) is not named. A and I in front of a word are the article and the
 pronoun. Case, punctuation and underscores do not matter, neither in replies nor in options, unless nothing else tells
-two options apart (``$5`` and ``5%``): then the whole reply has to be one of them. Of two options with the same text, the
-first is meant.
+two options apart (``$5`` and ``5%``): then the whole reply has to be one of them. Of two options with the same text,
+the first is meant.
 """
 
 import re
@@ -105,14 +105,14 @@ def find_options(texts: Sequence[str], options: Sequence[str]) -> list[int]:
 
 
 def _find_option(text: str, options: Sequence[str]) -> int | None:
-    letters = list(ascii_uppercase[: len(options)])
-    ways = (
-        (text, list(options)),
-        (_plain(text), [_plain(option) for option in options]),
-        (_words(text), [_words(option) for option in options]),
-        (text.strip("() .:").upper(), letters),
-    )
-    return next((known.index(wanted) for wanted, known in ways if wanted and wanted in known), None)
+    if text in options:
+        return options.index(text)
+    for way in (_plain, _words):
+        wanted, known = way(text), [way(option) for option in options]
+        if wanted and wanted in known:
+            return next(place for place, option in enumerate(known) if option == wanted)
+    letter = text.strip("() .:").upper()
+    return ascii_uppercase.index(letter) if letter and letter in ascii_uppercase[: len(options)] else None
 
 
 def is_same_option(one: str, other: str) -> bool:
