@@ -28,6 +28,11 @@ def finite_number(name: str, value: Any, low: float, high: float | None = None) 
     return float(value)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which gets an s unless there is one of it: "1 line", "2,000 lines"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def without_nan(values: Any) -> Any:
     """Return plain values with None for every float that is not finite.
 

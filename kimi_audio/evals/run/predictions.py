@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from kimi_audio.core.lines import JsonLines, Problem, read_lines, read_objects
+from kimi_audio.core.numbers import counted
 from kimi_audio.evals.contract.types import Prediction
 from kimi_audio.evals.metrics.languages import check_language, guess_language
 
@@ -72,7 +73,8 @@ class Predictions:
         if not self.problems:
             return ""
         first = self.problems[0]
-        return f"{len(self.problems)} lines of {self.path.name} cannot be read (line {first.line}: {first.reason})"
+        lines = counted(len(self.problems), "line")
+        return f"{lines} of {self.path.name} cannot be read (line {first.line}: {first.reason})"
 
     def language_of(self, row: PredictionRow, stated: str = "") -> str:
         """Return the language of a row: its own, that of the whole file, or what the letters of the references tell."""
