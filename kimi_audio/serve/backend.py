@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+
 from kimi_audio.assistant import StreamChunk
 from kimi_audio.audio.sources import AudioSource
 from kimi_audio.core.sequence import AudioTokens
@@ -17,6 +19,18 @@ Item = TypeVar("Item")
 IsStopped = Callable[[], bool]
 _ROOM_ITEMS = 8  # made and not yet taken
 _DETECTING_THREADS = 2
+
+
+class Arriving(Protocol):
+    """A recording that is heard while it is spoken; see ``ArrivingAudio``."""
+
+    def push(self, samples: np.ndarray) -> None:
+        """Take the next samples [L]."""
+        ...
+
+    def finish(self) -> AudioTokens:
+        """Return what the model hears in all of it."""
+        ...
 
 
 class Assistant(Protocol):
@@ -35,6 +49,10 @@ class Assistant(Protocol):
 
     def encode_audio(self, source: AudioSource) -> AudioTokens:
         """Return what the model hears in a recording."""
+        ...
+
+    def hear(self, history: Any = ..., *, output_type: Any = ..., rate_hz: int = ...) -> Arriving:
+        """Return what a recording is pushed into while it is spoken."""
         ...
 
     def default_options(self, output_type: Any) -> GenerationOptions:

@@ -7,16 +7,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from kimi_audio.assistant import StreamChunk, Usage
 from kimi_audio.audio.sources import Samples
+from kimi_audio.chat import Message
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.backend import all_of
+from kimi_audio.serve.early_hearing import EarlyHearing
 from kimi_audio.serve.history import Sounds, opening, within
 from kimi_audio.serve.http_errors import failure
+from kimi_audio.serve.items import ConversationItem
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.session_config import AudioFormat, ResponseConfig
 from kimi_audio.serve.session_state import (
@@ -26,6 +30,7 @@ from kimi_audio.serve.session_state import (
     Happening,
     Hear,
     HearGiven,
+    HearSoFar,
     KeepSpeech,
     ReplyChunk,
     ReplyEnded,
@@ -55,6 +60,7 @@ class RealtimeModel:
     def __init__(self, services: Services, tell: Callable[[Happening], Awaitable[None]]) -> None:
         self._services, self._tell = services, tell
         self.sounds = Sounds(2 * services.backend.assistant.context_tokens)
+        self._early: EarlyHearing | None = None  # of the turn that goes on
         self._replies: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -94,11 +100,39 @@ class RealtimeModel:
     # -----------------------------------------------------------------------------------------------------------------
     # Hearing
 
+    def hear_so_far(self, wanted: HearSoFar, sound: Samples) -> None:
+        """Hear more of a turn that goes on."""
+        if self._early is None or self._early.start != wanted.start:
+            self._forget_early()
+            kind = "both" if wanted.config.is_spoken else "text"
+            history = partial(self._messages, wanted.items, wanted.config)
+            self._early = EarlyHearing(self._services.backend, self.start, wanted.start, sound.rate_hz, history, kind)
+        self._early.push(sound)
+
+    def discard(self, before: int) -> None:
+        """Forget the turn that goes on, if it began before a tick."""
+        if self._early is not None and self._early.start < before:
+            self._forget_early()
+
+    def _forget_early(self) -> None:
+        if self._early is not None:
+            self._early.cancel()
+            self._early = None
+
     def hear(self, wanted: Hear, sound: Samples) -> None:
-        """Begin to encode what the user said, and to write it down if that is wanted."""
-        self.sounds.hear(wanted.item_id, 0, self.start(self._encoded(sound)))
+        """Hear what the user said, or what is left of it, and write it down if that is wanted."""
+        early, self._early = self._early, None
+        if early is not None and early.start != wanted.start:
+            early.cancel()
+            early = None
+        self.sounds.hear(wanted.item_id, 0, self.start(self._heard(early, sound)))
         if wanted.is_transcribed:
             self.start(self._transcript(wanted.item_id, sound))
+
+    async def _heard(self, early: EarlyHearing | None, sound: Samples) -> AudioTokens:
+        with self._services.metrics.stage_s.labels("hear").time():
+            tokens = None if early is None else await early.finish(sound)
+            return await self._encoded(sound) if tokens is None else tokens
 
     def write_so_far(self, wanted: WriteSoFar, sound: Samples) -> None:
         """Begin to write down a turn that goes on, unless somebody waits for the model."""
@@ -118,12 +152,11 @@ class RealtimeModel:
     async def _given(self, sound: str, format: AudioFormat) -> AudioTokens:
         content = from_base64(sound, self._services.limits.frame_bytes, "audio")
         whole = len(content) - len(content) % format.sample_bytes
-        return await self._encoded(Samples(samples_of(content[:whole], format), format.rate_hz))
+        return await self._heard(None, Samples(samples_of(content[:whole], format), format.rate_hz))
 
     async def _encoded(self, sound: Samples) -> AudioTokens:
         backend = self._services.backend
-        with self._services.metrics.stage_s.labels("hear").time():
-            return await backend.call(backend.assistant.encode_audio, sound)
+        return await backend.call(backend.assistant.encode_audio, sound)
 
     async def _transcript(self, item_id: str, sound: Samples) -> None:
         parts: list[str] = []
@@ -142,14 +175,18 @@ class RealtimeModel:
 
     async def _reply(self, wanted: StartReply) -> None:
         try:
-            messages = opening(wanted.config), await self.sounds.messages(wanted.items)
-            fitting = await self._services.backend.call(self._fitting, *messages, wanted.config)
-            await self._tell(await self._spoken(wanted, fitting))
+            messages = await self._messages(wanted.items, wanted.config)
+            await self._tell(await self._spoken(wanted, messages))
         except Exception as error:  # noqa: BLE001 - told to the client
             told = failure(error)
             await self._tell(ReplyFailed(wanted.response_id, told.message, told.code or "internal_error"))
         finally:
             self._replies.pop(wanted.response_id, None)
+
+    async def _messages(self, items: tuple[ConversationItem, ...], config: ResponseConfig) -> list[Message]:
+        """Return the conversation for the model, the latest of it that it has room for."""
+        messages = await self.sounds.messages(items)
+        return await self._services.backend.call(self._fitting, opening(config), messages, config)
 
     def _fitting(self, opening: list[Any], messages: list[Any], config: ResponseConfig) -> list[Any]:
         assistant = self._services.backend.assistant
