@@ -10,7 +10,7 @@ import numpy as np
 from kimi_audio.audio.sources import Samples
 from kimi_audio.chat import Message, OutputType
 from kimi_audio.core.sequence import AudioTokens
-from kimi_audio.serve.backend import ModelThreads
+from kimi_audio.serve.backend import Backend
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class EarlyHearing:
 
     def __init__(
         self,
-        backend: ModelThreads,
+        backend: Backend,
         begin: Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"],
         start: int,
         rate_hz: int,
@@ -64,14 +64,15 @@ class EarlyHearing:
     async def _hear(
         self, history: Callable[[], Awaitable[list[Message]]], output_type: OutputType
     ) -> AudioTokens | None:
+        hearing_id = None
         try:
-            messages, assistant = await history(), self._backend.assistant
-            arriving = await self._backend.call(
-                lambda: assistant.hear(messages, output_type=output_type, rate_hz=self.rate_hz)
-            )
+            hearing_id = await self._backend.begin_to_hear(await history(), output_type, self.rate_hz)
             while (piece := await self._pieces.get()) is not None:
-                await self._backend.call(arriving.push, piece)
-            return await self._backend.call(arriving.finish)
+                await self._backend.hear_more(hearing_id, piece)
+            return await self._backend.end_hearing(hearing_id)
         except Exception as error:  # noqa: BLE001 - the turn can be heard at its end, which tells what is wrong
             logger.info("a turn is heard at its end alone: %s", type(error).__name__)
             return None
+        finally:
+            if hearing_id is not None:
+                self._backend.forget(hearing_id)

@@ -38,6 +38,9 @@ class FakeAssistant:
     stopped: threading.Event = field(default_factory=threading.Event)  # a reply was given up
     settings: Any = field(default_factory=lambda: SimpleNamespace(voices=("Ava", "Ben")))
 
+    def with_own_engine(self) -> Any:
+        return self
+
     def encode_audio(self, source: Any) -> AudioTokens:
         count = tokens_in_audio(len(load_audio(source, INPUT_RATE_HZ)))
         return AudioTokens(torch.arange(count) % 7, torch.zeros(count, 4))

@@ -188,7 +188,8 @@ class Recorder:
     def stream(self, messages: Any, options: Any, **rest: Any) -> Iterator[StreamChunk]:
         self.heard = [message.content for message in messages if message.message_type == "audio"]
         self.codes, self.text = [], ""
-        for chunk in self._model.stream(messages, options, **(rest | {"seed": 0})):
+        rest["seed"] = 0
+        for chunk in self._model.stream(messages, options, **rest):
             self.codes += chunk.codes
             self.text += chunk.text
             yield chunk
