@@ -51,7 +51,9 @@ def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | 
         services.is_open = False
         services.backend.close()
 
-    app = FastAPI(title="kimi-audio", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="kimi-audio", docs_url=None, redoc_url=None, lifespan=lifespan, responses=http_errors.DOCUMENTED
+    )
     app.state.services = services
     http_errors.add_handlers(app)
     for module in (web_page, health, transcriptions, speech, chat_completions, realtime, realtime_secrets):
