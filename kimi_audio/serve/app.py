@@ -19,7 +19,7 @@ from kimi_audio.serve import (
     web_page,
 )
 from kimi_audio.serve.auth import Gate, Keys
-from kimi_audio.serve.backend import Backend, Threads
+from kimi_audio.serve.backend import ModelBackend, Threads
 from kimi_audio.serve.instance import ReplyJob
 from kimi_audio.serve.limits import BodyLimit, Slots
 from kimi_audio.serve.local_instance import Assistant, LocalInstance
@@ -87,7 +87,7 @@ def new_services(assistant: Assistant, model_name: str, settings: ServeSettings)
     )
 
 
-def _backend(assistant: Assistant, settings: ServeSettings, metrics: Metrics) -> Backend:
+def _backend(assistant: Assistant, settings: ServeSettings, metrics: Metrics) -> ModelBackend:
     limits, unused = settings.limits, [assistant]
 
     def make(_: int) -> LocalInstance:
@@ -100,4 +100,4 @@ def _backend(assistant: Assistant, settings: ServeSettings, metrics: Metrics) ->
     probe = ReplyJob([Message("user", "text", "hello")], brief)
     patience = Patience(limits.stall_s, max(limits.reply_s, limits.sound_s))  # to hear may take as long as to speak
     scheduler = Scheduler(make, settings.instances, jobs, probe, patience, metrics)
-    return Backend(assistant, scheduler, Threads(limits.requests + limits.sessions))
+    return ModelBackend(assistant, scheduler, Threads(limits.requests + limits.sessions))

@@ -58,7 +58,7 @@ class Threads:
         self._short.shutdown(wait=True, cancel_futures=True)
 
 
-class Backend:
+class ModelBackend:
     """Makes jobs of what is asked for.
 
     Args:
@@ -74,9 +74,9 @@ class Backend:
         self.assistant, self._scheduler, self._threads, self._route = assistant, scheduler, threads, route
         self.call, self.detect = threads.call, threads.detect
 
-    def conversation(self) -> "Backend":
+    def conversation(self) -> "ModelBackend":
         """Return one whose jobs stay together; ``leave`` ends it."""
-        return Backend(self.assistant, self._scheduler, self._threads, Route())
+        return ModelBackend(self.assistant, self._scheduler, self._threads, Route())
 
     def leave(self) -> None:
         """End a conversation."""

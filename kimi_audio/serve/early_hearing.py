@@ -10,7 +10,7 @@ import numpy as np
 from kimi_audio.audio.sources import Samples
 from kimi_audio.chat import Message, OutputType
 from kimi_audio.core.sequence import AudioTokens
-from kimi_audio.serve.backend import Backend
+from kimi_audio.serve.backend import ModelBackend
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class EarlyHearing:
 
     def __init__(
         self,
-        backend: Backend,
+        backend: ModelBackend,
         begin: Callable[[Coroutine[Any, Any, Any]], "asyncio.Task[Any]"],
         start: int,
         rate_hz: int,

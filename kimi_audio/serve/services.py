@@ -9,7 +9,7 @@ from fastapi import Request, WebSocket
 
 from kimi_audio.audio.marking import Marker
 from kimi_audio.serve.auth import Keys
-from kimi_audio.serve.backend import Backend
+from kimi_audio.serve.backend import ModelBackend
 from kimi_audio.serve.limits import Slots
 from kimi_audio.serve.metrics import Metrics
 from kimi_audio.serve.session_store import SessionStore
@@ -39,7 +39,7 @@ class Services:
 
     settings: ServeSettings
     model_name: str
-    backend: Backend
+    backend: ModelBackend
     voices: Voices
     keys: Keys
     slots: Slots
