@@ -44,6 +44,7 @@ from kimi_audio.serve.session_state import (
     Happening,
     Hear,
     HearGiven,
+    HearSoFar,
     KeepSpeech,
     Measure,
     Rules,
@@ -277,16 +278,8 @@ class RealtimeSession:
         match action:
             case Send(event):
                 self._send(dict(event))
-            case Store(start, sound):
-                self._buffer.append(start, sound, self._state.config.audio.input.format)
-                self._unheard.append(sound)
-            case Discard(before):
-                self._buffer.discard(before)
-            case Hear():
-                self._model.hear(action, self._buffer.take(action.start, action.end))
-                self._services.metrics.heard_s.inc((action.end - action.start) / TICKS_PER_S)
-            case WriteSoFar():
-                self._model.write_so_far(action, self._buffer.take(action.start, action.end))
+            case Store() | Discard() | Hear() | HearSoFar() | WriteSoFar():
+                self._do_with_sound(action)
             case Detect(by):
                 self._resampler = self._detector = None
                 if by is not None:
@@ -303,6 +296,22 @@ class RealtimeSession:
                 self._services.metrics.reply_done(status, seconds)
                 self._is_unsaved = True
                 self._begin_to_save()
+
+    def _do_with_sound(self, action: Store | Discard | Hear | HearSoFar | WriteSoFar) -> None:
+        match action:
+            case Store(start, sound):
+                self._buffer.append(start, sound, self._state.config.audio.input.format)
+                self._unheard.append(sound)
+            case Discard(before):
+                self._buffer.discard(before)
+                self._model.discard(before)
+            case Hear():
+                self._model.hear(action, self._buffer.take(action.start, action.end))
+                self._services.metrics.heard_s.inc((action.end - action.start) / TICKS_PER_S)
+            case HearSoFar():
+                self._model.hear_so_far(action, self._buffer.take(action.since, action.end))
+            case WriteSoFar():
+                self._model.write_so_far(action, self._buffer.take(action.start, action.end))
 
     # -----------------------------------------------------------------------------------------------------------------
     # What is kept
