@@ -28,7 +28,8 @@ mutants: .venv/installed-dev  ## break lines of the core one by one; do the test
 	$(BIN)/python -m benchmarks.mutants
 
 fuzz: .venv/installed-dev  ## random damage to sound files: FUZZ_FILES of them, three times; and to what clients send
-	FUZZ_FILES=$(or $(FUZZ_FILES),5000) $(BIN)/python -m pytest -m slow tests/audio/test_fuzz.py tests/serve/test_strangers.py
+	FUZZ_FILES=$(or $(FUZZ_FILES),5000) $(BIN)/python -m pytest -m slow tests/audio/test_fuzz.py tests/serve/test_strangers.py \
+		tests/serve/test_schema.py
 
 # torch and the packages that its builds bring differ by machine and come first, from where its makers say.
 BUILDS := torch cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \

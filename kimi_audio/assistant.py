@@ -1,5 +1,6 @@
 """KimiAudio: the composed system. Hear (tokenizers), think (LLM), speak (detokenizer)."""
 
+import copy
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -212,6 +213,17 @@ class KimiAudio:
             dit, vocoder = old.dit.to(found.detokenizer), old.vocoder.to(found.detokenizer)
             self.detokenizer = Detokenizer(dit, vocoder, old.flow_config, old.vocoder_config, old.plan)
         return self
+
+    def with_own_engine(self) -> Self:
+        """Return this model on the same weights with an engine of its own, which knows nothing of what this one does.
+
+        Replies of both are computed side by side and not together, so one model for all is faster. But where this one
+        does not come back from a step, the other works.
+        """
+        other = copy.copy(self)
+        other.lm = self.lm
+        other.template = ChatTemplate.of(self.lm.config, self.text_tokenizer, other.encode_audio)
+        return other
 
     # -----------------------------------------------------------------------------------------------------------------
     # Hearing

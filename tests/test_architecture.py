@@ -284,11 +284,8 @@ WITH_PROGRESS_BARS = {
     "kimi_audio/train/speech/voice_adaptation.py",
 }
 SEEDED = {
-    "recipes/nano/stages/encoders.py: train_acoustic",
-    "recipes/nano/stages/encoders.py: train_semantic",
     "kimi_audio/train/speech/flow_stage.py: train_flow",
     "kimi_audio/train/speech/vocoder_stage.py: train_vocoder",
-    "recipes/nano/build.py: start",
 }
 THE_HELPER = {"kimi_audio/core/files.py: _to_disk"}
 IN_MEMORY = {
@@ -308,12 +305,10 @@ LINE_BY_LINE = {  # whoever reads them knows half a line
 NOT_WHOLE = {  # or by a way of their own
     "kimi_audio/data/split.py: SplitWriter.close",
     "kimi_audio/data/split.py: write_manifest",
-    "recipes/nano/closed/task_corpus.py: _write_examples",
     "kimi_audio/evals/tasks/datasets.py: _fetch_by_https",
     "kimi_audio/evals/tasks/datasets.py: _fetch_from_hub",
     "kimi_audio/evals/models/subprocess_model.py: _as_file",
     "recipes/nano/evals/data.py: _write",
-    "recipes/nano/stages/encode.py: encode_split",
     "recipes/nano/voice_recordings.py: _recorded",
     "recipes/nano/voice_recordings.py: _write",
 }

@@ -151,7 +151,7 @@ def test_predictions_from_elsewhere(tmp_path):
     assert (row["model"], row["fingerprint"]) == ("theirs", "unknown")
     counts = row["counts"][""]
     assert (counts["total"], counts["scored"], counts["failed"]) == (3, 1, 2)
-    assert "1 predictions belong to no sample of tiny, such as 'z'" in result.stderr
+    assert "without a sample in tiny: 1 prediction, such as 'z'" in result.stderr
     page = Path("runs/evals/theirs/report.html").read_text()
     assert "the file has different predictions for it" in page
     assert "the file has no prediction for it" in page

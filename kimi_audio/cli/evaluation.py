@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kimi_audio.cli.command import app, command
 from kimi_audio.cli.options import JsonOption, check_files
 from kimi_audio.cli.report import Report, err, print_error, status, warn
+from kimi_audio.core.numbers import counted
 
 if TYPE_CHECKING:
     from kimi_audio.evals.contract.instruments import Instruments
@@ -366,9 +367,8 @@ def _warn_of_few(result: "Result") -> None:
     if unsure:
         names = ", ".join(dict.fromkeys(score.metric for score in unsure))
         fewest = min(score.samples for score in unsure)
-        warn(
-            f"{result.task}: no 95 % interval of {names}: {fewest} samples are too few, or too alike, to tell of others"
-        )
+        few = f"{counted(fewest, 'sample')} {'is' if fewest == 1 else 'are'} too few"
+        warn(f"{result.task}: no 95 % interval of {names}: {few}, or too alike, to tell of others")
 
 
 def _finish(results: "list[Result]", folder: Path, report: Report) -> None:

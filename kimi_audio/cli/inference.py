@@ -32,6 +32,7 @@ from kimi_audio.cli.replies import (
 )
 from kimi_audio.cli.report import Report, print_error, status, warn
 from kimi_audio.cli.transcripts import Watch, clock, kept, partial_of, targets_of, write_transcript
+from kimi_audio.core.numbers import counted
 
 if TYPE_CHECKING:
     from kimi_audio import Message
@@ -196,7 +197,7 @@ def _write_down(heard: "Iterator[Heard]", file: Path, places: list[Path], report
         if text:
             report.text("")
     for place in places:
-        report.line(f"{place}: {len(segments)} segments")
+        report.line(f"{place}: {counted(len(segments), 'segment')}")
     values = {"file": str(file), "text": joined(segment.text for segment in segments)}
     report.result(values | {"segments": [segment.as_dict() for segment in segments]})
 

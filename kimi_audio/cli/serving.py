@@ -34,6 +34,9 @@ def serve(
     ] = None,
     voices: Annotated[Path | None, typer.Option(help="Folder of recordings, each a voice of its file's name.")] = None,
     sessions: Annotated[int, typer.Option(min=1, help="Conversations at once.")] = 16,
+    instances: Annotated[
+        int, typer.Option(min=1, max=16, help="Engines on the same weights: one that fails does not stop the others.")
+    ] = 1,
     ssl: Annotated[
         bool, typer.Option("--ssl", help="https with a certificate of our own: other machines' browsers need https.")
     ] = False,
@@ -63,6 +66,7 @@ def serve(
         origins=tuple(origins or ()),
         voices=voices,
         redis=redis,
+        instances=instances,
         is_marked=not unmarked,
         limits=ServeLimits(sessions=sessions),
     )
@@ -128,7 +132,7 @@ def wyoming(
     import asyncio
     import contextlib
 
-    from kimi_audio.serve.app import new_services, warm_up
+    from kimi_audio.serve.app import new_services
     from kimi_audio.serve.settings import LOOPBACK, ServeSettings
     from kimi_audio.serve.wyoming_service import handler_of, wyoming_server
 
@@ -139,7 +143,7 @@ def wyoming(
     report = Report(as_json=False)
 
     async def run() -> None:
-        await warm_up(services.backend)
+        await services.backend.start()
         server = wyoming_server(f"tcp://{host}:{port}")
         await server.start(handler_of(services))
         report.line(f"Wyoming: tcp://{host}:{port}", style="bold")

@@ -14,6 +14,7 @@ from kimi_audio.cli.command import app, command
 from kimi_audio.cli.options import DeviceOption, JsonOption, ModelOption, QuantizeOption, check_files
 from kimi_audio.cli.recipes import find_recipe, with_changes
 from kimi_audio.cli.report import Report, err, status
+from kimi_audio.core.numbers import counted
 
 if TYPE_CHECKING:
     from kimi_audio.core.lines import Problem
@@ -90,7 +91,8 @@ def tokens(
     with _progress(f"encoding {file.name}") as advance:
         done = encode_file(file, encoder, folder, workers=workers, progress=advance)
     _show_problems(report, done.problems)
-    report.line(f"{folder}: {done.num_encoded} recordings encoded ({done.encoded_s:.1f} s), {done.num_found} known")
+    encoded = f"{counted(done.num_encoded, 'recording')} encoded ({done.encoded_s:.1f} s)"
+    report.line(f"{folder}: {encoded}, {done.num_found} known")
     problems = [{"line": problem.line, "reason": problem.reason} for problem in done.problems]
     counts = {"encoded": done.num_encoded, "found": done.num_found, "encoded_s": done.encoded_s}
     report.result({"tokens": str(folder), **counts, "problems": problems})
@@ -119,7 +121,7 @@ def convert(
     with err.status(f"converting {file.name}"):
         done = convert_file(file, target)
     _show_problems(report, done.problems, "sample")
-    report.line(f"{target}: {done.num_converted} of {done.num_samples} samples")
+    report.line(f"{target}: {done.num_converted} of {counted(done.num_samples, 'sample')}")
     problems = [{"sample": problem.line, "reason": problem.reason} for problem in done.problems]
     counts = {"samples": done.num_samples, "converted": done.num_converted}
     report.result({"conversations": str(target), **counts, "problems": problems})
@@ -175,7 +177,7 @@ def train(
     if not is_first():
         return
     if outcome.left_out:
-        report.line(f"{len(outcome.left_out)} samples could not be read and were left out")
+        report.line(f"{counted(len(outcome.left_out), 'sample')} left out that could not be read")
     report.line(f"trained; make a model of it with: kimi-audio export {out} --out FOLDER")
     left_out = [{"sample": name, "reason": reason} for name, reason in outcome.left_out.items()]
     report.result({"run": str(out), "steps": outcome.steps, "left_out": left_out})

@@ -28,6 +28,11 @@ def finite_number(name: str, value: Any, low: float, high: float | None = None) 
     return float(value)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which gets an s unless there is one of it: "1 line", "2,000 lines"."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
 def without_nan(values: Any) -> Any:
     """Return plain values with None for every float that is not finite.
 
@@ -52,7 +57,11 @@ def _within(value: Any, low: float, high: float | None) -> bool:
 
 
 def _range(low: float, high: float | None) -> str:
-    return f"of at least {low:,}" if high is None else f"from {low:,} to {high:,}"
+    return f"of at least {_written(low)}" if high is None else f"from {_written(low)} to {_written(high)}"
+
+
+def _written(bound: float) -> str:
+    return f"{int(bound) if float(bound).is_integer() else bound:,}"
 
 
 def _shown(value: Any) -> str:

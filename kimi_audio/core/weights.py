@@ -179,7 +179,7 @@ def read_stored(path: Path) -> Iterator[tuple[str, Stored]]:
 
 
 def _int8(codes: Tensor, scale: Tensor, source: str) -> Int8:
-    if codes.dtype != torch.int8 or codes.dim() < 1 or scale.shape != codes.shape[:1]:
+    if codes.dtype != torch.int8 or codes.dim() < 1 or scale.shape != codes.shape[:1] or not scale.is_floating_point():
         raise ValueError(f"{source} is no int8 weight with one scale per row")
     return Int8(codes, scale)
 
@@ -187,7 +187,8 @@ def _int8(codes: Tensor, scale: Tensor, source: str) -> Int8:
 def _int4(codes: Tensor, groups: Tensor, source: str) -> Int4:
     matrix = Int4(codes, groups)
     is_packed = codes.dtype == torch.uint8 and codes.dim() == 2 and takes_int4(matrix.shape)
-    if not is_packed or groups.shape != (len(codes), matrix.shape[1] // GROUP_COLUMNS, 2):
+    is_stepped = groups.is_floating_point() and groups.shape == (len(codes), matrix.shape[1] // GROUP_COLUMNS, 2)
+    if not is_packed or not is_stepped:
         raise ValueError(f"{source} is no int4 matrix with a step and a middle for {GROUP_COLUMNS} values")
     return matrix
 

@@ -78,4 +78,6 @@ def word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> int:
 
 def is_ideographic(char: str) -> bool:
     """Tell whether a character belongs to a script without spaces: Chinese, Japanese, and their punctuation."""
-    return unicodedata.east_asian_width(char) in "WF" and not unicodedata.name(char, "").startswith("HANGUL")
+    name = unicodedata.name(char, "")
+    is_wide = unicodedata.east_asian_width(char) in "WF" or name.startswith("HALFWIDTH KATAKANA")
+    return is_wide and not name.startswith("HANGUL")

@@ -35,7 +35,6 @@ class Utterance:
     pitch: float
     offset_samples: int
     length_samples: int
-    phonemes: str | None = None  # separated by spaces, see phonemes.py
     answer: str | None = None  # the reply, where the text is a question
     key: str | None = None  # of the question, see QAItem
     essential: str | None = None

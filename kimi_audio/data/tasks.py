@@ -17,6 +17,7 @@ from typing import Self
 from torch import Tensor
 
 from kimi_audio.core.config import LMConfig
+from kimi_audio.core.numbers import counted
 from kimi_audio.core.sequence import AudioTokens, Sequence, SequenceBuilder
 from kimi_audio.core.tokens import SpecialIds
 
@@ -119,7 +120,8 @@ class Task:
 
     def _check_learned(self, segments: int, start: int) -> None:
         if not any(item.is_learned for items in self.items(segments, start) for item in items):
-            raise ValueError(f"task {self.name} learns nothing from {segments} segments; give it longer recordings")
+            known = counted(segments, "segment")
+            raise ValueError(f"task {self.name} learns nothing from {known}; give it longer recordings")
 
 
 TASKS: dict[str, Task] = {

@@ -20,9 +20,13 @@ from kimi_audio.serve import (
     webrtc,
 )
 from kimi_audio.serve.auth import Gate, Keys
-from kimi_audio.serve.backend import Assistant, ModelThreads, all_of
+from kimi_audio.serve.backend import ModelBackend, Threads
+from kimi_audio.serve.instance import ReplyJob
 from kimi_audio.serve.limits import BodyLimit, Slots
+from kimi_audio.serve.local_instance import Assistant, LocalInstance
+from kimi_audio.serve.metrics import Metrics
 from kimi_audio.serve.requests import RequestRecord
+from kimi_audio.serve.scheduler import Patience, Scheduler
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.session_store import MemoryStore, RedisStore
 from kimi_audio.serve.settings import ServeSettings
@@ -42,14 +46,16 @@ def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | 
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await warm_up(services.backend)
-        services.is_ready = True
+        await services.backend.start()
+        services.is_open = True
         yield
-        services.is_ready = False
+        services.is_open = False
         await services.hang_up()
         services.backend.close()
 
-    app = FastAPI(title="kimi-audio", docs_url=None, redoc_url=None, lifespan=lifespan)
+    app = FastAPI(
+        title="kimi-audio", docs_url=None, redoc_url=None, lifespan=lifespan, responses=http_errors.DOCUMENTED
+    )
     app.state.services = services
     http_errors.add_handlers(app)
     for module in (web_page, health, transcriptions, speech, chat_completions, realtime, webrtc, realtime_secrets):
@@ -72,23 +78,32 @@ def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | 
 
 def new_services(assistant: Assistant, model_name: str, settings: ServeSettings) -> Services:
     """Return what the routes share; arguments as for ``create_app``."""
-    limits = settings.limits
+    limits, metrics = settings.limits, Metrics()
     return Services(
         settings,
         model_name,
-        # A conversation hears, writes down and speaks at the same time.
-        ModelThreads(assistant, threads=limits.requests + 3 * limits.sessions),
+        _backend(assistant, settings, metrics),
         Voices(tuple(assistant.settings.voices), settings.voices),
         Keys(settings.api_keys),
         Slots(limits.requests, limits.waiting),
         RedisStore(settings.redis, limits.history_s)
         if settings.redis
         else MemoryStore(limits.history_s, limits.memory_bytes),
+        metrics=metrics,
     )
 
 
-async def warm_up(backend: ModelThreads) -> None:
-    """Let the model say something, so that the first user does not wait for what happens only once."""
-    options = backend.assistant.default_options("both")
+def _backend(assistant: Assistant, settings: ServeSettings, metrics: Metrics) -> ModelBackend:
+    limits, unused = settings.limits, [assistant]
+
+    def make(_: int) -> LocalInstance:
+        return LocalInstance(unused.pop() if unused else assistant.with_own_engine())
+
+    options = assistant.default_options("both")
     brief = GenerationOptions("both", options.text, options.audio, max_new_tokens=24)
-    await all_of(backend.reply([Message("user", "text", "hello")], brief))
+    # A conversation hears, writes down and speaks at the same time.
+    jobs = limits.requests + 3 * limits.sessions
+    probe = ReplyJob([Message("user", "text", "hello")], brief)
+    patience = Patience(limits.stall_s, max(limits.reply_s, limits.sound_s))  # to hear may take as long as to speak
+    scheduler = Scheduler(make, settings.instances, jobs, probe, patience, metrics)
+    return ModelBackend(assistant, scheduler, Threads(limits.requests + limits.sessions))

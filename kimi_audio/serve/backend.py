@@ -1,173 +1,163 @@
-"""The model behind an event loop: its blocking work happens in threads, and what it makes arrives as it is made."""
+"""The model as routes and conversations see it, and threads for other work that takes a while."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from kimi_audio.assistant import StreamChunk
-from kimi_audio.audio.sources import AudioSource
+from kimi_audio.audio.sources import AudioSource, Samples
+from kimi_audio.chat import Message, OutputType
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.serve.instance import (
+    EncodeJob,
+    FitJob,
+    HearEndJob,
+    HearJob,
+    HearMoreJob,
+    Job,
+    ReplyJob,
+    SpeechJob,
+    TranscriptJob,
+)
+from kimi_audio.serve.local_instance import Assistant
+from kimi_audio.serve.scheduler import Route, Scheduler
 from kimi_audio.transcript.timed_text import Segment, Timestamps
 
 Item = TypeVar("Item")
-IsStopped = Callable[[], bool]
-_ROOM_ITEMS = 8  # made and not yet taken
 _DETECTING_THREADS = 2
 
 
-class Assistant(Protocol):
-    """What the server needs of a model; see ``KimiAudio``."""
-
-    settings: Any  # its ``voices``: names of the voices it speaks with
-
-    @property
-    def context_tokens(self) -> int:
-        """How long a conversation and its reply may be together."""
-        ...
-
-    def count_tokens(self, messages: Any, output_type: Any) -> int:
-        """Return how long a conversation is."""
-        ...
-
-    def encode_audio(self, source: AudioSource) -> AudioTokens:
-        """Return what the model hears in a recording."""
-        ...
-
-    def default_options(self, output_type: Any) -> GenerationOptions:
-        """Return how it is best used."""
-        ...
-
-    def stream(
-        self,
-        messages: Any,
-        options: Any,
-        *,
-        seed: int | None = None,
-        voice: AudioSource | None = None,
-        cancelled: IsStopped | None = None,
-    ) -> Iterator[StreamChunk]:
-        """Yield a reply while it is made."""
-        ...
-
-    def stream_speech(
-        self,
-        text: str,
-        *,
-        voice: AudioSource | None = None,
-        instructions: str = "",
-        seed: int | None = None,
-        cancelled: IsStopped | None = None,
-    ) -> Iterator[StreamChunk]:
-        """Yield speech that says a text while it is made."""
-        ...
-
-    def listen(
-        self, source: AudioSource, timestamps: Timestamps = ..., *, hotwords: Iterable[str] = ...
-    ) -> Iterator[Any]:
-        """Yield stretches of a recording, with the ``segments`` that are said in them."""
-        ...
-
-
-class ModelThreads:
-    """Runs blocking iterators in threads of its own.
+class Threads:
+    """Run functions that block.
 
     Args:
-        assistant: the model.
-        threads: how many iterators run at once; others wait.
+        count: of those that take long, at once; others wait.
     """
 
-    def __init__(self, assistant: Assistant, threads: int) -> None:
-        self.assistant = assistant
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="kimi-audio serve")
-        self._detecting = ThreadPoolExecutor(_DETECTING_THREADS, thread_name_prefix="kimi-audio turns")
-        self._running: set[threading.Event] = set()
+    def __init__(self, count: int) -> None:
+        self._long = ThreadPoolExecutor(count, thread_name_prefix="kimi-audio serve")
+        self._short = ThreadPoolExecutor(_DETECTING_THREADS, thread_name_prefix="kimi-audio turns")
 
     async def call(self, function: Callable[..., Item], *arguments: Any) -> Item:
-        """Return what a blocking function returns."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
+        """Return what a function returns that may take long."""
+        return await asyncio.get_running_loop().run_in_executor(self._long, function, *arguments)
 
     async def detect(self, function: Callable[..., Item], *arguments: Any) -> Item:
         """Return what a function returns that takes a moment only and may not wait behind those that take long."""
-        return await asyncio.get_running_loop().run_in_executor(self._detecting, function, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._short, function, *arguments)
 
-    async def stream(self, start: Callable[[IsStopped], Iterator[Item]]) -> AsyncIterator[Item]:
-        """Yield what a blocking iterator yields; it is made no more than a little ahead.
+    def close(self) -> None:
+        """Wait for what runs."""
+        self._long.shutdown(wait=True, cancel_futures=True)
+        self._short.shutdown(wait=True, cancel_futures=True)
 
-        Args:
-            start: returns the iterator; it is given a function that tells when nobody reads any more.
-        """
-        loop, stop, room = asyncio.get_running_loop(), threading.Event(), threading.Semaphore(_ROOM_ITEMS)
-        arrived: asyncio.Queue[tuple[Item | None, BaseException | None]] = asyncio.Queue()
 
-        def tell(item: Item | None, error: BaseException | None) -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(arrived.put_nowait, (item, error))
+class ModelBackend:
+    """Makes jobs of what is asked for.
 
-        def work() -> None:
-            try:
-                for item in start(stop.is_set):
-                    tell(item, None)
-                    while not room.acquire(timeout=0.5) and not stop.is_set():
-                        pass
-                    if stop.is_set():
-                        break
-                tell(None, StopAsyncIteration())
-            except BaseException as error:  # noqa: BLE001 - it is raised where the items are read
-                tell(None, error)
+    Args:
+        assistant: tells what is the same in all instances, and does no work here.
+        scheduler: has the work done.
+        threads: for other work.
+        route: of the conversation whose jobs these are.
+    """
 
-        self._running.add(stop)
-        try:
-            self._pool.submit(work)
-            while True:
-                item, error = await arrived.get()
-                if isinstance(error, StopAsyncIteration):
-                    return
-                if error is not None:
-                    raise error
-                room.release()
-                yield item  # pyright: ignore[reportReturnType] - without an error it is an item
-        finally:
-            stop.set()
-            self._running.discard(stop)
+    def __init__(
+        self, assistant: Assistant, scheduler: Scheduler, threads: Threads, route: Route | None = None
+    ) -> None:
+        self.assistant, self._scheduler, self._threads, self._route = assistant, scheduler, threads, route
+        self.call, self.detect = threads.call, threads.detect
+
+    def conversation(self) -> "ModelBackend":
+        """Return one whose jobs stay together; ``leave`` ends it."""
+        return ModelBackend(self.assistant, self._scheduler, self._threads, Route())
+
+    def leave(self) -> None:
+        """End a conversation."""
+        if self._route is not None:
+            self._route.move(None)
+
+    async def start(self) -> None:
+        """Warm up."""
+        await self._scheduler.start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether jobs can be done."""
+        return self._scheduler.is_ready
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being made."""
-        return not self._running
+        return self._scheduler.is_idle
 
     def close(self) -> None:
         """Stop everything that runs."""
-        for stop in [*self._running]:
-            stop.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._detecting.shutdown(wait=True, cancel_futures=True)
+        self._scheduler.close()
+        self._threads.close()
+
+    def _stream(self, job: Job, job_id: str | None = None) -> AsyncIterator[Any]:
+        return self._scheduler.stream(job, self._route, job_id)
 
     # -----------------------------------------------------------------------------------------------------------------
-    # What routes ask for
+    # Jobs that yield while they are done
 
     def reply(
-        self, messages: list[Any], options: GenerationOptions, voice: AudioSource | None = None, seed: int | None = None
+        self,
+        messages: list[Message],
+        options: GenerationOptions,
+        voice: AudioSource | None = None,
+        seed: int | None = None,
     ) -> AsyncIterator[StreamChunk]:
         """Yield a reply to a conversation; arguments as for ``Assistant.stream``."""
-        stream = self.assistant.stream
-        return self.stream(lambda stopped: stream(messages, options, voice=voice, seed=seed, cancelled=stopped))
+        return self._stream(ReplyJob(messages, options, voice, seed))
 
     def speech(self, text: str, **options: Any) -> AsyncIterator[StreamChunk]:
         """Yield speech that says a text; options as for ``Assistant.stream_speech``."""
-        return self.stream(lambda stopped: self.assistant.stream_speech(text, **options, cancelled=stopped))
+        return self._stream(SpeechJob(text, **options))
 
     def transcript(
         self, sound: AudioSource, timestamps: Timestamps = "segment", hotwords: Iterable[str] = ()
     ) -> AsyncIterator[Segment]:
         """Yield what is said in a recording, segment by segment."""
-        heard = self.assistant.listen
-        return self.stream(
-            lambda _: (segment for one in heard(sound, timestamps, hotwords=hotwords) for segment in one.segments)
-        )
+        return self._stream(TranscriptJob(sound, timestamps, tuple(hotwords)))
+
+    # -----------------------------------------------------------------------------------------------------------------
+    # Others
+
+    async def encode(self, sound: Samples) -> AudioTokens:
+        """Return what the model hears in a recording."""
+        return (await all_of(self._stream(EncodeJob(sound))))[0]
+
+    async def fit(
+        self, opening: list[Message], messages: list[Message], output_type: OutputType, room_tokens: int
+    ) -> list[Message]:
+        """Return the opening and the latest messages, as many as there is room for."""
+        return (await all_of(self._stream(FitJob(opening, messages, output_type, room_tokens))))[0]
+
+    async def begin_to_hear(self, history: list[Message], output_type: OutputType, rate_hz: int) -> str:
+        """Begin to hear a recording while it is spoken; return its id, which ``forget`` takes in the end."""
+        hearing_id = secrets.token_hex(8)
+        await all_of(self._stream(HearJob(history, output_type, rate_hz), hearing_id))
+        return hearing_id
+
+    async def hear_more(self, hearing_id: str, samples: np.ndarray) -> None:
+        """Hear the next samples [L]."""
+        await all_of(self._stream(HearMoreJob(hearing_id, samples)))
+
+    async def end_hearing(self, hearing_id: str) -> AudioTokens:
+        """Return what the model hears in the whole recording."""
+        return (await all_of(self._stream(HearEndJob(hearing_id))))[0]
+
+    def forget(self, hearing_id: str) -> None:
+        """Forget a recording that was heard while it was spoken."""
+        self._scheduler.cancel(hearing_id)
 
 
 async def all_of(items: AsyncIterator[Item]) -> list[Item]:

@@ -27,6 +27,13 @@ class Metrics:
             **own,
         )
         self.replies = Counter("replies", "Replies by how they ended.", ["status"], **own)
+        self.instances_ready = Gauge("instances_ready", "Instances of the model that work.", **own)
+        self.instance_restarts = Counter(
+            "instance_restarts",
+            "Instances that were started anew, by what was wrong: failed, stalled.",
+            ["reason"],
+            **own,
+        )
         self.heard_s = Counter("heard_seconds", "Sound that was heard.", **own)
         self.spoken_s = Counter("spoken_seconds", "Sound that was spoken.", **own)
 

@@ -7,16 +7,20 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from kimi_audio.assistant import StreamChunk, Usage
 from kimi_audio.audio.sources import Samples
+from kimi_audio.chat import Message
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.backend import all_of
-from kimi_audio.serve.history import Sounds, opening, within
+from kimi_audio.serve.early_hearing import EarlyHearing
+from kimi_audio.serve.history import Sounds, opening
 from kimi_audio.serve.http_errors import failure
+from kimi_audio.serve.items import ConversationItem
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.session_config import AudioFormat, ResponseConfig
 from kimi_audio.serve.session_state import (
@@ -26,6 +30,7 @@ from kimi_audio.serve.session_state import (
     Happening,
     Hear,
     HearGiven,
+    HearSoFar,
     KeepSpeech,
     ReplyChunk,
     ReplyEnded,
@@ -60,7 +65,9 @@ class RealtimeModel:
         room: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self._services, self._tell, self._room = services, tell, room
+        self._backend = services.backend.conversation()
         self.sounds = Sounds(2 * services.backend.assistant.context_tokens)
+        self._early: EarlyHearing | None = None  # of the turn that goes on
         self._replies: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -77,6 +84,7 @@ class RealtimeModel:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._backend.leave()
 
     def do(self, action: StartReply | CancelReply | KeepSpeech | CutSpeech | Forget) -> None:
         """Do what the session wants."""
@@ -100,21 +108,49 @@ class RealtimeModel:
     # -----------------------------------------------------------------------------------------------------------------
     # Hearing
 
+    def hear_so_far(self, wanted: HearSoFar, sound: Samples) -> None:
+        """Hear more of a turn that goes on."""
+        if self._early is None or self._early.start != wanted.start:
+            self._forget_early()
+            kind = "both" if wanted.config.is_spoken else "text"
+            history = partial(self._messages, wanted.items, wanted.config)
+            self._early = EarlyHearing(self._backend, self.start, wanted.start, sound.rate_hz, history, kind)
+        self._early.push(sound)
+
+    def discard(self, before: int) -> None:
+        """Forget the turn that goes on, if it began before a tick."""
+        if self._early is not None and self._early.start < before:
+            self._forget_early()
+
+    def _forget_early(self) -> None:
+        if self._early is not None:
+            self._early.cancel()
+            self._early = None
+
     def hear(self, wanted: Hear, sound: Samples) -> None:
-        """Begin to encode what the user said, and to write it down if that is wanted."""
-        self.sounds.hear(wanted.item_id, 0, self.start(self._encoded(sound)))
+        """Hear what the user said, or what is left of it, and write it down if that is wanted."""
+        early, self._early = self._early, None
+        if early is not None and early.start != wanted.start:
+            early.cancel()
+            early = None
+        self.sounds.hear(wanted.item_id, 0, self.start(self._heard(early, sound)))
         if wanted.is_transcribed:
             self.start(self._transcript(wanted.item_id, sound))
 
+    async def _heard(self, early: EarlyHearing | None, sound: Samples) -> AudioTokens:
+        with self._services.metrics.stage_s.labels("hear").time():
+            tokens = None if early is None else await early.finish(sound)
+            return await self._backend.encode(sound) if tokens is None else tokens
+
     def write_so_far(self, wanted: WriteSoFar, sound: Samples) -> None:
         """Begin to write down a turn that goes on, unless somebody waits for the model."""
-        self.start(self._so_far(wanted.item_id, sound, is_possible=self._services.backend.is_idle))
+        self.start(self._so_far(wanted.item_id, sound, is_possible=self._backend.is_idle))
 
     async def _so_far(self, item_id: str, sound: Samples, *, is_possible: bool) -> None:
         text = None
         if is_possible:
             with contextlib.suppress(Exception):  # the transcript at its end tells what is wrong
-                text = joined(segment.text for segment in await all_of(self._services.backend.transcript(sound)))
+                text = joined(segment.text for segment in await all_of(self._backend.transcript(sound)))
         await self._tell(TranscriptSoFar(item_id, text))
 
     def hear_given(self, wanted: HearGiven, format: AudioFormat) -> None:
@@ -124,18 +160,13 @@ class RealtimeModel:
     async def _given(self, sound: str, format: AudioFormat) -> AudioTokens:
         content = from_base64(sound, self._services.limits.frame_bytes, "audio")
         whole = len(content) - len(content) % format.sample_bytes
-        return await self._encoded(Samples(samples_of(content[:whole], format), format.rate_hz))
-
-    async def _encoded(self, sound: Samples) -> AudioTokens:
-        backend = self._services.backend
-        with self._services.metrics.stage_s.labels("hear").time():
-            return await backend.call(backend.assistant.encode_audio, sound)
+        return await self._heard(None, Samples(samples_of(content[:whole], format), format.rate_hz))
 
     async def _transcript(self, item_id: str, sound: Samples) -> None:
         parts: list[str] = []
         try:
             with self._services.metrics.stage_s.labels("transcribe").time():
-                async with aclosing(self._services.backend.transcript(sound)) as found:  # pyright: ignore
+                async with aclosing(self._backend.transcript(sound)) as found:  # pyright: ignore
                     async for segment in found:
                         parts.append(separator("".join(parts), segment.text) + segment.text)
                         await self._tell(TranscriptPart(item_id, parts[-1]))
@@ -148,20 +179,20 @@ class RealtimeModel:
 
     async def _reply(self, wanted: StartReply) -> None:
         try:
-            messages = opening(wanted.config), await self.sounds.messages(wanted.items)
-            fitting = await self._services.backend.call(self._fitting, *messages, wanted.config)
-            await self._tell(await self._spoken(wanted, fitting))
+            messages = await self._messages(wanted.items, wanted.config)
+            await self._tell(await self._spoken(wanted, messages))
         except Exception as error:  # noqa: BLE001 - told to the client
             told = failure(error)
             await self._tell(ReplyFailed(wanted.response_id, told.message, told.code or "internal_error"))
         finally:
             self._replies.pop(wanted.response_id, None)
 
-    def _fitting(self, opening: list[Any], messages: list[Any], config: ResponseConfig) -> list[Any]:
-        assistant = self._services.backend.assistant
-        room = assistant.context_tokens - min(REPLY_ROOM_TOKENS, assistant.context_tokens // 2)
+    async def _messages(self, items: tuple[ConversationItem, ...], config: ResponseConfig) -> list[Message]:
+        """Return the conversation for the model, the latest of it that it has room for."""
+        context_tokens = self._backend.assistant.context_tokens
+        room_tokens = context_tokens - min(REPLY_ROOM_TOKENS, context_tokens // 2)
         kind = "both" if config.is_spoken else "text"
-        return within(opening, messages, room, lambda some: assistant.count_tokens(some, kind))
+        return await self._backend.fit(opening(config), await self.sounds.messages(items), kind, room_tokens)
 
     async def _spoken(self, wanted: StartReply, messages: list[Any]) -> ReplyEnded:
         """Tell the pieces of a reply, not much earlier than they can be played, and return its end."""
@@ -189,9 +220,9 @@ class RealtimeModel:
     def _chunks(self, messages: list[Any], config: ResponseConfig) -> AsyncIterator[StreamChunk]:
         services, kind = self._services, "both" if config.is_spoken else "text"
         most = None if config.max_output_tokens == "inf" else config.max_output_tokens
-        options: GenerationOptions = replace(services.backend.assistant.default_options(kind), max_new_tokens=most)
+        options: GenerationOptions = replace(self._backend.assistant.default_options(kind), max_new_tokens=most)
         voice = services.voices.recording(config.output.voice_name)
-        return services.backend.reply(messages, options, voice)
+        return self._backend.reply(messages, options, voice)
 
 
 class Pace:

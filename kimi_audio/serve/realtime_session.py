@@ -45,6 +45,7 @@ from kimi_audio.serve.session_state import (
     Happening,
     Hear,
     HearGiven,
+    HearSoFar,
     KeepSpeech,
     Measure,
     Play,
@@ -234,7 +235,7 @@ class RealtimeSession:
         match action:
             case Send(event):
                 self._send(dict(event))
-            case Store() | Discard() | Hear() | WriteSoFar() | HearGiven():
+            case Store() | Discard() | Hear() | HearSoFar() | WriteSoFar() | HearGiven():
                 self._do_with_sound(action)
             case Detect(by):
                 self._resampler = self._detector = None
@@ -253,7 +254,7 @@ class RealtimeSession:
                 self._is_unsaved = True
                 self._begin_to_save()
 
-    def _do_with_sound(self, action: Store | Discard | Hear | WriteSoFar | HearGiven) -> None:
+    def _do_with_sound(self, action: Store | Discard | Hear | HearSoFar | WriteSoFar | HearGiven) -> None:
         format = self._state.config.audio.input.format
         match action:
             case Store(start, sound):
@@ -261,9 +262,12 @@ class RealtimeSession:
                 self._unheard.append(sound)
             case Discard(before):
                 self._buffer.discard(before)
+                self._model.discard(before)
             case Hear():
                 self._model.hear(action, self._buffer.take(action.start, action.end))
                 self._services.metrics.heard_s.inc((action.end - action.start) / TICKS_PER_S)
+            case HearSoFar():
+                self._model.hear_so_far(action, self._buffer.take(action.since, action.end))
             case WriteSoFar():
                 self._model.write_so_far(action, self._buffer.take(action.start, action.end))
             case HearGiven():

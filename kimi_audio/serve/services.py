@@ -11,7 +11,7 @@ from fastapi import Request, WebSocket
 
 from kimi_audio.audio.marking import Marker
 from kimi_audio.serve.auth import Keys
-from kimi_audio.serve.backend import ModelThreads
+from kimi_audio.serve.backend import ModelBackend
 from kimi_audio.serve.limits import Slots
 from kimi_audio.serve.metrics import Metrics
 from kimi_audio.serve.session_store import SessionStore
@@ -49,20 +49,25 @@ class Services:
 
     settings: ServeSettings
     model_name: str
-    backend: ModelThreads
+    backend: ModelBackend
     voices: Voices
     keys: Keys
     slots: Slots
     store: SessionStore
     spoken_answers: SpokenAnswers = field(default_factory=SpokenAnswers)
     metrics: Metrics = field(default_factory=Metrics)
-    is_ready: bool = False  # warmed up, and not about to stop
+    is_open: bool = False  # warmed up, and not about to stop
     sessions: set[Drainable] = field(default_factory=set)
     calls: dict[str, RealtimeCall] = field(default_factory=dict)
 
     def new_marker(self) -> Marker | None:
         """Return what marks one sound, unless the operator does not want that."""
         return Marker() if self.settings.is_marked else None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new work is taken, and can be done."""
+        return self.is_open and self.backend.is_ready
 
     @property
     def limits(self) -> ServeLimits:
@@ -82,7 +87,7 @@ class Services:
 
     async def drain(self) -> None:
         """Take nothing new, and wait for what is under way, but not for ever."""
-        self.is_ready, self.slots.is_closed = False, True
+        self.is_open, self.slots.is_closed = False, True
         end_s = time.monotonic() + self.limits.drain_s
         for session in self.sessions:
             session.drain(self.limits.drain_s)

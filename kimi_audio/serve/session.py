@@ -28,7 +28,7 @@ from kimi_audio.serve.client_events import (
     described,
 )
 from kimi_audio.serve.items import Content, ConversationItem, parse_item, plain_tools
-from kimi_audio.serve.session_config import ServerVad, SessionConfig
+from kimi_audio.serve.session_config import ResponseConfig, ServerVad, SessionConfig
 from kimi_audio.serve.session_state import (
     TICKS_PER_S,
     Action,
@@ -44,6 +44,7 @@ from kimi_audio.serve.session_state import (
     FromClient,
     Happening,
     Hear,
+    HearSoFar,
     Moments,
     PlaybackCleared,
     PlaybackStarted,
@@ -70,6 +71,7 @@ from kimi_audio.serve.session_step import Refused, Step
 LEAST_COMMIT_TICKS = TICKS_PER_S // 10
 SO_FAR_TICKS = TICKS_PER_S  # of new speech between two transcripts of a turn that goes on
 SO_FAR_MOST_TICKS = 30 * TICKS_PER_S  # longer turns are written down at their end
+HEAR_TICKS = TICKS_PER_S  # of new sound before the model hears more of it
 WARNING_S = 60.0  # before a session expires
 SLACK_TICKS = TICKS_PER_S  # kept before speech is found: the detector tells of it late
 NORMAL_CLOSE, GOING_AWAY, POLICY_CLOSE = 1000, 1001, 1008
@@ -327,7 +329,24 @@ def _append(work: Step, appended: Appended) -> None:
     elif state.turn is not None and held_s > limits.buffer_s:  # nobody speaks that long: let it be a turn
         _speech_stopped(work, SpeechStopped(work.state.received, work.state.received))
     else:
+        _hear_so_far(work)
         _write_so_far(work)
+
+
+def _hear_so_far(work: Step) -> None:
+    """Let the model hear what will surely be committed, while more of it comes."""
+    state = work.state
+    listens = state.config.audio.input.turn_detection is not None
+    start = state.turn.start if state.turn else state.buffer_start
+    if state.config.type == "transcription" or (listens and state.turn is None) or start == state.received:
+        return
+    # The detector tells late of the end of a turn, too: it is before what has come by then.
+    end = max(start, state.received - SLACK_TICKS) if listens else state.received
+    began, since = state.heard or (None, start)
+    since = since if began == start else start
+    if began != start or end - since >= HEAR_TICKS:
+        work.set(heard=(start, end))
+        work.act(HearSoFar(start, since, end, state.items, ResponseConfig.of(state.config, {})))
 
 
 def _keep_the_latest(work: Step) -> None:
@@ -359,6 +378,7 @@ def _speech_started(work: Step, started: SpeechStarted) -> None:
         if response is not None and (response.is_in_conversation or is_heard):
             responses.cancel(work, "turn_detected")
         playback.clear(work)
+    _hear_so_far(work)
 
 
 def _speech_stopped(work: Step, stopped: SpeechStopped) -> None:

@@ -103,6 +103,7 @@ class SessionState:
     buffer_start: int = 0  # the first tick that is neither committed nor thrown away
     burst_s: float = 0.0  # how far the client is ahead of the speed at which it may send
     turn: Turn | None = None
+    heard: tuple[int, int] | None = None  # ticks: from where to where the model hears what is not committed yet
     last_turn: Moments | None = None  # of the turn that the next response answers
     response: Response | None = None
     response_wanted: bool = False  # as soon as the one under way has ended
@@ -327,6 +328,17 @@ class Hear:
 
 
 @dataclass(frozen=True)
+class HearSoFar:
+    """Let the model hear more of a turn that goes on, which it is to reply to after these items."""
+
+    start: int  # of the turn
+    since: int  # up to here it was heard before
+    end: int
+    items: tuple[ConversationItem, ...]
+    config: ResponseConfig
+
+
+@dataclass(frozen=True)
 class WriteSoFar:
     """Write down a turn that goes on, if there is nothing more important to do."""
 
@@ -425,6 +437,7 @@ Action = (
     | Discard
     | Detect
     | Hear
+    | HearSoFar
     | WriteSoFar
     | HearGiven
     | Forget

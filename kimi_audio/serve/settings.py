@@ -29,6 +29,7 @@ class ServeLimits:
         handshake_s: until a client has said what it wants, and between two pieces of a body.
         idle_s: without a message of the client.
         reply_s: until a reply has ended.
+        stall_s: without a new piece of what the model makes, until it is started anew.
         session_s: of a conversation.
         history_s: that a conversation is kept after it was last saved, to be taken up again.
         history_bytes: of a conversation that is kept; sounds beyond go, the oldest first.
@@ -54,6 +55,7 @@ class ServeLimits:
     handshake_s: float = 10.0
     idle_s: float = 600.0
     reply_s: float = 300.0
+    stall_s: float = 120.0
     session_s: float = 3600.0
     history_s: float = 3600.0
     history_bytes: int = 64 << 20
@@ -72,6 +74,7 @@ class ServeSettings:
         origins: of web pages, beside the server's own, whose scripts may use it, such as ``https://example.org``.
         voices: folder of recordings, each a voice named like its file.
         redis: address of a Redis that keeps conversations; by default they are kept in memory.
+        instances: of the model; they share its weights, and what befalls one does not befall the others.
         is_marked: whether all speech carries the mark, and files tell where they come from.
         limits: see there.
 
@@ -85,6 +88,7 @@ class ServeSettings:
     origins: tuple[str, ...] = ()
     voices: Path | None = None
     redis: str | None = None
+    instances: int = 1
     is_marked: bool = True
     limits: ServeLimits = field(default_factory=ServeLimits)
 

@@ -52,7 +52,7 @@ class InputBuffer:
 
     def take(self, start: int, end: int) -> Samples:
         """Return the sound between two ticks, all of which is in one format."""
-        pieces = [piece for piece in self._pieces if piece.end > start and piece.start < end]
+        pieces = [piece for piece in self._pieces if piece.end > start and piece.start < max(end, start + 1)]
         format, first = pieces[0].format, pieces[0].start
         per_sample = TICKS_PER_S // format.rate_hz
         samples = samples_of(b"".join(piece.content for piece in pieces), format)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from kimi_audio.checkpoint import NANO, load_acoustic, load_lm, load_lm_config
 from kimi_audio.core import sequence
+from kimi_audio.core.numbers import counted
 from kimi_audio.core.sequence import Batch
 from kimi_audio.data.documents import DocumentFile, SoundPart
 from kimi_audio.data.encoding import AudioEncoder, StoredEncoder
@@ -270,7 +271,7 @@ class Pretraining:
             module,
             module.loss,
             mixture,
-            size=f"{sum(map(len, files))} documents",
+            size=counted(sum(map(len, files)), "document"),
             scores=None if held_out is None else TaskScores(module, held_out, config, opened.left_out),
         )
 

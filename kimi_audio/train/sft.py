@@ -17,6 +17,7 @@ import torch
 from kimi_audio.chat import ChatTemplate, LossChoice
 from kimi_audio.checkpoint import NANO, load_lm, load_lm_config
 from kimi_audio.core.config import LMConfig
+from kimi_audio.core.numbers import counted
 from kimi_audio.core.random import generator_of
 from kimi_audio.core.sequence import Batch
 from kimi_audio.data.conversations import ConversationFile
@@ -250,7 +251,7 @@ class Finetuning:
             lm,
             partial(_loss, lm, config, tokenizer.special.blank),
             mixed(learned, config, lm.config.pad_id, opened.left_out),
-            size=f"{sum(map(len, learned))} samples",
+            size=counted(sum(map(len, learned)), "sample"),
             scores=None if held_out is None else _scores(lm, held_out, tokenizer, config, opened.left_out),
             hide=_hide(config, lm.config, tokenizer),
             heard_weight=config.heard_weight,

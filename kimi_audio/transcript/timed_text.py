@@ -1,5 +1,6 @@
 """What is said from when to when. Times are in seconds from the beginning of the recording."""
 
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
@@ -65,7 +66,19 @@ def joined(texts: Iterable[str]) -> str:
 
 
 def separator(before: str, after: str) -> str:
-    """Return what stands between two pieces of a transcript: a space, but none at the beginning or in Chinese."""
-    if not before or (is_ideographic(before[-1]) and is_ideographic(after[0])):
+    """Return what stands between two pieces of a transcript: a space, but none at the beginning or in Chinese.
+
+    Quotation marks and dashes are those of many scripts, so the characters behind them decide.
+    """
+    if not before or (_script_sign(reversed(before)) and _script_sign(after)):
         return ""
     return " "
+
+
+def _script_sign(text: Iterable[str]) -> bool:
+    """Tell whether the first character that is of one kind of script is ideographic."""
+    return next((is_ideographic(char) for char in text if not _is_of_many_scripts(char)), False)
+
+
+def _is_of_many_scripts(char: str) -> bool:
+    return unicodedata.category(char)[0] == "P" and unicodedata.east_asian_width(char) == "A"

@@ -57,8 +57,9 @@ def bible_verses() -> list[str]:
     """
     if shutil.which("bible") is None:
         raise FileNotFoundError("the program bible is missing; install Debian's packages bible-kjv and bible-kjv-text")
-    printed = subprocess.run(["bible", "-f", "gen1:1-rev22:21"], capture_output=True, text=True, check=True).stdout  # noqa: S607
-    verses = (line.partition(" ")[2] for line in printed.splitlines())
+    command = ["bible", "-f", "gen1:1-rev22:21"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)  # noqa: S603
+    verses = (line.partition(" ")[2] for line in printed.stdout.splitlines())
     return _readable(clause for verse in verses for clause in re.split(r"[:;.?!]", verse))
 
 

@@ -163,7 +163,7 @@ def restyled(audio: Path, style: Style) -> np.ndarray:
     command = ["ffmpeg", "-v", "error", "-i", str(audio), "-af", stretch, "-ar", str(OUTPUT_RATE_HZ), "-ac", "1"]
     try:
         # No shell, and the file is one of the recipe's own.
-        made = subprocess.run([*command, "-f", "f32le", "-"], check=True, capture_output=True)  # noqa: S603
+        made = subprocess.run([*command, "-f", "f32le", "-"], check=True, capture_output=True, timeout=120)  # noqa: S603
     except FileNotFoundError:
         raise ValueError("ffmpeg is not installed; run `make speech-tools`") from None
     return colour(np.frombuffer(made.stdout, np.float32).copy(), OUTPUT_RATE_HZ, style.colour)

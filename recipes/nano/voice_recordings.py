@@ -15,7 +15,7 @@ import soundfile
 from rich.console import Console
 from rich.progress import track
 
-from recipes.nano.closed.corpus import Speak
+from recipes.nano.closed.evaluation_speech import Speak
 from recipes.nano.closed.sentences import take_sentences
 from recipes.nano.closed.synthesis import synthesise_all
 from recipes.nano.closed.voices import RESERVED, Delivery, Voice

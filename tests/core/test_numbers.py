@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from kimi_audio.core.numbers import finite_number, whole_number, without_nan
+from kimi_audio.core.numbers import counted, finite_number, whole_number, without_nan
 
 
 @pytest.mark.parametrize("value", [3, np.int64(3), np.uint8(3)])
@@ -31,6 +31,10 @@ def test_numbers_of_any_library_are_taken(value):
 def test_other_values_are_no_number(value):
     with pytest.raises(ValueError, match=r"^scale must be a number of at least 0, not .{1,63}$"):
         finite_number("scale", value, 0)
+
+
+def test_a_single_thing_has_no_plural():
+    assert [counted(number, "line") for number in (0, 1, 2, 2000)] == ["0 lines", "1 line", "2 lines", "2,000 lines"]
 
 
 def test_what_json_lacks_becomes_none():

@@ -52,7 +52,12 @@ def test_int8_weights_need_their_row_scales(tmp_path: Path):
     save_file({"a": weight}, path)
     with pytest.raises(ValueError, match=r"wrong type: a int8"):
         fitting(read_safetensors(path), {"a": weight}, "x", "cpu", torch.float32)
-    for broken in ({"a": weight, "scale": scale[:3]}, {"a": weight.float(), "scale": scale}, {"scale": scale}):
+    for broken in (
+        {"a": weight, "scale": scale[:3]},
+        {"a": weight, "scale": scale.int()},
+        {"a": weight.float(), "scale": scale},
+        {"scale": scale},
+    ):
         save_file({("a" + SCALE_SUFFIX if name == "scale" else name): t for name, t in broken.items()}, path)
         with pytest.raises(ValueError, match=r"one scale per row|but not their weight"):
             list(read_safetensors(path))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kimi_audio.evals.contract.types import Recipe, Result
-from kimi_audio.evals.run.evaluate import evaluate, run_folder
+from kimi_audio.evals.run.evaluate import evaluate, run_folder, score_predictions
 from kimi_audio.evals.run.infer import InferOptions
 from kimi_audio.evals.run.predictions import parse_map, read_predictions
 from kimi_audio.evals.run.recorded import Recorded, tasks_of
@@ -48,6 +48,28 @@ def test_forms_of_other_tools(tmp_path, name):
     result = scored(write(tmp_path / name, MADE_ELSEWHERE[name]))
     assert result.task == "own-references"
     assert (value(result, "wer"), result.counts[""].scored) == (50, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("p.csv", "id,text,reference\na,big, dog,big fog\nb,cat,cat"),
+        ("p.csv", "id,text,reference\na,big dog\nb,cat,cat\n"),
+        ("p.tsv", "id\ttext\treference\na\tbig\tdog\tbig fog\r\nb\tcat\tcat"),
+    ],
+)
+def test_a_row_of_other_cells_than_the_head_is_counted_and_not_guessed_at(tmp_path, name, content):
+    result = scored(write(tmp_path / name, content), language="en")
+    assert (result.counts[""].scored, result.counts[""].skipped, value(result, "wer")) == (1, 1, 0)
+
+
+def test_a_quote_without_its_end_does_not_swallow_rows(tmp_path):
+    tabbed = write(tmp_path / "p.tsv", 'id\ttext\treference\na\t"big dog\tbig dog\nb\tcat\tcat\n')
+    result = scored(tabbed, language="en")
+    assert (result.counts[""].scored, value(result, "wer")) == (2, 0)
+    for content in ('id,text,reference\na,"big dog,big dog\nb,cat,cat\n', f'id,text\na,"{"x" * 200_000}"\n'):
+        with pytest.raises(ValueError, match="is no table that can be read"):
+            read_predictions(write(tmp_path / "p.csv", content))
 
 
 @pytest.mark.parametrize("references", ["b cat\na big fog\n", "big fog (a)\ncat (b)\n;; a comment\n"])
@@ -126,6 +148,8 @@ def test_multiple_choice_is_no_transcript(tmp_path):
     path = write(tmp_path / "mmau.jsonl", "\n".join(map(json.dumps, (choice, written))))
     result = scored(path)
     assert (result.task, value(result, "accuracy")) == ("own-choices", 100)
+    either = {**choice, "answer": ["a dog", "a puppy"]}
+    assert value(scored(write(tmp_path / "either.jsonl", json.dumps(either))), "accuracy") == 100
     open_question = {"id": "a", "text": "in Paris", "reference": "Paris", "question": "Where is it?"}
     path = write(tmp_path / "qa.jsonl", json.dumps(open_question))
     with pytest.raises(ValueError, match="--metric"):
@@ -142,6 +166,14 @@ def test_an_english_file_has_a_word_error_rate_and_a_mandarin_one_the_mixed_one(
     assert [score.metric for score in scored(write(tmp_path / "en.jsonl", OWN)).scores][:2] == ["wer", "cer"]
     chinese = write(tmp_path / "zh.jsonl", '{"id": "a", "text": "你好", "reference": "你好"}\n')
     assert [score.metric for score in scored(chinese).scores][:2] == ["mer", "cer"]
+
+
+def test_nothing_is_said_of_ids_that_no_task_needs(tmp_path, caplog):
+    path = write(tmp_path / "swift.jsonl", MADE_ELSEWHERE["swift.jsonl"])
+    file = read_predictions(path)
+    _, results, _ = score_predictions(file, "m", tasks_of(file), tmp_path, tmp_path / "runs", None)
+    assert results[0].counts[""].scored == 1
+    assert not caplog.records
 
 
 def test_two_files_of_one_name_have_two_folders(tmp_path):

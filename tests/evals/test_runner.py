@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from evaluation_fakes import SPEC, FakeModel, Words, tiny_task, write_dataset
 
+from kimi_audio.audio.io import save_audio
 from kimi_audio.evals.contract.instruments import JudgeError, Verdict
 from kimi_audio.evals.contract.types import Counts, Metric, Result, Score
 from kimi_audio.evals.judges.scorer import JudgedAnswers
@@ -20,7 +22,7 @@ from kimi_audio.evals.run.backends import LocalBackend
 from kimi_audio.evals.run.evaluate import evaluate
 from kimi_audio.evals.run.infer import InferOptions, infer
 from kimi_audio.evals.run.scoring import score
-from kimi_audio.evals.run.selection import Selection
+from kimi_audio.evals.run.selection import Selection, duration_s
 from kimi_audio.evals.run.store import TaskFolder, read_result
 from kimi_audio.evals.run.workers import WorkerPool
 
@@ -307,6 +309,13 @@ def test_answers_to_other_questions_do_not_count(data, folder, change):
     model = change.pop("model", FakeModel())
     run(data, folder, model, **change)
     assert asked(model) == list("abcd")
+
+
+def test_recordings_are_as_long_as_they_sound_whatever_their_header_says(tmp_path):
+    save_audio(tmp_path / "one.mp3", torch.rand(16000), 16000)
+    twice = tmp_path / "twice.mp3"
+    twice.write_bytes(2 * (tmp_path / "one.mp3").read_bytes())
+    assert duration_s(twice) == pytest.approx(2, abs=0.2)
 
 
 def test_changed_sound_is_asked_again(data, folder):

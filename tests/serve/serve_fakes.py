@@ -33,12 +33,28 @@ class FakeAssistant:
     says: Any = "it is three."  # or what makes it from the messages
     pause_s: float = 0.0  # before every chunk
     asked: list[Any] = field(default_factory=list)
+    heard: list[Any] = field(default_factory=list)  # what turns were heard after, while they were spoken
+    finished: list[int] = field(default_factory=list)  # tokens of these turns
     stopped: threading.Event = field(default_factory=threading.Event)  # a reply was given up
     settings: Any = field(default_factory=lambda: SimpleNamespace(voices=("Ava", "Ben")))
+
+    def with_own_engine(self) -> Any:
+        return self
 
     def encode_audio(self, source: Any) -> AudioTokens:
         count = tokens_in_audio(len(load_audio(source, INPUT_RATE_HZ)))
         return AudioTokens(torch.arange(count) % 7, torch.zeros(count, 4))
+
+    def hear(self, history: Any = (), *, output_type: Any = "both", rate_hz: int = INPUT_RATE_HZ) -> Any:
+        self.heard.append((list(history), output_type))
+        pieces: list[np.ndarray] = []
+
+        def finish() -> AudioTokens:
+            tokens = self.encode_audio((np.concatenate(pieces), rate_hz))
+            self.finished.append(len(tokens.codes))
+            return tokens
+
+        return SimpleNamespace(push=pieces.append, finish=finish)
 
     context_tokens: int = 1000
 

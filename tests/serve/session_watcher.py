@@ -16,6 +16,7 @@ from kimi_audio.serve.session_state import (
     Discard,
     Happening,
     Hear,
+    HearSoFar,
     Rules,
     Send,
     SessionState,
@@ -92,6 +93,8 @@ class Watched:
             case Hear(_, start, end, _):
                 assert self.taken <= start < end <= self.stored, "sound is committed twice or was thrown away"
                 self.taken = end
+            case HearSoFar(start, since, end):
+                assert self.taken <= start <= since <= end <= self.stored, "heard early is what may be committed"
             case Discard(before):
                 assert before >= self.taken
                 self.taken = before

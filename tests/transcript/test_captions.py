@@ -63,6 +63,8 @@ def test_numbers_count_captions():
 
 def test_texts_are_joined_without_spaces_in_chinese():
     assert joined(["", "one", "", "two.", "你好", "世界。", "three"]) == "one two. 你好世界。 three"
+    assert joined(["他说：", "“对。”", "——是", "ｱｲ", "ｳｴ"]) == "他说：“对。”——是ｱｲｳｴ"
+    assert joined(["“yes”", "—", "привет", "你好", "“no”"]) == "“yes” — привет 你好 “no”"
 
 
 def test_segments_survive_json():

@@ -14,8 +14,9 @@ Letters follow VoiceBench: options are A, B, C, ... in their order. What counts,
 5. a single letter anywhere.
 
 An option that is denied ("not A", "A is wrong", 不是A) is not named. A and I in front of a word are the article and the
-pronoun. Case, punctuation and underscores do not matter, neither in replies nor in options; of two options with the
-same text, the first is meant.
+pronoun. Case, punctuation and underscores do not matter, neither in replies nor in options, unless nothing else tells
+two options apart (``$5`` and ``5%``): then the whole reply has to be one of them. Of two options with the same text,
+the first is meant.
 """
 
 import re
@@ -33,7 +34,7 @@ _TOKEN = re.compile(r"[\u3400-\u9fff]|(?<!\w)-?\d+(?:[.,]\d+)*|[^\W_\u3400-\u9ff
 # Words that may stand between "answer" or "not" and the option.
 _FILLERS = (
     "is|be|would|should|must|will|to|the|a|an|option|choice|letter|correct|right|best|most|likely|probably|actually|"
-    "definitely|clearly|therefore|answer|choose|select|pick|that|it|s|its"
+    "possibly|definitely|clearly|therefore|answer|choose|select|pick|think|believe|that|it|s|its"
 )
 _STATES = re.compile(
     rf"(?:\b(?:answer|choose|select|pick|go with)\b|答案|选择|选项|选)[^A-Za-z0-9\n\u3400-\u9fff]*"
@@ -67,10 +68,13 @@ def extract_choice(reply: str, options: Sequence[str]) -> int | None:
     """Return the index of the option that the reply names; None if that is not clear."""
     if not 2 <= len(options) <= len(ascii_uppercase):
         raise ValueError(f"multiple choice needs 2 to 26 options, not {len(options)}")
+    as_written = [_plain(option) for option in options]
+    if (plain := _plain(reply)) and plain in as_written:
+        return as_written.index(plain)
     reply = re.sub(r"[*`$]|\\boxed|(?m:^#+ )", "", unicodedata.normalize("NFKC", reply)).strip()
     if len(reply) > 2 * _LONGEST:
         reply = f"{reply[:_LONGEST]}\n{reply[-_LONGEST:]}"
-    texts = [_words(option) for option in options]
+    texts = _telling(options)
     if (said := _words(reply)) and said in texts:
         return texts.index(said)
     by_text = list(_by_text(reply, texts))
@@ -88,26 +92,44 @@ def extract_choice(reply: str, options: Sequence[str]) -> int | None:
     return None
 
 
-def find_option(text: str, options: Sequence[str]) -> int:
-    """Return the index of the option with this text, or with this letter.
+def find_options(texts: Sequence[str], options: Sequence[str]) -> list[int]:
+    """Return the indices of the options with one of these texts, or of these letters.
 
     Raises:
         ValueError: there is none.
     """
-    wanted, texts = _words(text), [_words(option) for option in options]
+    found = [place for text in texts if (place := _find_option(text, options)) is not None]
+    if not found:
+        raise ValueError(f"the right answer {' or '.join(texts)!r} is none of the options {', '.join(options)}")
+    return found
+
+
+def _find_option(text: str, options: Sequence[str]) -> int | None:
     if text in options:
         return options.index(text)
-    if wanted in texts:
-        return texts.index(wanted)
-    letters = ascii_uppercase[: len(options)]
-    if (letter := text.strip("() .:").upper()) and letter in letters:
-        return letters.index(letter)
-    raise ValueError(f"the right answer {text!r} is none of the options {', '.join(options)}")
+    for way in (_plain, _words):
+        wanted, known = way(text), [way(option) for option in options]
+        if wanted and wanted in known:
+            return next(place for place, option in enumerate(known) if option == wanted)
+    letter = text.strip("() .:").upper()
+    return ascii_uppercase.index(letter) if letter and letter in ascii_uppercase[: len(options)] else None
 
 
 def is_same_option(one: str, other: str) -> bool:
     """Tell whether two options have the same text."""
-    return one == other or (_words(one) == _words(other) != [])
+    return _plain(one) == _plain(other)
+
+
+def _plain(text: str) -> str:
+    """Return a text as it is written, without what is around it."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().replace("_", " ").split()).strip(" .\"'*`")
+
+
+def _telling(options: Sequence[str]) -> list[list[str]]:
+    """Return the words of each option, none of those that only signs tell apart."""
+    texts = [_words(option) for option in options]
+    written = [{_plain(other) for other, words in zip(options, texts, strict=True) if words == text} for text in texts]
+    return [text if len(same) == 1 else [] for text, same in zip(texts, written, strict=True)]
 
 
 def _words(text: str) -> list[str]:

@@ -1,8 +1,8 @@
 """Requests to chat completions of the OpenAI type: for models that are evaluated, and for judges.
 
 A request ends at its deadline and its limit of bytes, whatever the server does. Errors that may pass are tried again. A
-server that has failed several times in a row, for whatever request, is not asked any more. The key is read from a named
-environment variable when a request is made and kept nowhere.
+server that has failed several times in a row, or refuses the key or the model, is not asked any more. The key is read
+from a named environment variable when a request is made and kept nowhere.
 """
 
 import json
@@ -26,6 +26,7 @@ from kimi_audio.evals.models.common import deadline
 PATIENCE = 5  # failures in a row, of all requests, before no more is asked
 PASSING = {408, 409, 425, 429, 500, 502, 503, 504, 529}  # may be different next time
 BUSY = {409, 425, 429}  # the server is there, and will have time
+REFUSING = {401, 403, 404}  # mean the key or the model, and so all requests
 MAX_WAIT_S = 60.0
 MAX_REPLY_BYTES = 64 << 20  # minutes of speech
 MAX_LINE_BYTES = 16 << 20  # of a stream
@@ -178,6 +179,7 @@ class ChatClient:
                 with error:
                     reason = f"HTTP {error.code}: {_complaint(error)}"
                 if error.code not in PASSING:
+                    self._count(failed=error.code in REFUSING)
                     raise EndpointError(reason) from None
                 asked_to_wait_s = _seconds(error.headers.get("Retry-After"))
                 self._count(failed=error.code not in BUSY and asked_to_wait_s is None)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from kimi_audio.core.numbers import counted
 from kimi_audio.evals.contract.types import Counts, Result, Score
 from kimi_audio.evals.metrics.error_rate import AlignedStep
 from kimi_audio.evals.registry import all_suites
@@ -216,7 +217,7 @@ def aim_text(row: ScoreRow) -> str:
         return ""
     bound = "≤" if not row.score.higher_is_better else "≥" if row.aim else ">"
     if row.score.samples < FEW_SAMPLES:
-        return f"{bound} {row.aim:g} {row.score.unit}; {row.score.samples} samples are too few to tell"
+        return f"{bound} {row.aim:g} {row.score.unit}; {counted(row.score.samples, 'sample')}: too few to tell"
     return f"{bound} {row.aim:g} {row.score.unit}, {'met' if row.is_met else 'missed'}"
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from kimi_audio.core.numbers import counted
 from kimi_audio.evals.contract.instruments import Instruments
 from kimi_audio.evals.contract.keys import key_of
 from kimi_audio.evals.contract.prompting import NOT_STATED, fingerprint
@@ -136,13 +137,15 @@ def score_predictions(
     Returns:
         The folder of the run, the results, and remarks about predictions that belong to no sample.
     """
-    folder = run_folder(out, Recorded(file, name, ""), InferOptions())
+    backends = {task.name: Recorded(file, name, task.name) for task in tasks}
+    folder = run_folder(out, next(iter(backends.values())), InferOptions())
     options = InferOptions(recipe=recipe or Recipe(NOT_STATED))
     results, remarks = [], []
     for task in tasks:
-        backend = Recorded(file, name, task.name)
+        backend = backends[task.name]
         results += evaluate([task], data, backend, folder, options, watch)
         asked = TaskFolder(folder / task.name).read_asked()
         if unused := backend.unused(item.id for item in asked):
-            remarks.append(f"{len(unused)} predictions belong to no sample of {task.name}, such as {unused[0]!r}")
+            lost = counted(len(unused), "prediction")
+            remarks.append(f"without a sample in {task.name}: {lost}, such as {unused[0]!r}")
     return folder, results, remarks

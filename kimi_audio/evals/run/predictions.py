@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from kimi_audio.core.lines import JsonLines, Problem, read_lines, read_objects
+from kimi_audio.core.numbers import counted
 from kimi_audio.evals.contract.types import Prediction
 from kimi_audio.evals.metrics.languages import check_language, guess_language
 
@@ -72,7 +73,8 @@ class Predictions:
         if not self.problems:
             return ""
         first = self.problems[0]
-        return f"{len(self.problems)} lines of {self.path.name} cannot be read (line {first.line}: {first.reason})"
+        lines = counted(len(self.problems), "line")
+        return f"{lines} of {self.path.name} cannot be read (line {first.line}: {first.reason})"
 
     def language_of(self, row: PredictionRow, stated: str = "") -> str:
         """Return the language of a row: its own, that of the whole file, or what the letters of the references tell."""
@@ -131,7 +133,7 @@ def _read_rows(path: Path) -> tuple[dict[int, dict[str, Any]], list[Problem]]:
         (line for _, line in JsonLines(path).all_lines() if isinstance(line, str) and line.strip()), ""
     ).strip()
     if path.suffix in (".csv", ".tsv"):
-        return _read_table(path), []
+        return _read_table(path)
     if start.startswith("["):
         return _read_list(path), []
     if start.startswith("{") or path.suffix in (".jsonl", ".json", ".ndjson"):
@@ -140,10 +142,22 @@ def _read_rows(path: Path) -> tuple[dict[int, dict[str, Any]], list[Problem]]:
     return {number: {"id": id_, "text": text} for number, (id_, text) in pairs}, []
 
 
-def _read_table(path: Path) -> dict[int, dict[str, Any]]:
-    text = "\n".join(read_lines(path))
-    rows = csv.DictReader(io.StringIO(text), delimiter="\t" if path.suffix == ".tsv" else ",")
-    return {number: {name: cell for name, cell in row.items() if name} for number, row in enumerate(rows, 2)}
+def _read_table(path: Path) -> tuple[dict[int, dict[str, Any]], list[Problem]]:
+    """Read a table with a head; a row of more or fewer cells says something else than it seems to, and is a problem.
+
+    Raises:
+        ValueError: it is none, for example because a quote has no end.
+    """
+    text = io.StringIO("\n".join(read_lines(path)))
+    # A quote is a letter of the text where tabs part the cells, as those who write such files take it.
+    way = ("\t", csv.QUOTE_NONE) if path.suffix == ".tsv" else (",", csv.QUOTE_MINIMAL)
+    try:
+        head, *rows = csv.reader(text, delimiter=way[0], quoting=way[1], strict=True)
+    except csv.Error as error:
+        raise ValueError(f"{path} is no table that can be read: {error}") from None
+    whole = {number: dict(zip(head, row, strict=True)) for number, row in enumerate(rows, 2) if len(row) == len(head)}
+    cells = [(number, len(row)) for number, row in enumerate(rows, 2) if number not in whole]
+    return whole, [Problem(number, f"its cells are {count}, those of the head {len(head)}") for number, count in cells]
 
 
 def _read_list(path: Path) -> dict[int, dict[str, Any]]:

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import soundfile
-
+from kimi_audio.audio.io import inspect_audio
 from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.contract.types import EvalSample
 
@@ -90,10 +89,10 @@ def check_audio(sample: EvalSample) -> tuple[EvalSample, float]:
 
 
 def duration_s(clip: Clip) -> float:
-    """Return the seconds of a recording; of a file, only its header is read.
+    """Return the seconds of a recording; of a file, only its header is read where that does not lie.
 
     Raises:
-        ValueError: it is empty, or not audio that libsndfile reads.
+        ValueError: it is empty, or no audio that can be read.
         OSError: there is no such file.
     """
     if not isinstance(clip, Path):
@@ -101,12 +100,7 @@ def duration_s(clip: Clip) -> float:
         if not length or not math.isfinite(clip.rate_hz) or clip.rate_hz <= 0:
             raise ValueError("the sample's sound is empty")
         return length / clip.rate_hz
-    if not clip.is_file():
-        raise FileNotFoundError(f"there is no file {clip}")
-    try:
-        info = soundfile.info(clip)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{clip} is not audio that can be read: {error.error_string}") from None
-    if not info.frames:
+    samples, rate_hz = inspect_audio(clip)
+    if not samples:
         raise ValueError(f"{clip} holds no samples")
-    return info.frames / info.samplerate
+    return samples / rate_hz

@@ -5,7 +5,7 @@ from typing import Any
 
 from kimi_audio.evals.contract.types import EvalSample, Metric, Prediction, SampleScore, Scorer
 from kimi_audio.evals.judges.scorer import JudgedAnswers
-from kimi_audio.evals.metrics.choice import extract_choice, find_option, is_same_option
+from kimi_audio.evals.metrics.choice import extract_choice, find_options, is_same_option
 from kimi_audio.evals.metrics.error_rate import align, count_errors, count_steps, tokenize
 from kimi_audio.evals.metrics.evalkit import evalkit_errors, evalkit_fingerprint
 from kimi_audio.evals.metrics.languages import WITHOUT_SPACES, language_code
@@ -72,21 +72,21 @@ def _main(language: str) -> str:
 class Choices(Scorer):
     """Accuracy of multiple choice by rules, never by chance.
 
-    ``meta["choices"]`` of a sample holds the options, its reference is the right one of them. Replies that name
+    ``meta["choices"]`` of a sample holds the options, its references are the right ones of them. Replies that name
     no option, or several, are wrong and counted as ``unparsed``; ``accuracy-with-chance`` gives them what a random
     option would be worth on average, as VoiceBench does by drawing one.
     """
 
     metrics = (Metric("accuracy"), Metric("accuracy-with-chance"), Metric("unparsed", higher_is_better=False))
-    rules = "choice/2"
+    rules = "choice/3"
 
     def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return whether the right option is named."""
         options = [str(option) for option in sample.meta["choices"]]
-        right = options[find_option(str(sample.reference), options)]
+        right = [options[place] for place in find_options(sample.references, options)]
         place = extract_choice(prediction.text, options)
         chosen = None if place is None else options[place]
-        is_right = chosen is not None and is_same_option(chosen, right)
+        is_right = chosen is not None and any(is_same_option(chosen, option) for option in right)
         values = {
             "accuracy": (int(is_right), 1),
             "accuracy-with-chance": (1 / len(options) if chosen is None else int(is_right), 1),

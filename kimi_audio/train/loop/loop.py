@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kimi_audio.core.numbers import counted
 from kimi_audio.nn.precision import autocast, computes_bf16
 from kimi_audio.train.loop.average import WeightAverage
 from kimi_audio.train.loop.changes import check_schedule, note_schedule
@@ -343,7 +344,7 @@ class _Run(Generic[Batch]):
             logger.warning("%s", error)
         else:
             if rank() == 0:
-                logger.warning("an error ends the run; what was learned in %d steps is saved", done)
+                logger.warning("an error ends the run; what was learned in %s is saved", counted(done, "step"))
 
     def is_patient_no_more(self) -> bool:
         """Tell whether too many evaluations in a row were worse than the best one."""

@@ -1,4 +1,4 @@
-"""Pinyin and phonemes of the Mandarin closed world: every character in it has one reading, or one per word."""
+"""Pinyin of the Mandarin closed world: every character in it has one reading, or one per word."""
 
 from functools import cache
 
@@ -34,39 +34,6 @@ _WORDS = """
     漂亮 piao4_liang5 便宜 pian2_yi5 早上 zao3_shang5 晚上 wan3_shang5 什么 shen2_me5 名字 ming2_zi5 多少 duo1_shao5
     外面 wai4_mian5 后面 hou4_mian5 前面 qian2_mian5 孩子 hai2_zi5
 """
-INITIALS = {"b": "b", "p": "p", "m": "m", "f": "f", "d": "d", "t": "t", "n": "n", "l": "l", "g": "g", "k": "k"}
-INITIALS |= {"h": "h", "j": "tS;", "q": "tS;h", "x": "S;", "zh": "ts.", "ch": "ts.h", "sh": "s.", "r": "z."}
-INITIALS |= {"z": "ts", "c": "tsh", "s": "s"}
-# Where English has the sound, its phoneme is taken: a small encoder then learns it from both languages.
-FINALS = {
-    "a": "A:",
-    "o": "O:",
-    "e": "o-",
-    "i": "i:",
-    "u": "u:",
-    "v": "y",
-    "ai": "aI",
-    "ei": "eI",
-    "ao": "aU",
-    "ou": "oU",
-}
-FINALS |= {"an": "a n", "en": "@ n", "ang": "A: N", "eng": "@ N", "ong": "U N", "er": "3:", "ia": "j A:", "ie": "j E"}
-FINALS |= {"iao": "j aU", "iu": "j oU", "ian": "j E n", "in": "i: n", "iang": "j A: N", "ing": "i: N", "iong": "j U N"}
-FINALS |= {"ua": "w A:", "uo": "w O:", "uai": "w aI", "ui": "w eI", "uan": "w a n", "un": "w @ n", "uang": "w A: N"}
-FINALS |= {"ve": "y E", "van": "y E n", "vn": "y n"}
-HISSED = "i."  # the vowel of zhi, chi, shi, ri, zi, ci, si
-_WITHOUT_INITIAL = {
-    "yi": "i",
-    "yin": "in",
-    "ying": "ing",
-    "wu": "u",
-    "yu": "v",
-    "yue": "ve",
-    "yuan": "van",
-    "yun": "vn",
-}
-_WITHOUT_INITIAL |= {"you": "iu", "yong": "iong", "ye": "ie", "wei": "ui", "wen": "un", "yan": "ian"}
-TONES = ("T1", "T2", "T3", "T4", "T5")  # a 3 alone is an English vowel
 
 
 @cache
@@ -103,29 +70,3 @@ def to_engine(text: str) -> str:
     for mark in ",.?!":
         joined = joined.replace(f" {mark}", mark)
     return joined.replace("v", "ü")
-
-
-def pronounce_mandarin(text: str) -> str:
-    """Return the phonemes of a Mandarin text, separated by spaces, each syllable followed by its tone.
-
-    A third tone before another one is spoken as a second tone.
-    """
-    syllables = [syllable for syllable in pinyin(text) if syllable[-1].isdigit()]
-    tones = [syllable[-1] for syllable in syllables]
-    spoken = ["2" if pair == ("3", "3") else pair[0] for pair in zip(tones, [*tones[1:], ""], strict=True)]
-    return " ".join(f"{_sounds(syllable[:-1])} T{tone}" for syllable, tone in zip(syllables, spoken, strict=True))
-
-
-def _sounds(syllable: str) -> str:
-    if syllable in _WITHOUT_INITIAL:
-        return FINALS[_WITHOUT_INITIAL[syllable]]
-    if syllable[0] in "yw":
-        glide, rest = {"y": "j", "w": "w"}[syllable[0]], syllable[1:]
-        return f"{glide} {FINALS[rest]}"
-    initial = next((name for name in (syllable[:2], syllable[:1]) if name in INITIALS), "")
-    final = syllable[len(initial) :]
-    if final == "i" and initial in ("zh", "ch", "sh", "r", "z", "c", "s"):
-        return f"{INITIALS[initial]} {HISSED}"
-    if initial in ("j", "q", "x") and final.startswith("u"):
-        final = "v" + final[1:]  # written u, spoken ü
-    return f"{INITIALS[initial]} {FINALS[final]}" if initial else FINALS[final]

@@ -106,15 +106,6 @@ MANDARIN_RESERVED = tuple(_mandarin(variant, reserved=True) for variant in _MAND
 SEEN = tuple(voice for voice in VOICES if not voice.reserved)
 RESERVED = tuple(voice for voice in VOICES if voice.reserved)
 ASSISTANT = Delivery(VOICES[0])  # the voice of the spoken replies: the clearest recorded speaker
-_BY_NAME = {voice.name: voice for voice in VOICES}
-# The voices that can be asked for by name; four that nobody confuses: a woman and a man from recordings, a monotone
-# diphone voice, a bright synthetic one.
-SPEAKERS: dict[str, Delivery] = {
-    "Ava": ASSISTANT,
-    "Ben": Delivery(_BY_NAME["flite-rms"]),
-    "Carl": Delivery(_BY_NAME["flite-kal16"]),
-    "Dora": Delivery(_BY_NAME["espeak-en+f2"], pitch=1.2),
-}
 MANDARIN_ASSISTANT = Delivery(MANDARIN_SEEN[6], 1.15)  # its replies in Mandarin
 
 ENGINE_SHARES: dict[str, float] = {"espeak-ng": 0.6, "flite": 0.3, "festival": 0.1}

@@ -9,14 +9,13 @@ import json
 from pathlib import Path
 
 from kimi_audio.evals.contract.types import Suite
-from recipes.nano.evals import conversation, conversion, people, reading, recognition, reply_styles, understanding
+from recipes.nano.evals import conversation, people, reading, recognition, reply_styles, understanding
 
 TASKS = (
     *recognition.TASKS,
     *understanding.TASKS,
     *conversation.TASKS,
     *reading.TASKS,
-    *conversion.TASKS,
     *reply_styles.TASKS,
     *people.TASKS,
 )

@@ -1,6 +1,6 @@
 """The recordings of nano's suite: what is generated, and how it comes back as samples.
 
-nano/corpus/eval-styles-seen/    a split of ``data/manifest.py``
+nano/corpus/eval-styles-seen/    a split of ``kimi_audio.data.split``
 nano/styles-seen/                its recordings as WAV files
 nano/styles-seen.jsonl           its questions, one a line; whole or absent
 """
@@ -22,10 +22,9 @@ from kimi_audio.evals.contract.rows import read_rows, save_rows
 from kimi_audio.evals.contract.types import Dataset, EvalSample
 from kimi_audio.evals.tasks.datasets import DatasetFiles, make_dataset
 from recipes.nano.closed import voices
-from recipes.nano.closed.corpus import Recipe as CorpusRecipe
-from recipes.nano.closed.corpus import Speak, build
+from recipes.nano.closed.evaluation_speech import Speak, build
+from recipes.nano.closed.evaluation_tasks import StoredExample, build_tasks, read_examples
 from recipes.nano.closed.synthesis import synthesise_all
-from recipes.nano.closed.task_corpus import StoredExample, TaskSizes, build_tasks, read_examples
 from recipes.nano.closed.voices import Delivery
 
 SEED = 0
@@ -46,9 +45,9 @@ def _both(*names: str) -> tuple[str, ...]:
     return tuple(f"{name}-{voices}" for name in names for voices in VOICES)
 
 
-LINES = _both("asr", "qa")  # of ``corpus.build``
+LINES = _both("asr", "qa")  # of ``build``
 HEARD = (*_both("mandarin", "styles"), "events", "counts", "orders", "captions", "scenes")  # of ``build_tasks``
-SPOKEN = (*_both("cross", "dialogues", "replies"), "tts", "conversion")
+SPOKEN = (*_both("cross", "dialogues", "replies"), "tts")
 NOISY, CLEAN = "asr-noise", "asr-seen"  # the first is made of the second
 
 FILES = DatasetFiles(
@@ -71,12 +70,9 @@ def make(folder: Path, sizes: Sizes | None = None, speak: Speak = synthesise_all
     corpus = folder / "corpus"
     if not corpus.exists():  # a missing voice is told before any work
         speak([("one", Delivery(voice)) for voice in voices.VOICES])
-    lines = CorpusRecipe(0, 0, 0, 0, sizes.heard, 0)
-    # Nobody asks for phonemes here, so none are worked out.
-    build(corpus, lines, SEED, speak=speak, pronounce=lambda text: "")
-    for names, count in ((HEARD, sizes.heard), (SPOKEN, sizes.spoken)):
-        splits = [_split_name(name) for name in names]
-        build_tasks(corpus, TaskSizes(evaluation=count), SEED, 2, speak, lambda language, text: "", splits)
+    build(corpus, sizes.heard, SEED, speak)
+    counts = dict.fromkeys(HEARD, sizes.heard) | dict.fromkeys(SPOKEN, sizes.spoken)
+    build_tasks(corpus, {_split_name(name): count for name, count in counts.items()}, SEED, speak)
     for name in LINES:
         _export(folder, name, _line_row)
     _export(folder, NOISY, _line_row, add=_noise)

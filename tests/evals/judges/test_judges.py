@@ -180,7 +180,7 @@ def test_replies_that_are_not_understood_are_asked_again(server, tmp_path):
 
 def test_passing_errors_are_retried(server, tmp_path):
     server.script = [503, 429, "yes"]
-    assert endpoint(server, tmp_path, retries=2).rate(LABEL, FIELDS).value == 1
+    assert endpoint(server, tmp_path, retries=2, backoff_s=0.01).rate(LABEL, FIELDS).value == 1
 
 
 def test_key_is_read_when_asked_and_never_told(server, tmp_path, monkeypatch):

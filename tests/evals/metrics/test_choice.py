@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kimi_audio.evals.metrics.choice import extract_choice, find_option, is_same_option
+from kimi_audio.evals.metrics.choice import extract_choice, find_options, is_same_option
 
 OPTIONS = ("car horn", "dog", "car", "rain")
 CASES = [
@@ -49,6 +49,8 @@ CASES = [
     ("Option A is incorrect.", None),
     ("I'm not sure, but B", 1),
     ("I can't hear well. B", 1),
+    ("It could not possibly be C, so D", 3),
+    ("I don't think it's A, so it is D.", 3),
 ]
 KEYS = ["C major", "D minor", "A minor", "E major"]
 VERBATIM = [
@@ -67,6 +69,9 @@ VERBATIM = [
     ("-5", ["5", "-5"], 1),
     ("not happy", ["happy", "not happy"], 1),
     ("No.", ["yes", "no"], 1),
+    ("5%", ["$5", "5%"], 1),
+    ("A-", ["A", "A+", "A-"], 2),
+    ("It costs 5", ["$5", "5%"], None),
 ]
 
 
@@ -102,10 +107,12 @@ def test_a_long_reply_is_read_soon():
 
 
 def test_right_answers_are_found_by_text_or_letter():
-    assert find_option("Car Horn", OPTIONS) == 0
-    assert find_option("(c)", OPTIONS) == 2
+    assert find_options(["Car Horn"], OPTIONS) == [0]
+    assert find_options(["(c)"], OPTIONS) == [2]
+    assert find_options(["wind", "rain", "dog"], OPTIONS) == [3, 1]
+    assert find_options(["5%"], ["$5", "5%"]) == [1]
     with pytest.raises(ValueError, match="none of the options"):
-        find_option("wind", OPTIONS)
+        find_options(["wind"], OPTIONS)
 
 
 def test_bad_questions_are_refused():

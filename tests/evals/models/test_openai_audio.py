@@ -182,8 +182,9 @@ def test_no_connection_is_an_error_of_the_sample(server):
     assert "gave up after 3 attempts" in ask(closed).error
 
 
-def test_a_dead_endpoint_is_left_alone(server):
-    server.script = [(500, {}, {})]
+@pytest.mark.parametrize("status", [500, 401, 404])
+def test_an_endpoint_that_is_dead_or_refuses_all_is_left_alone(server, status):
+    server.script = [(status, {}, {})]
     model = model_of(server)
     errors = [answer.error for answer in model.generate([EvalSample(str(n), text="x") for n in range(30)], Options())]
     assert len(server.requests) <= PATIENCE + model.endpoint.concurrency

@@ -25,8 +25,7 @@ from recipes.nano.closed.mandarin import (
     sentences,
     take_mandarin_sentences,
 )
-from recipes.nano.closed.phonemes import HEARD
-from recipes.nano.closed.pinyin import pinyin, pronounce_mandarin, to_engine
+from recipes.nano.closed.pinyin import pinyin, to_engine
 from recipes.nano.closed.scoring import character_errors, characters, chinese_number
 from recipes.nano.closed.splits import is_reserved
 from recipes.nano.closed.voices import MANDARIN_RESERVED, MANDARIN_SEEN
@@ -39,24 +38,17 @@ def all_texts():
         yield from (item.question, item.answer)
 
 
-def test_every_text_has_a_reading_and_phonemes_that_the_encoders_know():
+def test_every_text_has_a_reading_that_the_engine_can_say():
     for text in all_texts():
         syllables = [syllable for syllable in pinyin(text) if syllable[-1].isdigit()]
         assert len(syllables) == len(characters(text))
-        assert set(pronounce_mandarin(text).split()) <= set(HEARD)
         assert re.fullmatch(r"[a-zü0-9 ,.?]+", to_engine(text))
 
 
-def test_the_inventory_names_each_sound_once():
-    assert len(set(HEARD)) == len(HEARD)
-
-
-def test_words_change_readings_and_third_tones_give_way():
+def test_words_change_readings():
     assert pinyin("首都") == ["shou3", "du1"]
     assert pinyin("学生，学校。") == ["xue2", "sheng5", ",", "xue2", "xiao4", "."]
     assert to_engine("绿色，茶。") == "lü4 se4, cha2."
-    assert pronounce_mandarin("学校") == "S; y E T2 S; j aU T4"
-    assert pronounce_mandarin("你好") == "n i: T2 h aU T3"
     with pytest.raises(ValueError, match="has no reading"):
         pinyin("鑫")
 

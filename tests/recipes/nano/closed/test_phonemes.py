@@ -5,9 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from kimi_audio.data.split import Utterance
 from recipes.nano.closed import phonemes
-from recipes.nano.closed.phonemes import HEARD, MERGED, NO_SOUNDS, PHONEMES, STRESS, labels_of, pronounce
+from recipes.nano.closed.phonemes import MERGED, NO_SOUNDS, PHONEMES, STRESS, pronounce
 
 
 @pytest.fixture
@@ -71,28 +70,3 @@ def test_a_failing_engine_is_not_taken_for_silence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(phonemes.subprocess, "run", fail)
     with pytest.raises(subprocess.CalledProcessError):
         pronounce("Hello.")
-
-
-def utterance(voice: str, style: str | None = None, phonemes: str | None = "h aI") -> Utterance:
-    return Utterance("u", "Hi", "hi", "speech", voice, 1.0, 1.0, 0, 100, phonemes=phonemes, style=style)
-
-
-@pytest.mark.parametrize(
-    ("voice", "style", "labels"),
-    [
-        ("espeak-en-us", None, "h aI"),
-        ("flite-rms", None, "#Ben h aI"),
-        ("flite-slt", "whisper", "#Ava-whisper h aI"),
-        ("flite-slt", "sad", "#Ava #sad h aI"),
-        ("espeak-en-us", "sad", "#sad h aI"),
-        ("flite-slt", "faster", "#Ava h aI"),  # the pace is in the number of codes
-    ],
-)
-def test_speaker_and_style_are_told_before_the_phonemes(voice: str, style: str | None, labels: str):
-    assert labels_of(utterance(voice, style)) == labels
-    assert set(labels.split()) <= set(HEARD)
-
-
-def test_an_utterance_without_pronunciation_is_named():
-    with pytest.raises(ValueError, match="'u' has no pronunciation"):
-        labels_of(utterance("flite-slt", phonemes=None))

@@ -8,15 +8,9 @@ import pytest
 
 from kimi_audio.audio.prosody import measure
 from recipes.nano.closed.colours import WHISPER_DB, colour
-from recipes.nano.closed.dialogues import all_replies, dialogue_examples, is_dialogue_right
+from recipes.nano.closed.dialogues import dialogue_examples, is_dialogue_right
 from recipes.nano.closed.judging import is_right
-from recipes.nano.closed.speakers import (
-    SPEAKERS,
-    assistant_examples,
-    conversion_examples,
-    reading_examples,
-    spread_reading_examples,
-)
+from recipes.nano.closed.speakers import NAMES, reading_examples
 from recipes.nano.closed.splits import is_reserved
 from recipes.nano.closed.styles import (
     REPLY_STYLES,
@@ -173,34 +167,15 @@ def test_judging_dialogues(kind, essential, reply, right):
     assert is_dialogue_right(kind, essential, reply) is right
 
 
-def test_reading_and_conversion_share_their_recordings():
-    reading = reading_examples(40, random.Random(0), False)
-    conversion = conversion_examples(40, random.Random(0), False)
-    spoken = {part.sound for example in reading for part in example.parts if part.sound}
-    assert {part.sound for example in conversion for part in example.parts if part.sound} == spoken
-    assert len(spoken) == 40
-    for example in conversion:
-        source, target = example.parts[1].sound, example.reply.sound
-        assert source.text == target.text
-        assert target.delivery == SPEAKERS[example.essential[0]]
-        assert example.essential[0] in example.parts[0].text
-    for example in reading + reading_examples(8, random.Random(0), True):
-        assert example.parts[0].text.endswith(example.reply.text)
-
-
-def test_spread_sentences_come_in_one_voice_each_and_from_the_generator_given():
-    spread = spread_reading_examples(8, random.Random(0), False, random.Random(7))
-    assert [e.key for e in spread] == [
-        e.key for e in spread_reading_examples(8, random.Random(1), False, random.Random(7))
-    ]
-    assert len({example.key for example in spread}) == 8
-    assert [example.essential for example in spread] == 2 * [(name,) for name in SPEAKERS]
-    for example in spread:
-        assert example.reply.sound.delivery == SPEAKERS[example.essential[0]]
-        assert example.parts[0].text.endswith(example.reply.text)
-
-
-def test_the_assistant_says_what_it_is_to_reply():
-    said = {example.reply.text for example in assistant_examples(900, random.Random(0), False)}
-    replies = {text for text in all_replies() if not is_reserved(f"reply:{text}")}
-    assert replies <= said
+@pytest.mark.parametrize("reserved", [False, True])
+def test_every_sentence_is_to_be_read_in_every_named_voice(reserved):
+    examples = reading_examples(12, random.Random(0), reserved)
+    assert {example.key: is_reserved(example.key) for example in examples} == dict.fromkeys(
+        (example.key for example in examples), reserved
+    )
+    assert [example.essential for example in examples] == 3 * [(name,) for name in NAMES]
+    assert len({example.key for example in examples}) == 3
+    for example in examples:
+        request = example.parts[0].text
+        assert request.endswith(example.reply.text)
+        assert example.essential[0] in request

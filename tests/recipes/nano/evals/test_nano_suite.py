@@ -27,15 +27,12 @@ from kimi_audio.evals.run.selection import Selection
 from kimi_audio.lm.rules import GenerationOptions
 from recipes.nano import evals as nano
 from recipes.nano.closed.qa import find_item
-from recipes.nano.closed.speakers import SPEAKERS
 from recipes.nano.evals import data as nano_data
 from recipes.nano.evals.conversation import SpokenAnswers
-from recipes.nano.evals.conversion import Converted
 from recipes.nano.evals.judged import Captions
 from recipes.nano.evals.listening import words_found
 from recipes.nano.evals.reading import ReadAloud
 from recipes.nano.evals.reply_styles import StyledReplies, read_with_ordinary
-from recipes.nano.evals.voice_classifier import VoiceClassifier
 
 GENERATED = [task for task in nano.TASKS if task.dataset.name == "nano"]
 QUESTIONS = sorted((NANO_FOLDER / "questions").glob("*.wav"))
@@ -43,7 +40,7 @@ SIZES = nano_data.Sizes(heard=8, spoken=10)  # ten replies: two questions in fiv
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Stand-ins: every named voice is a tone of its own
+# Stand-ins
 
 
 def tone(pitch_hz: float, seconds: float, rate_hz: int) -> np.ndarray:
@@ -51,14 +48,9 @@ def tone(pitch_hz: float, seconds: float, rate_hz: int) -> np.ndarray:
     return (0.1 * np.sin(phase) + 0.05 * np.sin(2 * phase)).astype(np.float32)
 
 
-PITCHES_HZ = {name: 110.0 + 60 * place for place, name in enumerate(SPEAKERS)}
-_OF_VOICE = {delivery.voice.name: PITCHES_HZ[name] for name, delivery in SPEAKERS.items()}
-
-
 def tones(requests: Sequence) -> list[tuple[np.ndarray, int]]:
     """Stand for the speech engines."""
-    pitches_hz = [_OF_VOICE.get(delivery.voice.name, 90.0) for _, delivery in requests]
-    return [(tone(pitch_hz, 0.2, INPUT_RATE_HZ), INPUT_RATE_HZ) for pitch_hz in pitches_hz]
+    return [(tone(90.0, 0.2, INPUT_RATE_HZ), INPUT_RATE_HZ) for _ in requests]
 
 
 def generate(folder: Path) -> None:
@@ -91,9 +83,6 @@ class Pupil:
             return Prediction(text)
         kind = sample.meta.get("kind")
         pitch_hz, seconds = self.styles.get(kind, (150, 1.0))
-        pitch_hz = (
-            PITCHES_HZ[sample.meta["essential"][0]] if sample.meta.get("task") == "voice-conversion" else pitch_hz
-        )
         wave = tone(pitch_hz or 150, seconds, OUTPUT_RATE_HZ)
         if not pitch_hz:
             wave = 0.01 * np.random.default_rng(0).standard_normal(len(wave)).astype(np.float32)
@@ -117,12 +106,10 @@ def prepared(task: EvalTask, pupil: Pupil) -> EvalTask:
     """Return a task whose instruments are stand-ins."""
     instruments = Instruments(recogniser=Parrot(pupil))
     scorer = task.scorer
-    if isinstance(scorer, SpokenAnswers | ReadAloud | Converted):
+    if isinstance(scorer, SpokenAnswers | ReadAloud):
         scorer = scorer.equip(instruments)
     if isinstance(scorer, ReadAloud):
         scorer = replace(scorer, sphinx=Parrot(pupil))
-    if isinstance(scorer, Converted):
-        scorer = replace(scorer, classifier=VoiceClassifier.of_engines(tones))
     return replace(task, scorer=scorer)
 
 
@@ -155,9 +142,9 @@ def test_a_model_that_knows_nothing_reaches_none(root, tmp_path):
     scores = run(root, tmp_path, lambda sample: "xylophone")
     for task in GENERATED:
         name = task.scorer.metrics[0].name
-        if name not in ("voice", "followed"):
+        if name != "followed":
             assert scores[task.name, name] == (100 if name in ("nano-wer", "nano-cer") else 0), task.name
-    assert scores["nano-tts", "words-heard"] == scores["nano-conversion", "words-kept"] == 0
+    assert scores["nano-tts", "words-heard"] == 0
     assert scores["nano-captions", "none-invented"] == 100  # what is no sound of the set is none invented
 
 
@@ -167,7 +154,7 @@ def test_every_task_asks_what_its_examples_ask(root):
     assert {len(sample.audio) for sample in asked["nano-dialogues"]} == {3}
     assert {len(sample.audio) for sample in asked["nano-cross"]} == {1, 2}  # the request is written or spoken
     assert all(not sample.audio and sample.text.endswith(str(sample.reference)) for sample in asked["nano-tts"])
-    assert all(sample.audio and sample.text for sample in asked["nano-conversion"] + asked["nano-events"])
+    assert all(sample.audio and sample.text for sample in asked["nano-events"])
     assert {sample.subset for sample in asked["nano-asr"]} == {"seen", "unseen", "noise"}
     assert [len(asked[name]) for name in ("nano-asr", "nano-questions", "nano-tts")] == [24, 16, 10]
     for sample in asked["nano-questions"]:
@@ -224,13 +211,12 @@ def test_words_found():
 
 def test_missing_speech_is_the_worst(root):
     silent = Prediction("")
-    for read, scorer in (("tts", ReadAloud()), ("conversion", Converted(classifier=VoiceClassifier.of_engines(tones)))):
-        sample = next(iter(nano_data.read(root / "nano", {read: ""})))
-        sample = replace(sample, meta={**sample.meta, "other": "something else"})
-        words = len(normalise(str(sample.reference)).split())
-        values = scorer.score(sample, silent).values
-        assert (0, words) in values.values()
-        assert all(values[name] == value for name, value in scorer.worst(sample).items())
+    sample = next(iter(nano_data.read(root / "nano", {"tts": ""})))
+    sample = replace(sample, meta={**sample.meta, "other": "something else"})
+    words, scorer = len(normalise(str(sample.reference)).split()), ReadAloud()
+    values = scorer.score(sample, silent).values
+    assert (0, words) in values.values()
+    assert all(values[name] == value for name, value in scorer.worst(sample).items())
     sample = next(iter(nano_data.read(root / "nano", {"qa-seen": ""})))
     assert SpokenAnswers().score(sample, Prediction("one two")).values == {"right": (0, 1), "words-heard": (0, 2)}
 
@@ -257,14 +243,6 @@ def test_styled_replies_need_the_ordinary_one(root):
     assert "no ordinary reply" in alone.error
     chosen = Selection(limit=1).choose(samples)
     assert {name for sample in chosen for name in sample.needs} <= {sample.id for sample in chosen}
-
-
-def test_voices_are_told_apart_by_their_sound():
-    classifier = VoiceClassifier.of_engines(tones)
-    for name, pitch_hz in PITCHES_HZ.items():
-        assert classifier.classify(Samples(tone(pitch_hz * 1.01, 0.5, OUTPUT_RATE_HZ), OUTPUT_RATE_HZ)) == name
-    with pytest.raises(ValueError, match="silent"):
-        classifier.classify(Samples(np.zeros(16_000, np.float32), INPUT_RATE_HZ))
 
 
 class Listener:

@@ -1,5 +1,6 @@
 """Building, resuming and reading corpora, with an engine that only beeps."""
 
+import hashlib
 import random
 
 import numpy as np
@@ -10,12 +11,13 @@ from rich.progress import Progress
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.data.split import MANIFEST, Split, SplitWriter, Utterance, read_manifest, write_manifest
-from recipes.nano.closed import corpus, synthesis
-from recipes.nano.closed.corpus import Recipe, build, plan
+from recipes.nano.closed import evaluation_speech, synthesis
+from recipes.nano.closed.evaluation_speech import build, plan
 from recipes.nano.closed.splits import is_reserved
-from recipes.nano.closed.voices import ASSISTANT, RESERVED, SEEN, VOICES, Delivery, draw_delivery
+from recipes.nano.closed.voices import RESERVED, SEEN, VOICES, Delivery, draw_delivery
 
-SMALL = Recipe(assistant_answers=5, assistant_sentences=5, asr=30, questions=20, evaluation=4, development=4)
+COUNT = 10
+DRAWN_BEFORE = "bc814c7a2bbadae0"
 
 
 def beep(requests):
@@ -28,62 +30,44 @@ def beep(requests):
     return spoken
 
 
-def name_letters(text):
-    """Stand in for espeak-ng."""
-    return " ".join(text)
-
-
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch):
-    monkeypatch.setattr(corpus, "CHUNK", 4)
-    monkeypatch.setattr(corpus, "SHARD", 20)
+    monkeypatch.setattr(evaluation_speech, "CHUNK", 4)
 
 
 @pytest.fixture
 def built(tmp_path):
-    build(tmp_path, SMALL, seed=1, workers=2, speak=beep, pronounce=name_letters)
+    build(tmp_path, COUNT, 1, beep)
     return tmp_path
 
 
-def test_a_corpus_has_every_split_with_text_and_sound(built):
-    assert {path.name for path in built.iterdir()} == set(plan(SMALL, 1))
-    assert {"asr-0", "asr-1", "questions-0", "assistant"} <= set(plan(SMALL, 1))
-    for name, draw in plan(SMALL, 1).items():
-        split = Split(built / name)
-        assert [utterance.text for utterance in split.utterances] == [line.text for line in draw()]
+def test_every_split_has_text_and_sound(built):
+    assert {path.name for path in built.iterdir()} == set(plan(COUNT, 1))
+    for name, draw in plan(COUNT, 1).items():
+        split, lines = Split(built / name), draw()
+        assert [utterance.text for utterance in split.utterances] == [line.text for line in lines]
         assert split.duration_s == pytest.approx(sum(u.duration_s for u in split.utterances))
-        for utterance in split.utterances:
+        for utterance, line in zip(split.utterances, lines, strict=True):
             assert utterance.transcript == normalise(utterance.text)
-            assert utterance.phonemes == name_letters(utterance.text)
-            assert len(split.samples(utterance)) == utterance.length_samples > 0
+            ((expected, rate_hz),) = beep([(line.text, line.delivery)])
+            expected = synthesis.resample(expected, rate_hz, INPUT_RATE_HZ)
+            samples = split.samples(utterance)
+            assert len(samples) == utterance.length_samples > 0
+            np.testing.assert_allclose(samples, expected[: len(samples)], atol=1 / 32768)
 
 
-def test_samples_are_those_of_the_utterance(built):
-    split = Split(built / "assistant")
-    for utterance in split.utterances:
-        ((expected, rate_hz),) = beep([(utterance.text, ASSISTANT)])
-        assert rate_hz == INPUT_RATE_HZ
-        samples = split.samples(utterance)
-        np.testing.assert_allclose(samples, expected[: len(samples)], atol=1 / 32768)
-        assert len(split.samples(utterance, OUTPUT_RATE_HZ)) * 2 == len(samples) * 3
-
-
-def test_training_never_contains_what_is_reserved(built):
+def test_everything_is_reserved_and_unseen_means_reserved_voices(built):
     reserved_voices = {voice.name for voice in RESERVED}
     for path in built.iterdir():
         for utterance in Split(path).utterances:
-            key = utterance.key or utterance.transcript
-            if path.name.startswith(("eval", "dev")):
-                assert is_reserved(key)
-                assert (utterance.voice in reserved_voices) == path.name.endswith("unseen")
-            else:
-                assert utterance.voice not in reserved_voices
-                assert utterance.kind not in ("sentence",) or not is_reserved(utterance.transcript)
-                assert utterance.key is None or not is_reserved(utterance.key)
+            assert is_reserved(utterance.key or utterance.transcript)
+            assert (utterance.voice in reserved_voices) == path.name.endswith("unseen")
 
 
-def test_questions_come_with_their_answers(built):
-    for utterance in Split(built / "questions-0").utterances:
+def test_questions_come_once_and_with_their_answers(built):
+    utterances = Split(built / "eval-qa-seen").utterances
+    assert len({utterance.key for utterance in utterances}) == COUNT
+    for utterance in utterances:
         assert utterance.answer
         assert utterance.essential
         assert utterance.essential.split()[0] in normalise(utterance.answer)
@@ -95,7 +79,7 @@ class Interruption(Exception):
 
 def test_an_interrupted_build_goes_on_where_it_stopped(built, tmp_path_factory):
     folder = tmp_path_factory.mktemp("resumed")
-    chunks = iter(range(5))
+    chunks = iter(range(4))
 
     def failing(requests):
         if next(chunks, None) is None:
@@ -103,8 +87,8 @@ def test_an_interrupted_build_goes_on_where_it_stopped(built, tmp_path_factory):
         return beep(requests)
 
     with pytest.raises(Interruption):
-        build(folder, SMALL, seed=1, workers=1, speak=failing, pronounce=name_letters)
-    unfinished = folder / "asr-0"
+        build(folder, COUNT, 1, failing)
+    unfinished = folder / "eval-asr-unseen"
     with pytest.raises(ValueError, match="not a finished corpus split"):
         Split(unfinished)
     with (unfinished / MANIFEST).open("a") as manifest:  # a crash in the middle of a line and of the samples
@@ -118,7 +102,7 @@ def test_an_interrupted_build_goes_on_where_it_stopped(built, tmp_path_factory):
         said.extend(requests)
         return beep(requests)
 
-    build(folder, SMALL, seed=1, workers=1, speak=counting, pronounce=name_letters)
+    build(folder, COUNT, 1, counting)
     total = sum(len(Split(path)) for path in built.iterdir())
     assert 0 < len(said) < total
     for path in built.rglob("*.*"):
@@ -129,7 +113,7 @@ def test_finished_splits_are_not_spoken_again(built):
     def never(_):
         raise AssertionError("nothing is left to say")
 
-    build(built, SMALL, seed=1, workers=1, speak=never, pronounce=name_letters)
+    build(built, COUNT, 1, never)
 
 
 def test_manifest_round_trip(tmp_path):
@@ -219,13 +203,24 @@ def test_silence_from_an_engine_is_an_error():
         synthesis.finish(np.zeros(16_000, np.float32), 16_000)
 
 
-def test_lines_of_a_split_do_not_depend_on_the_others():
-    assert plan(SMALL, 3)["eval-qa-seen"]() == plan(Recipe(evaluation=4), 3)["eval-qa-seen"]()
-    assert plan(SMALL, 3)["asr-0"]() != plan(SMALL, 4)["asr-0"]()
+def test_lines_of_a_split_depend_on_its_seed_alone():
+    assert plan(4, 3)["eval-qa-seen"]() == plan(4, 3)["eval-qa-seen"]()
+    assert plan(4, 3)["eval-qa-seen"]() != plan(4, 4)["eval-qa-seen"]()
+    assert plan(4, 3)["eval-qa-seen"]() != plan(4, 3)["eval-qa-unseen"]()
+
+
+def test_the_evaluation_is_drawn_as_ever():
+    """Its texts and deliveries are what all scores stand on."""
+    drawn = [
+        (name, line.text, line.delivery.voice.name, line.delivery.rate, line.delivery.pitch, line.answer, line.key)
+        for name, draw in plan(20, 0).items()
+        for line in draw()
+    ]
+    assert hashlib.sha256(repr(drawn).encode()).hexdigest()[:16] == DRAWN_BEFORE
 
 
 def test_progress_counts_only_what_is_spoken(tmp_path):
-    lines = plan(SMALL, 0)["asr-1"]()
+    lines = plan(COUNT, 0)["eval-asr-seen"]()
     with Progress(disable=True) as progress:
-        corpus.build_split(tmp_path / "asr-1", lines, (INPUT_RATE_HZ,), 1, beep, name_letters, progress)
-        assert progress.tasks[0].completed == len(lines) == 10
+        evaluation_speech.build_split(tmp_path / "eval-asr-seen", lines, beep, progress)
+        assert progress.tasks[0].completed == len(lines) == COUNT
