@@ -1,7 +1,7 @@
 """How nano learns: ``kimi-audio train recipes/nano/training.py:begin --data heard.jsonl --data aloud.jsonl …``.
 
-``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model.
-Both are fine-tunings as any user's.
+``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model,
+and ``talking`` from one that hears well and answers badly. All are fine-tunings as any user's.
 """
 
 from dataclasses import replace
@@ -13,6 +13,7 @@ from kimi_audio.train.sft import FinetuneConfig
 # Of all positions, whatever the sizes of the files.
 FIRST_SHARES = {"heard.jsonl": 0.6, "aloud.jsonl": 0.25, "talks.jsonl": 0.15}
 SHARES = {"heard.jsonl": 0.42, "aloud.jsonl": 0.23, "talks.jsonl": 0.15, "tasks.jsonl": 0.2}
+TALKING_SHARES = {"heard.jsonl": 0.15, "aloud.jsonl": 0.15, "talks.jsonl": 0.45, "tasks.jsonl": 0.25}
 
 
 def begin() -> FinetuneConfig:
@@ -49,3 +50,8 @@ def further() -> FinetuneConfig:
     config = begin()
     loop = replace(config.loop, peak_lr=2e-3)
     return replace(config, from_scratch=False, loop=loop, weights=SHARES, row_positions=384, rows=8)
+
+
+def talking() -> FinetuneConfig:
+    """Go on with answers above all: every fact has to be met many times."""
+    return replace(further(), weights=TALKING_SHARES)

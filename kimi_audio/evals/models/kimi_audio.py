@@ -12,6 +12,7 @@ from kimi_audio import checkpoint
 from kimi_audio.assistant import Answer, KimiAudio
 from kimi_audio.audio.io import Samples, audio_blocks
 from kimi_audio.audio.segments import cut_at_pauses
+from kimi_audio.audio.speech_gate import holds_speech
 from kimi_audio.chat import Message
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.evals.contract.keys import Clip, digest_of
@@ -129,7 +130,7 @@ class InProcess:
         return _prediction(answer, time.perf_counter() - started)
 
     def _in_pieces(self, samples: Sequence[EvalSample], options: Options, how: GenerationOptions) -> list[Prediction]:
-        """Answer each piece of the recordings and join the texts, as ``KimiAudio.transcribe`` does."""
+        """Answer each piece with speech and join the texts, as ``KimiAudio.transcribe`` does."""
         started = time.perf_counter()
         pieces = [(place, piece) for place, sample in enumerate(samples) for piece in self._pieces_of(sample)]
         answers: list[list[Answer]] = [[] for _ in samples]
@@ -152,7 +153,7 @@ class InProcess:
     def _pieces_of(self, sample: EvalSample) -> list[Samples]:
         (clip,) = sample.audio
         pieces = cut_at_pauses(audio_blocks(clip, INPUT_RATE_HZ), self.model.settings.segment_s)
-        return [Samples(piece, INPUT_RATE_HZ) for piece in pieces]
+        return [Samples(piece, INPUT_RATE_HZ) for piece in pieces if holds_speech(piece)]
 
 
 def _chat(audio: Iterable[Clip], text: str, system: str) -> list[Message]:

@@ -316,6 +316,12 @@ def test_recordings_are_cut_at_pauses(model):
         model.generate(ask(0), Options(output="both", decoding={"cut_at_pauses": True}))
 
 
+def test_nothing_is_written_for_pieces_without_speech(model):
+    silence = EvalSample("silence", (Samples(np.zeros(2 * INPUT_RATE_HZ, np.float32), INPUT_RATE_HZ),), "Transcribe.")
+    (answer,) = model.generate([silence], Options(decoding={"cut_at_pauses": True}))
+    assert answer.text == model.model.transcribe(silence.audio[0]) == ""
+
+
 def test_unknown_decoding_options_are_refused(model):
     with pytest.raises(ValueError, match="no decoding option 'temperature'; it has text_temperature"):
         model.generate(ask(0), Options(decoding={"temperature": 0}))
