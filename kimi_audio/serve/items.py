@@ -12,7 +12,6 @@ Role = Literal["user", "assistant", "system"]
 Status = Literal["in_progress", "completed", "incomplete"]
 ContentType = Literal["input_text", "input_audio", "output_text", "output_audio"]
 
-_INPUT = {"input_text": "text", "input_audio": "transcript"}
 _CONTENT = {
     "user": ("input_text", "input_audio"),
     "system": ("input_text",),

@@ -19,7 +19,6 @@ from kimi_audio.serve.session_config import SemanticVad, ServerVad, TurnDetectio
 from kimi_audio.serve.session_state import TICKS_PER_S, SpeechStarted, SpeechStopped
 
 WINDOW_SAMPLES = 512
-WINDOW_MS = 1000 * WINDOW_SAMPLES // INPUT_RATE_HZ
 HYSTERESIS = 0.15  # speech goes on at so much less than it begins at
 BEGINNING_WINDOWS = 2  # in a row: one alone is a click
 _TICKS_PER_WINDOW = WINDOW_SAMPLES * TICKS_PER_S // INPUT_RATE_HZ

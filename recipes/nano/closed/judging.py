@@ -30,7 +30,7 @@ def is_right(example: Judged, reply: str) -> bool:
     transcript is right if no character is wrong; see ``scoring.character_errors`` for the rate.
 
     Raises:
-        ValueError: the task is judged by its sound (``tts``, ``voice-conversion``), or there is no such task.
+        ValueError: the task is judged by its sound (``tts``), or there is no such task.
     """
     task, essential = example.task, example.essential
     if task == "mandarin-asr":
