@@ -76,7 +76,9 @@ def tokens(
     out: Annotated[Path | None, typer.Option("--out", help="By default FILE with the ending .tokens.")] = None,
     model: ModelOption = "nano",
     device: DeviceOption = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that encode, on a CPU, each on one core.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes, each on one core: they encode or, for a GPU, load.")
+    ] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Encode every recording of a file once, for training; what is there already is not encoded again."""

@@ -19,6 +19,7 @@ from kimi_audio.core import sequence
 from kimi_audio.core.sequence import Batch, pack
 from kimi_audio.data.packing import Piece, Pool, TooLong, cut, pieces
 
+Broken = Callable[[str, Exception], None]  # is told the name of a document that cannot be built, and why
 POOL_DOCUMENTS = 256  # wait to be packed; enough to leave about one position in a hundred empty
 _SNAPSHOT_STEPS = 256  # a question about an earlier step repeats the plan of at most so many
 
@@ -96,7 +97,7 @@ class Mixture:
         rows: int,
         pad_id: int,
         seed: int,
-        broken: Callable[[str, Exception], None] | None = None,
+        broken: Broken | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -105,7 +106,7 @@ class Mixture:
         assert 0 <= rank < world_size
         self.sources, self.row_positions, self.num_rows = sources, row_positions, rows
         self.pad_id, self.seed, self.rank, self.world_size = pad_id, seed, rank, world_size
-        self._broken = broken
+        self.broken = broken
         self._pieces = [_pieces(source, row_positions) for source in sources]
         self._order = lru_cache(maxsize=2 * len(sources))(self._make_order)
         nothing = [0] * len(sources)
@@ -113,10 +114,11 @@ class Mixture:
         self._latest: tuple[int, list[list[Draw]]] | None = None  # step and rows
         self._load(self._snapshots[0])
 
-    def __call__(self, step: int) -> Batch:
-        """Return this rank's rows of one step."""
+    def __call__(self, step: int, broken: Broken | None = None) -> Batch:
+        """Return this rank's rows of one step; ``broken`` is told in the place of the one that the mixture has."""
         rows = self.plan(step)[self.rank :: self.world_size]
-        return pack([self._build_row(row) for row in rows], self.pad_id, self.row_positions)
+        broken = self.broken if broken is None else broken
+        return pack([self._build_row(row, broken) for row in rows], self.pad_id, self.row_positions)
 
     def plan(self, step: int) -> list[list[Draw]]:
         """Return the documents of all rows of one step."""
@@ -188,15 +190,15 @@ class Mixture:
     def _name(self, draw: Draw) -> str:
         return self.sources[draw.source].name_of(draw.piece.document)
 
-    def _build_row(self, row: list[Draw]) -> list[sequence.Sequence]:
+    def _build_row(self, row: list[Draw], broken: Broken | None) -> list[sequence.Sequence]:
         built = []
         for draw in row:
             try:
                 built.append(self._build(draw))
             except (ValueError, OSError) as error:
-                if self._broken is None:
+                if broken is None:
                     raise
-                self._broken(self._name(draw), error)
+                broken(self._name(draw), error)
         return built or [sequence.SequenceBuilder(self.pad_id).add([self.pad_id]).build()]  # a row needs a document
 
     def _build(self, draw: Draw) -> sequence.Sequence:

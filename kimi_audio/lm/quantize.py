@@ -19,9 +19,10 @@ from kimi_audio.core.quantized import GROUP_COLUMNS, Format, Int4, Int8, Quantiz
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.precision import computes_bf16
 
-FEW_POSITIONS = 32  # up to so many, the product of torch's kernel is faster than one of widened int8 codes
+FEW_POSITIONS = 32  # up to so many, the product of torch's kernel for CPUs is faster than one of widened int8 codes
 KERNEL_COLUMNS = 32  # torch's int8 kernel reads whole vectors, behind the end of rows that are no multiple of one
-_BLOCK_VALUES = 2**22  # are widened at once
+_BLOCK_VALUES = 2**22  # are widened at once, on a CPU
+_GPU_BLOCK_VALUES = 2**27  # on another device, which small blocks leave idle; 270 MB
 _ADAPTOR = "model.vq_adaptor."
 
 
@@ -60,13 +61,14 @@ class Int8Linear(QuantizedLinear):
         self.register_buffer("scale", weight.scale, persistent=False)
 
     def _product(self, x: Tensor) -> Tensor:
-        suits = len(x) <= FEW_POSITIONS and x.shape[1] % KERNEL_COLUMNS == 0
-        if suits and _has_kernel("_weight_int8pack_mm", x.device):
+        on_cpu = x.device.type == "cpu"
+        # The kernel for CUDA took six times as long as widened codes would on an H200: see benchmarks/RESULTS.md.
+        if on_cpu and len(x) <= FEW_POSITIONS and x.shape[1] % KERNEL_COLUMNS == 0:
             # The kernel would round the scales to bfloat16.
             return torch.ops.aten._weight_int8pack_mm(x, self.codes, x.new_ones(len(self.codes))) * self.scale
         dtype = torch.bfloat16 if computes_bf16(x.device.type) else torch.float32
         x = x.to(dtype)
-        blocks = self.codes.split(max(1, _BLOCK_VALUES // self.codes.shape[1]))
+        blocks = self.codes.split(max(1, (_BLOCK_VALUES if on_cpu else _GPU_BLOCK_VALUES) // self.codes.shape[1]))
         return torch.cat([F.linear(x, block.to(dtype)) for block in blocks], -1).bfloat16() * self.scale
 
 
@@ -163,10 +165,6 @@ def _replace(lm: AudioLM, name: str, weight: Quantized) -> None:
     else:
         new = Int8Embedding(weight, lm.dtype) if isinstance(old, nn.Embedding) else Int8Linear(weight, bias)
     lm.set_submodule(path, new.eval())
-
-
-def _has_kernel(name: str, device: torch.device) -> bool:
-    return torch._C._dispatch_has_kernel_for_dispatch_key(f"aten::{name}", device.type.upper())
 
 
 def _refuse_saving() -> None:

@@ -4,6 +4,8 @@ Source: ``kimia_infer/models/tokenizer/whisper_Lv3/whisper.py`` of the official 
 W windows, T frames at 50 Hz, N tokens at 12.5 Hz, D channels.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +17,9 @@ from kimi_audio.core.units import (
     tokens_in_window,
 )
 from kimi_audio.tokenizer.encoder import WhisperEncoder, key_mask
-from kimi_audio.tokenizer.windows import cut_windows, stack_padded, whole_tokens
+from kimi_audio.tokenizer.windows import alike, cut_windows, stack_padded, whole_tokens
+
+SAMPLES_AT_ONCE = 4 * SAMPLES_PER_WINDOW  # bounds the memory of long recordings
 
 
 class AcousticEncoder(WhisperEncoder):
@@ -38,17 +42,32 @@ class AcousticEncoder(WhisperEncoder):
         Raises:
             ValueError: there is no sample.
         """
-        return torch.cat([self.window_features(window) for window in cut_windows(wav)])
+        return self.features_of([wav])[0]
 
-    def window_features(self, window: Tensor) -> Tensor:
-        """Return the features [N, 4 D] of one window [L], with gradients for training."""
-        # One window at a time: the released encoder was trained with windows filled up to 30 s (and attends to the
-        # silence), nano with bare ones; neither then depends on its neighbours.
-        length = SAMPLES_PER_WINDOW if self.config.pad_windows else whole_tokens(len(window))
-        mel = whisper_log_mel(stack_padded([window.float()], length), self.config.num_mel_bins)
-        frames = self(mel.to(self.conv1.weight.dtype))[0]
-        kept = tokens_in_window(len(window)) * ENCODER_FRAMES_PER_TOKEN
-        return stack_frames(frames[:kept])
+    @torch.no_grad()
+    def features_of(self, wavs: Sequence[Tensor]) -> list[Tensor]:
+        """Return the features [N, 4 D] of every recording wav [L].
+
+        Raises:
+            ValueError: one of them has no sample.
+        """
+        windows = [cut_windows(wav) for wav in wavs]
+        found = iter(self.window_features([window for of_one in windows for window in of_one]))
+        return [torch.cat([next(found) for _ in of_one]) for of_one in windows]
+
+    def window_features(self, windows: Sequence[Tensor]) -> list[Tensor]:
+        """Return the features [N, 4 D] of each window [L], with gradients for training."""
+        # The released encoder was trained with windows filled up to 30 s (and attends to the silence), nano with bare
+        # ones. Only windows of one length are encoded together, so that none depends on its neighbours.
+        padded = [SAMPLES_PER_WINDOW if self.config.pad_windows else whole_tokens(len(window)) for window in windows]
+        found: dict[int, Tensor] = {}
+        for length, numbers in alike(padded, SAMPLES_AT_ONCE):
+            stacked = stack_padded([windows[number].float() for number in numbers], length)
+            frames = self(whisper_log_mel(stacked, self.config.num_mel_bins).to(self.conv1.weight.dtype))
+            for number, row in zip(numbers, frames, strict=True):
+                kept = tokens_in_window(len(windows[number])) * ENCODER_FRAMES_PER_TOKEN
+                found[number] = stack_frames(row[:kept])
+        return [found[number] for number in range(len(windows))]
 
 
 def stack_frames(frames: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ precision-sensitive. Shapes: L samples at 16 kHz, W windows, T frames at 50 Hz, 
 codes.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from kimi_audio.core.units import (
     tokens_in_window,
 )
 from kimi_audio.tokenizer.encoder import WhisperEncoder, key_mask
-from kimi_audio.tokenizer.windows import cut_windows, stack_padded, whole_tokens
+from kimi_audio.tokenizer.windows import alike, cut_windows, stack_padded, whole_tokens
 
 WINDOWS_PER_BATCH = 16  # 8 minutes of sound; bounds the memory of long recordings
 
@@ -72,12 +74,28 @@ class SemanticTokenizer(WhisperEncoder):
         """
         windows = cut_windows(wav.float())
         length = SAMPLES_PER_WINDOW if continues else whole_tokens(max(map(len, windows)))
-        codes = []
-        for start in range(0, len(windows), WINDOWS_PER_BATCH):
-            batch = windows[start : start + WINDOWS_PER_BATCH]
-            mel = whisper_log_mel(stack_padded(batch, length), self.config.num_mel_bins)
-            lengths = torch.tensor([len(window) for window in batch], device=wav.device)
-            valid_frames = (lengths + SAMPLES_PER_ENCODER_FRAME - 1) // SAMPLES_PER_ENCODER_FRAME
-            rows = self.quantise(self(mel, valid_frames))
-            codes += [row[: tokens_in_window(len(window))] for row, window in zip(rows, batch, strict=True)]
-        return torch.cat(codes)
+        parts = [windows[start : start + WINDOWS_PER_BATCH] for start in range(0, len(windows), WINDOWS_PER_BATCH)]
+        return torch.cat([row for part in parts for row in self._window_codes(part, length)])
+
+    @torch.no_grad()
+    def encode_wavs(self, wavs: Sequence[Tensor]) -> list[Tensor]:
+        """Return the codes [N] of each recording wav [L]; those of one padded length are encoded together.
+
+        Raises:
+            ValueError: one of them has no sample.
+        """
+        found = {}
+        short = [number for number, wav in enumerate(wavs) if 0 < len(wav) <= SAMPLES_PER_WINDOW]
+        lengths = [whole_tokens(len(wavs[number])) for number in short]
+        for length, places in alike(lengths, WINDOWS_PER_BATCH * SAMPLES_PER_WINDOW):
+            numbers = [short[place] for place in places]
+            found |= zip(numbers, self._window_codes([wavs[number].float() for number in numbers], length), strict=True)
+        return [found[number] if number in found else self.encode_wav(wav) for number, wav in enumerate(wavs)]
+
+    def _window_codes(self, windows: Sequence[Tensor], length: int) -> list[Tensor]:
+        """Return the codes [N] of each window [L], filled up to one length."""
+        mel = whisper_log_mel(stack_padded(windows, length), self.config.num_mel_bins)
+        lengths = torch.tensor([len(window) for window in windows], device=mel.device)
+        valid_frames = (lengths + SAMPLES_PER_ENCODER_FRAME - 1) // SAMPLES_PER_ENCODER_FRAME
+        rows = self.quantise(self(mel, valid_frames))
+        return [row[: tokens_in_window(len(window))] for row, window in zip(rows, windows, strict=True)]

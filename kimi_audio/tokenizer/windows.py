@@ -3,7 +3,7 @@
 Shapes: L samples at 16 kHz, W windows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,17 @@ def cut_windows(wav: Tensor) -> list[Tensor]:
 def whole_tokens(samples: int) -> int:
     """Return ``samples`` rounded up to whole tokens of 1280 samples."""
     return -(-samples // SAMPLES_PER_TOKEN) * SAMPLES_PER_TOKEN
+
+
+def alike(lengths: Sequence[int], samples: int) -> Iterator[tuple[int, list[int]]]:
+    """Yield (length, numbers of the windows that have it), so many that they hold at most so many samples together."""
+    by_length: dict[int, list[int]] = {}
+    for number, length in enumerate(lengths):
+        by_length.setdefault(length, []).append(number)
+    for length, numbers in by_length.items():
+        size = max(1, samples // length)
+        for start in range(0, len(numbers), size):
+            yield length, numbers[start : start + size]
 
 
 def stack_padded(windows: Sequence[Tensor], length_samples: int) -> Tensor:

@@ -30,8 +30,8 @@ class HearingLM(nn.Module):
 
     def features(self, samples: Tensor, lengths: list[int]) -> Tensor:
         """Return the features [M, D] of recordings of so many tokens, as ``AcousticEncoder.features`` makes them."""
-        wavs = [part.flatten() for part in samples.split(lengths)]
-        return torch.cat([self.acoustic.window_features(window) for wav in wavs for window in cut_windows(wav)])
+        windows = [window for part in samples.split(lengths) for window in cut_windows(part.flatten())]
+        return torch.cat(self.acoustic.window_features(windows))
 
 
 def heard_lengths(batch: Batch) -> list[int]:

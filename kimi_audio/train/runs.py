@@ -221,6 +221,7 @@ class LabelledBatch(Batch):
 
     ids: tuple[str, ...] = ()
     seen: Batch | None = None  # None: everything
+    broken: tuple[tuple[str, str], ...] = ()  # samples that are missing, and why
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Self:
         """Move everything to ``device`` and the features to ``dtype``."""
@@ -284,10 +285,24 @@ def train_rows(
     ``hide`` returns what the model sees of the batch of a number; ``heard_weight`` is the weight of ``LMLoss.heard``.
     """
 
-    def batch_of(number: int) -> LabelledBatch:
-        batch = mixture(number)
+    def make(number: int) -> LabelledBatch:
+        broken: list[tuple[str, str]] = []
+
+        def note(name: str, error: Exception) -> None:
+            broken.append((name, str(error)))
+
+        batch = mixture(number, None if mixture.broken is None else note)
         seen = None if hide is None else hide(batch, number)
-        return LabelledBatch(**vars(batch), ids=mixture.names(number), seen=seen).to(device)
+        if seen is not None:
+            batch = replace(batch, features=None)  # which are input alone
+        return LabelledBatch(**vars(batch), ids=mixture.names(number), seen=seen, broken=tuple(broken))
+
+    def batch_of(number: int) -> LabelledBatch:
+        batch = coming(number)
+        for name, reason in batch.broken:  # told here: another process may have made the batch
+            assert mixture.broken is not None
+            mixture.broken(name, ValueError(reason))
+        return batch
 
     def losses_of(batch: LabelledBatch, _step: int) -> Mapping[str, Tensor]:
         loss = loss_of(batch)
@@ -297,8 +312,9 @@ def train_rows(
     if scores is None:
         loop = replace(loop, best_score=None, patience=None)
     counts_of = partial(learned_ids, heard=heard_weight > 0)
-    with Prefetch(batch_of, every=world_size(), end=loop.steps * loop.micro_batches) as coming:
-        return train(module, losses_of, coming, loop, folder, scores, evaluate_every_steps, counts_of, watch)
+    end, processes = loop.steps * loop.micro_batches, loop.loading_processes
+    with Prefetch(make, every=world_size(), end=end, device=device, processes=processes) as coming:
+        return train(module, losses_of, batch_of, loop, folder, scores, evaluate_every_steps, counts_of, watch)
 
 
 def random_lm(base: Path, seed: int, device: torch.device) -> AudioLM:

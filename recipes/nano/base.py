@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from kimi_audio.checkpoint import load_flow, load_vocoder, save_model
+from kimi_audio.checkpoint import load_flow, load_lm, load_vocoder, save_model
 from kimi_audio.core.config import EncoderConfig, FlowConfig, LMConfig, Settings
 from kimi_audio.core.random import generator_of
 from kimi_audio.core.weights import read_safetensors
@@ -94,12 +94,33 @@ def texts() -> Iterator[str]:
             )
 
 
-def build_base(out: Path, whisper: str, semantic: Path, detokenizer: Path, size: Size, seed: int = 0) -> None:
-    """Write the folder; the detokenizer begins as that of another model, its embedding of codes anew."""
-    tokenizer = train_bpe(texts(), size.text_ranks)
+def build_base(
+    out: Path,
+    whisper: str,
+    semantic: Path,
+    detokenizer: Path,
+    size: Size,
+    llm: Path | None = None,
+    seed: int = 0,
+) -> None:
+    """Write the folder.
+
+    Args:
+        out: receives the model.
+        whisper: folder or hub id of the acoustic encoder.
+        semantic: weights of the semantic tokenizer.
+        detokenizer: the model whose detokenizer it begins with; if it has other codes, their embedding is drawn anew.
+        size: of an LLM that knows nothing.
+        llm: the model that has the LLM and its text tokenizer, in the place of that.
+        seed: of all that is drawn.
+    """
     acoustic = bare_encoder(whisper)
-    lm = AudioLM(lm_config(tokenizer, size, acoustic.config))
-    lm.reset_parameters(generator_of(seed, 0))
+    if llm is None:
+        tokenizer = train_bpe(texts(), size.text_ranks)
+        lm = AudioLM(lm_config(tokenizer, size, acoustic.config))
+        lm.reset_parameters(generator_of(seed, 0))
+    else:
+        tokenizer, lm = TextTokenizer.load(llm), load_lm(llm)
     codes = SemanticTokenizer(semantic_config(acoustic.config))
     codes.load_state_dict(dict(read_safetensors(semantic)))
     dit, flow_config = with_codes(*load_flow(detokenizer), SEMANTIC.num_codes, seed)
@@ -142,12 +163,20 @@ def main() -> None:
     parser.add_argument("--whisper", required=True, help="Whisper of transformers: folder or hub id")
     parser.add_argument("--semantic", type=Path, required=True, help="what recipes.nano.semantic wrote")
     parser.add_argument("--detokenizer", type=Path, default=Path("kimi_audio/nano"), help="model to begin with")
+    parser.add_argument("--llm", type=Path, help="model whose LLM goes on; by default, one that knows nothing")
     parser.add_argument("--width", type=int, default=NANO.width, help="of the LLM")
     parser.add_argument("--layers", type=int, default=NANO.layers, help="of the LLM")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with torch.no_grad():
-        build_base(arguments.out, arguments.whisper, arguments.semantic, arguments.detokenizer, all_sizes(arguments))
+        build_base(
+            arguments.out,
+            arguments.whisper,
+            arguments.semantic,
+            arguments.detokenizer,
+            all_sizes(arguments),
+            arguments.llm,
+        )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Shapes: B utterances, L samples at 16 kHz, T frames at 50 Hz, N tokens at 12.5 H
 import argparse
 import json
 import logging
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from kimi_audio.core.words import word_errors
 from kimi_audio.tokenizer.encoder import EncoderLayer, key_mask
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.train.loop.loop import LoopConfig, train
+from kimi_audio.train.loop.prefetch import Prefetch, moved
 from kimi_audio.train.speech.codebook import EMACodebook
 from recipes.nano.closed.phonemes import PHONEMES, pronounce
 from recipes.nano.recording import recordings
@@ -56,6 +58,7 @@ LOOP = LoopConfig(
 )
 QUANTISE_FROM_STEP = 120
 BATCH_S = 50.0
+START_S = 1500.0  # of speech, in whose clusters the codes begin
 MEL_WEIGHT = 1.0
 UNQUANTISED_WEIGHT = 0.3  # of the same losses without the codebook: a direction that does not depend on a choice
 NATURAL_TIMES = 4  # natural speech is learned so often while the rest is learned once: the assistant speaks it
@@ -122,6 +125,7 @@ class SpeechBatches:
 
     def __init__(self, utterances: Sequence[Utterance], batch_s: float, seed: int, *, varied: bool) -> None:
         self.utterances, self.seed, self.varied = utterances, seed, varied
+        self._loaded: dict[Path, Tensor] = {}
         by_length = sorted(range(len(utterances)), key=lambda index: utterances[index].duration_s)
         self.groups: list[list[int]] = [[]]
         for index in by_length:
@@ -137,9 +141,18 @@ class SpeechBatches:
         generator = generator_of(self.seed, number)
         return self.batch([self.utterances[index] for index in self.groups[order[place]]], generator)
 
+    def load(self) -> None:
+        """Keep all sound in memory, 230 MB an hour, which forked processes share."""
+        files = list(dict.fromkeys(utterance.audio for utterance in self.utterances))
+        with ThreadPoolExecutor() as pool:
+            self._loaded = dict(zip(files, pool.map(_sound, files), strict=True))
+
     def batch(self, utterances: Sequence[Utterance], generator: torch.Generator) -> SpeechBatch:
         """Load utterances."""
-        plain = [load_audio(utterance.audio, INPUT_RATE_HZ) for utterance in utterances]
+        found = [self._loaded.get(utterance.audio) for utterance in utterances]
+        plain = [
+            _sound(utterance.audio) if wav is None else wav for utterance, wav in zip(utterances, found, strict=True)
+        ]
         heard = [augment(wav, generator, plain, VARIED) for wav in plain] if self.varied else plain
         tokens = -(-max(map(len, plain)) // SAMPLES_PER_TOKEN)
         mel = whisper_log_mel(_stacked(plain, tokens * SAMPLES_PER_TOKEN), SEMANTIC.num_mel_bins)  # [B, M, 2T]
@@ -150,6 +163,10 @@ class SpeechBatches:
             torch.tensor([number for utterance in utterances for number in utterance.phonemes]),
             torch.tensor([len(utterance.phonemes) for utterance in utterances]),
         )
+
+
+def _sound(path: Path) -> Tensor:
+    return load_audio(path, INPUT_RATE_HZ)
 
 
 def _stacked(waves: Sequence[Tensor], length: int) -> Tensor:
@@ -246,11 +263,12 @@ class CodeTeacher(nn.Module):
 def start_codebook(module: CodeTeacher, batches: Sequence[SpeechBatch], generator: torch.Generator) -> None:
     """Put the codes onto the means of clusters (k-means) of the batches' pooled vectors."""
     module.eval()
-    found = [module.hidden(batch) for batch in batches]
+    device = next(module.parameters()).device
+    found = [module.hidden(moved(batch, device)) for batch in batches]
     vectors = torch.cat([hidden[valid].float() for hidden, valid in found])  # [M, D]
     num_codes = module.tokenizer.config.num_codes
     centres = vectors[torch.randperm(len(vectors), generator=generator)[:num_codes]]
-    counts = torch.ones(num_codes)
+    counts = vectors.new_ones(num_codes)
     for _ in range(10):
         nearest = torch.cat([torch.cdist(part, centres).argmin(1) for part in vectors.split(4096)])
         counts = torch.bincount(nearest, minlength=num_codes).float()
@@ -267,7 +285,14 @@ def semantic_config(whisper: EncoderConfig) -> SemanticConfig:
 
 
 def train_codes(
-    whisper: str, utterances: Sequence[Utterance], natural: Sequence[Utterance], folder: Path, loop: LoopConfig
+    whisper: str,
+    utterances: Sequence[Utterance],
+    natural: Sequence[Utterance],
+    folder: Path,
+    loop: LoopConfig,
+    *,
+    batch_s: float = BATCH_S,
+    device: str = "cpu",
 ) -> CodeTeacher:
     """Train the tokenizer from the encoder of a Whisper (folder or hub id), or go on with what ``folder`` holds."""
     encoder = bare_encoder(whisper)
@@ -277,6 +302,7 @@ def train_codes(
     wanted = module.tokenizer.state_dict().keys()
     known = {name: tensor for name, tensor in encoder.state_dict().items() if name in wanted}
     module.tokenizer.load_state_dict(known, strict=False)
+    module.to(device)
     learned = [
         item
         for part, times in ((utterances, 1), (natural, NATURAL_TIMES))
@@ -284,16 +310,18 @@ def train_codes(
         if number % DEV_EVERY
         for _ in range(times)
     ]
-    batches = SpeechBatches(learned, BATCH_S, loop.seed, varied=True)
+    batches = SpeechBatches(learned, batch_s, loop.seed, varied=True)
+    if loop.loading_processes:
+        batches.load()
     dev = SpeechBatches([*utterances[::DEV_EVERY], *natural[::DEV_EVERY]], BATCH_S, 0, varied=False)
-    dev_batches = [dev(number) for number in range(min(12, len(dev.groups)))]
+    dev_batches = [moved(dev(number), device) for number in range(min(12, len(dev.groups)))]
 
     def loss_of(batch: SpeechBatch, step: int) -> dict[str, Tensor]:
         if step < QUANTISE_FROM_STEP:
             return module.losses(batch, None, quantised=False)
         generator = generator_of(loop.seed, step)
         if step == QUANTISE_FROM_STEP:
-            start_codebook(module, [batches(step + ahead) for ahead in range(30)], generator)
+            start_codebook(module, [batches(step + ahead) for ahead in range(math.ceil(START_S / batch_s))], generator)
         return module.losses(batch, generator, quantised=True)
 
     def evaluate() -> dict[str, float]:
@@ -303,8 +331,9 @@ def train_codes(
             **module.usage(dev_batches),
         }
 
-    train(module, loss_of, batches, loop, folder, evaluate, 250)
-    return module
+    with Prefetch(batches, end=loop.steps, device=device, processes=loop.loading_processes) as coming:
+        train(module, loss_of, coming, loop, folder, evaluate, 250)
+    return module.cpu()
 
 
 def main() -> None:
@@ -315,13 +344,24 @@ def main() -> None:
     parser.add_argument("--whisper", required=True, help="Whisper of transformers: folder or hub id")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--steps", type=int, default=LOOP.steps)
+    parser.add_argument("--batch-s", type=float, default=BATCH_S, help="speech that is learned from at once")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--loading-processes", type=int, default=0, help="that make batches; a GPU outruns one thread")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments.out.mkdir(parents=True, exist_ok=True)
     cache = arguments.out / "phonemes.json"
     utterances, natural = load_utterances(arguments.speech, cache), load_utterances(arguments.natural, cache)
-    loop = replace(LOOP, steps=arguments.steps)
-    module = train_codes(arguments.whisper, utterances, natural, arguments.out, loop)
+    loop = replace(LOOP, steps=arguments.steps, loading_processes=arguments.loading_processes)
+    module = train_codes(
+        arguments.whisper,
+        utterances,
+        natural,
+        arguments.out,
+        loop,
+        batch_s=arguments.batch_s,
+        device=arguments.device,
+    )
     save_weights(arguments.out / "model.safetensors", module.tokenizer.state_dict(), int8=True)
 
 

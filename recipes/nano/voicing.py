@@ -7,7 +7,7 @@ writes a model folder. The two do not need each other, so ``--only`` trains them
 import argparse
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -47,25 +47,43 @@ def stored(folders: Sequence[Path], work: Path) -> tuple[Split, Split]:
     return Split(work / "learned"), Split(work / "held-out")
 
 
-def train_flow_of(base: Path, learned: Split, held_out: Split, work: Path, loop: LoopConfig) -> tuple[DiT, FlowConfig]:
+@dataclass(frozen=True)
+class Place:
+    """Where a part is trained, and how much of the speech is learned from at once."""
+
+    device: str = "cpu"
+    batches: int = 1  # as large as a CPU's together
+    loading_processes: int = 0
+
+
+def train_flow_of(
+    base: Path, learned: Split, held_out: Split, work: Path, loop: LoopConfig, place: Place
+) -> tuple[DiT, FlowConfig]:
     """Train flow matching from the base's, or go on with what ``work`` holds."""
     dit, config = checkpoint.load_flow(base)
     trained = train_flow(
         config,
-        loop,
-        FLOW_STAGE,
+        replace(loop, loading_processes=place.loading_processes),
+        replace(FLOW_STAGE, batch_frames=place.batches * FLOW_STAGE.batch_frames),
         _examples(base, learned, work / "learned.safetensors"),
         _examples(base, held_out, work / "held-out.safetensors"),
         work / "flow",
         dit,
+        place.device,
     )
     return trained, config
 
 
-def train_vocoder_of(base: Path, learned: Split, held_out: Split, work: Path, loop: LoopConfig) -> BigVGAN:
+def train_vocoder_of(
+    base: Path, learned: Split, held_out: Split, work: Path, loop: LoopConfig, place: Place
+) -> BigVGAN:
     """Train the vocoder from the base's, or go on with what ``work`` holds."""
     vocoder, config = checkpoint.load_vocoder(base)
-    return train_vocoder(config, loop, VOCODER_STAGE, [learned], [held_out], work / "vocoder", start=vocoder)
+    loop = replace(loop, loading_processes=place.loading_processes)
+    stage = replace(VOCODER_STAGE, batch_size=place.batches * VOCODER_STAGE.batch_size)
+    return train_vocoder(
+        config, loop, stage, [learned], [held_out], work / "vocoder", start=vocoder, device=place.device
+    )
 
 
 def _examples(base: Path, split: Split, path: Path) -> list[FlowExample]:
@@ -81,15 +99,22 @@ def main() -> None:
     parser.add_argument("speech", type=Path, nargs="+", help="folders of recordings")
     parser.add_argument("--base", type=Path, required=True, help="model folder to begin with")
     parser.add_argument("--out", type=Path, required=True, help="model folder; what a run keeps lies in its work/")
-    parser.add_argument("--only", choices=("flow", "vocoder"), help="train this part and write no model")
+    parser.add_argument("--only", choices=("recordings", "flow", "vocoder"), help="do this part and write no model")
     parser.add_argument("--flow-steps", type=int, default=FLOW.steps)
     parser.add_argument("--vocoder-steps", type=int, default=VOCODER.steps)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--batches", type=int, default=1, help="learned from at once; a GPU has time for more")
+    parser.add_argument("--loading-processes", type=int, default=0, help="that make batches")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     base, work = arguments.base, arguments.out / "work"
     learned, held_out = stored(arguments.speech, work)
-    flow = partial(train_flow_of, base, learned, held_out, work, replace(FLOW, steps=arguments.flow_steps))
-    vocoder = partial(train_vocoder_of, base, learned, held_out, work, replace(VOCODER, steps=arguments.vocoder_steps))
+    place = Place(arguments.device, arguments.batches, arguments.loading_processes)
+    of = base, learned, held_out, work
+    flow = partial(train_flow_of, *of, replace(FLOW, steps=arguments.flow_steps), place)
+    vocoder = partial(train_vocoder_of, *of, replace(VOCODER, steps=arguments.vocoder_steps), place)
+    if arguments.only == "recordings":
+        return
     if arguments.only == "flow":
         flow()
     elif arguments.only == "vocoder":

@@ -1,6 +1,7 @@
 """Prepared tokens: what comes from the shards equals what the tokenizers give, and no interruption loses any."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 import soundfile
 import torch
 
-from kimi_audio.audio.io import Samples
+from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.audio.mel import whisper_log_mel
 from kimi_audio.core.config import EncoderConfig, SemanticConfig
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
+from kimi_audio.data import encoding
 from kimi_audio.data.encoding import AudioEncoder, EncodingJob, StoredEncoder, encode_file, encode_recordings
 from kimi_audio.data.shards import ShardWriter, TokenStore, content_key
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
@@ -212,10 +214,37 @@ def test_several_workers_make_the_store_that_one_makes(encoder: AudioEncoder, re
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
 
-def test_several_workers_share_no_device_but_cores(encoder: AudioEncoder, tmp_path: Path):
-    elsewhere = AudioEncoder(SemanticTokenizer(SemanticConfig.tiny()).to("meta"), encoder.acoustic)
-    with pytest.raises(ValueError, match="several workers share the cores of a CPU"):
-        encode_recordings([], elsewhere, tmp_path / "tokens", workers=2)
+def test_recordings_are_encoded_together_as_alone(encoder: AudioEncoder, recordings: list[Path], tmp_path: Path):
+    recordings[2].write_bytes(b"broken")
+    names = [recordings[number] for number in (0, 1, 2, 1, 3)]
+    jobs = [
+        EncodingJob(content_key(name), partial(load_audio, name, 16_000), features=number != 4, line=number)
+        for number, name in enumerate(names)
+    ]
+    together = encoding._together(encoder, partial(map, encoding._loaded), jobs)
+    for job, outcome in zip(jobs, together, strict=True):
+        alone = encoding._outcome(encoder, job)
+        if isinstance(alone, Exception):
+            assert str(outcome) == str(alone)
+            continue
+        assert not isinstance(outcome, Exception)
+        assert (outcome[0] == alone[0]).all()
+        assert (outcome[1] is None) == (alone[1] is None)
+        if alone[1] is not None and outcome[1] is not None:
+            np.testing.assert_allclose(outcome[1], alone[1], atol=2e-3)
+    assert isinstance(together[2], Exception)
+
+
+def test_a_recording_that_is_mentioned_twice_is_encoded_once_with_features(
+    encoder: AudioEncoder, recordings: list[Path], tmp_path: Path
+):
+    key, load = content_key(recordings[0]), partial(load_audio, recordings[0], 16_000)
+    jobs = [EncodingJob(key, load, features) for features in (False, True, True)]
+    report = encode_recordings(jobs, encoder, tmp_path / "tokens", workers=2)
+    assert (report.num_encoded, report.num_found) == (1, 2)
+    tokens = TokenStore(tmp_path / "tokens").get(key)
+    assert tokens is not None
+    assert tokens.features is not None
 
 
 def test_damaged_and_missing_stores_are_named(encoder: AudioEncoder, recordings: list[Path], tmp_path: Path):

@@ -74,6 +74,25 @@ def test_codes_do_not_depend_on_the_batching_of_windows(semantic, recordings, mo
     assert torch.equal(semantic.encode_wav(wav), together)
 
 
+@pytest.mark.parametrize("pad_windows", [False, True])
+def test_windows_are_encoded_together_as_alone(acoustic, pad_windows):
+    encoder = AcousticEncoder(replace(acoustic.config, pad_windows=pad_windows)).eval()
+    encoder.load_state_dict(acoustic.state_dict())
+    windows = [noise(samples, seed) for seed, samples in enumerate((6000, 5121, 9000, 6400, 40_000, 6000, 1))]
+    with torch.no_grad():
+        together = encoder.window_features(windows)
+        alone = [encoder.window_features([window])[0] for window in windows]
+    for ours, theirs in zip(together, alone, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_recordings_are_encoded_together_as_alone(semantic):
+    wavs = [noise(samples, seed) for seed, samples in enumerate((6000, 5121, 9000, 6400, 31 * INPUT_RATE_HZ, 6000))]
+    assert [codes.tolist() for codes in semantic.encode_wavs(wavs)] == [semantic.encode_wav(w).tolist() for w in wavs]
+    with pytest.raises(ValueError, match="at least one sample"):
+        semantic.encode_wavs([wavs[0], torch.zeros(0)])
+
+
 def test_released_sizes():
     with torch.device("meta"):
         config = SemanticConfig(**RELEASED, num_used_layers=16, num_codes=16384, block_frames=200)

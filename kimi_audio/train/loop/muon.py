@@ -28,26 +28,35 @@ class Muon(torch.optim.Muon):
     def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Update all parameters that have gradients."""
         for group in self.param_groups:
-            momentum, lr = group["momentum"], group["lr"]
+            # The matrices of one shape together: one by one, a GPU waits for the host most of the time.
+            alike: dict[tuple[int, ...], list[Tensor]] = {}
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                buffer = state.setdefault("momentum_buffer", torch.zeros_like(parameter.grad))
-                buffer.lerp_(parameter.grad, 1 - momentum)
-                update = orthogonalised(parameter.grad.lerp(buffer, momentum), group["ns_coefficients"])
-                parameter.mul_(1 - lr * group["weight_decay"])
-                parameter.add_(update, alpha=-lr * 0.2 * math.sqrt(max(parameter.shape)))
+                if parameter.grad is not None:
+                    alike.setdefault(tuple(parameter.shape), []).append(parameter)
+            for shape, parameters in alike.items():
+                self._update(group, shape, parameters)
+
+    def _update(self, group: dict, shape: tuple[int, ...], parameters: list[Tensor]) -> None:
+        momentum, lr = group["momentum"], group["lr"]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        buffers = [
+            self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter)) for parameter in parameters
+        ]
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        ahead = torch.stack(torch._foreach_lerp(gradients, buffers, momentum))
+        updates = orthogonalised(ahead, group["ns_coefficients"]).to(ahead.dtype)
+        torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
+        torch._foreach_add_(parameters, list(updates), alpha=-lr * 0.2 * math.sqrt(max(shape)))
 
 
-def orthogonalised(matrix: Tensor, coefficients: tuple[float, float, float], steps: int = 5) -> Tensor:
-    """Return about the orthogonal matrix nearest to a matrix [D, H]: singular values near 1, by Newton-Schulz."""
+def orthogonalised(matrices: Tensor, coefficients: tuple[float, float, float], steps: int = 5) -> Tensor:
+    """Return about the orthogonal matrices nearest to matrices [N, D, H]: singular values near 1, by Newton-Schulz."""
     a, b, c = coefficients
-    x = matrix.to(torch.bfloat16 if computes_bf16(matrix.device.type) else torch.float32)
-    is_tall = matrix.shape[0] > matrix.shape[1]
+    x = matrices.to(torch.bfloat16 if computes_bf16(matrices.device.type) else torch.float32)
+    is_tall = x.shape[-2] > x.shape[-1]
     x = x.mT if is_tall else x
-    x = x / x.norm().clamp(min=1e-7)  # so that no singular value is above 1
+    x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)  # so that no singular value is above 1
     for _ in range(steps):
         gram = x @ x.mT
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if is_tall else x

@@ -24,6 +24,7 @@ class LoopConfig:
     weight_decay: float = 0.01
     clip_norm: float = 1.0
     bf16: bool = True  # autocast, where the device computes in it; the weights stay float32
+    loading_processes: int = 0  # that make batches; with none, a thread does, which a GPU soon outruns
     micro_batches: int = 1  # of one update, over all processes together
     checkpoint_every_steps: int = 100
     keep_last: int = 2  # checkpoints; with one alone, there is none to go back to when it is damaged
@@ -50,7 +51,7 @@ class LoopConfig:
         """
         for name in ("steps", "micro_batches", "checkpoint_every_steps", "keep_last", "log_every_steps"):
             check_range(f"loop.{name}", getattr(self, name), least=1)
-        for name in ("peak_lr", "final_lr", "warmup_steps", "weight_decay", "seed"):
+        for name in ("peak_lr", "final_lr", "warmup_steps", "weight_decay", "seed", "loading_processes"):
             check_range(f"loop.{name}", getattr(self, name), least=0)
         # Clipped to 0, all gradients would vanish; infinity clips nothing.
         check_range("loop.clip_norm", self.clip_norm, above=0, may_be_infinite=True)

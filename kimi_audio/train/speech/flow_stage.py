@@ -29,6 +29,7 @@ from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import TIMESTEPS, interpolate
 from kimi_audio.train.loop.epochs import EpochPlan
 from kimi_audio.train.loop.loop import LoopConfig, train
+from kimi_audio.train.loop.prefetch import Prefetch, moved
 
 
 @dataclass(frozen=True)
@@ -270,6 +271,7 @@ def train_flow(
     held_out: Sequence[FlowExample],
     folder: Path,
     start: DiT | None = None,
+    device: torch.device | str = "cpu",
 ) -> DiT:
     """Train a flow-matching network, or go on with what ``folder`` holds.
 
@@ -281,6 +283,7 @@ def train_flow(
         held_out: what its loss is measured on, with the same noise every time.
         folder: checkpoints and log.
         start: weights to start from instead of random ones.
+        device: where it is trained.
 
     Raises:
         ValueError: the stage needs weights to start from, or an example cannot be learnt from.
@@ -292,6 +295,7 @@ def train_flow(
     dit = DiT(config.dit)
     if start is not None:
         dit.load_state_dict(start.state_dict())
+    dit.to(device)
 
     def loss_of(batch: FlowBatch, _step: int) -> dict[str, Tensor]:
         return {"loss": flow_loss(dit, batch)}
@@ -300,8 +304,9 @@ def train_flow(
         return {"held_out_loss": held_out_loss(dit, config, stage, held_out)}
 
     batches = FlowBatches(examples, config, stage, loop.seed)
-    train(dit, loss_of, batches, loop, folder, evaluate if held_out else None, 200)
-    return dit
+    with Prefetch(batches, end=loop.steps, device=device, processes=loop.loading_processes) as coming:
+        train(dit, loss_of, coming, loop, folder, evaluate if held_out else None, 200)
+    return dit.cpu()
 
 
 @torch.no_grad()
@@ -309,4 +314,5 @@ def held_out_loss(dit: DiT, config: FlowConfig, stage: FlowStage, examples: Sequ
     """Return the mean loss of four batches, with the same chunks, times and noise every time."""
     batches = FlowBatches(examples, config, stage, seed=0)
     dit.eval()
-    return float(np.mean([float(flow_loss(dit, batches(step))) for step in range(4)]))
+    device = next(dit.parameters()).device
+    return float(np.mean([float(flow_loss(dit, moved(batches(step), device))) for step in range(4)]))

@@ -29,6 +29,7 @@ from kimi_audio.detokenizer.discriminators import (
 )
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.train.loop.loop import LoopConfig, train
+from kimi_audio.train.loop.prefetch import Prefetch
 
 # Window and number of mel bands of each scale, as in BigVGAN v2.
 SCALES = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))
@@ -194,6 +195,7 @@ def train_vocoder(
     folder: Path,
     discriminators: Discriminators | None = None,
     start: BigVGAN | None = None,
+    device: torch.device | str = "cpu",
 ) -> BigVGAN:
     """Train a vocoder, or go on with what ``folder`` holds.
 
@@ -207,6 +209,7 @@ def train_vocoder(
         folder: checkpoints and log.
         discriminators: for the adversarial phase.
         start: weights to start from instead of random ones.
+        device: where it is trained.
 
     Raises:
         ValueError: there are no discriminators for the adversarial phase, or the splits do not fit, see
@@ -218,6 +221,7 @@ def train_vocoder(
     trainer = VocoderTrainer(BigVGAN(config), discriminators)
     if start is not None:
         trainer.vocoder.load_state_dict(start.state_dict())
+    trainer.to(device)
 
     def loss_of(batch: SegmentBatch, step: int) -> dict[str, Tensor]:
         first = stage.adversarial_from_step
@@ -226,12 +230,15 @@ def train_vocoder(
     def evaluate() -> dict[str, float]:
         return {f"mel_{split.folder.name}": held_out_mel(trainer.vocoder, stage, split) for split in held_out}
 
-    train(trainer, loss_of, SegmentBatches(splits, stage, loop.seed), loop, folder, evaluate, 200)
-    return trainer.vocoder
+    batches = SegmentBatches(splits, stage, loop.seed)
+    with Prefetch(batches, end=loop.steps, device=device, processes=loop.loading_processes) as coming:
+        train(trainer, loss_of, coming, loop, folder, evaluate, 200)
+    return trainer.vocoder.cpu()
 
 
 @torch.no_grad()
 def held_out_mel(vocoder: BigVGAN, stage: VocoderStage, split: Split) -> float:
     """Return the mel distance of rendered from recorded segments, the same segments every time."""
     vocoder.eval()
-    return float(spectral_losses(*render(vocoder, SegmentBatches([split], stage, seed=0)(0).wav))["mel"])
+    wav = SegmentBatches([split], stage, seed=0)(0).wav.to(next(vocoder.parameters()).device)
+    return float(spectral_losses(*render(vocoder, wav))["mel"])
