@@ -294,6 +294,7 @@ IN_MEMORY = {
     "kimi_audio/evals/models/common.py: wav_bytes",
     "kimi_audio/serve/encodings.py: FfmpegEncoder.__init__",
     "recipes/nano/channels.py: through_codec",
+    "recipes/nano/packed.py: _encoded",
 }
 LINE_BY_LINE = {  # whoever reads them knows half a line
     "kimi_audio/transcript/partial.py: PartialTranscript.add",
@@ -309,6 +310,7 @@ NOT_WHOLE = {  # or by a way of their own
     "kimi_audio/evals/tasks/datasets.py: _fetch_from_hub",
     "kimi_audio/evals/models/subprocess_model.py: _as_file",
     "recipes/nano/evals/data.py: _write",
+    "recipes/nano/packed.py: kept_opus",
     "recipes/nano/voice_recordings.py: _recorded",
     "recipes/nano/voice_recordings.py: _write",
 }
