@@ -11,6 +11,8 @@ from torch import Tensor
 
 from kimi_audio.nn.precision import computes_bf16
 
+_VALUES_TOGETHER = 2**24  # of the matrices that are orthogonalised at once: large ones keep a GPU busy alone
+
 
 class Muon(torch.optim.Muon):
     """Muon (Jordan et al. 2024), its updates scaled to the size of AdamW's (Liu et al. 2025).
@@ -34,19 +36,22 @@ class Muon(torch.optim.Muon):
                 if parameter.grad is not None:
                     alike.setdefault(tuple(parameter.shape), []).append(parameter)
             for shape, parameters in alike.items():
-                self._update(group, shape, parameters)
+                size = max(1, _VALUES_TOGETHER // math.prod(shape))
+                for start in range(0, len(parameters), size):
+                    self._update(group, shape, parameters[start : start + size])
 
     def _update(self, group: dict, shape: tuple[int, ...], parameters: list[Tensor]) -> None:
         momentum, lr = group["momentum"], group["lr"]
-        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        buffers = [
-            self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter)) for parameter in parameters
-        ]
-        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
-        ahead = torch.stack(torch._foreach_lerp(gradients, buffers, momentum))
-        updates = orthogonalised(ahead, group["ns_coefficients"]).to(ahead.dtype)
-        torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
-        torch._foreach_add_(parameters, list(updates), alpha=-lr * 0.2 * math.sqrt(max(shape)))
+        ahead = []
+        for parameter in parameters:
+            assert parameter.grad is not None
+            buffer = self.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))
+            buffer.lerp_(parameter.grad, 1 - momentum)
+            ahead.append(parameter.grad.lerp(buffer, momentum))
+        updates = orthogonalised(torch.stack(ahead), group["ns_coefficients"])
+        for parameter, update in zip(parameters, updates, strict=True):
+            parameter.mul_(1 - lr * group["weight_decay"])
+            parameter.add_(update, alpha=-lr * 0.2 * math.sqrt(max(shape)))
 
 
 def orthogonalised(matrices: Tensor, coefficients: tuple[float, float, float], steps: int = 5) -> Tensor:

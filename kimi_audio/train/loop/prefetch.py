@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, replace
 from typing import Any, Generic, Self, TypeVar
 
 import torch
@@ -70,9 +70,8 @@ def moved(batch: Batch, device: torch.device | str) -> Batch:
     known: Any = batch
     if hasattr(known, "to"):
         return known.to(device)
-    assert is_dataclass(known)
     tensors = {field.name: getattr(known, field.name) for field in fields(known)}
-    return replace(known, **{name: value.to(device) for name, value in tensors.items() if isinstance(value, Tensor)})  # pyright: ignore[reportReturnType]
+    return replace(known, **{name: value.to(device) for name, value in tensors.items() if isinstance(value, Tensor)})
 
 
 class _Numbered(Dataset[Batch]):
