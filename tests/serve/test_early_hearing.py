@@ -35,7 +35,7 @@ from kimi_audio.serve.settings import ServeSettings
 from kimi_audio.serve.wire_audio import InputBuffer, samples_of
 
 MANUAL: Any = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
-QUESTION = files("kimi_audio") / "nano" / "questions" / "02-double.wav"
+QUESTION = files("kimi_audio") / "nano" / "questions" / "02-at-home.wav"
 TENTH = TICKS_PER_S // 10
 
 

@@ -18,7 +18,7 @@ from kimi_audio.serve.turn_detection import (
     TurnDetector,
 )
 
-QUESTION = files("kimi_audio") / "nano" / "questions" / "02-double.wav"
+QUESTION = files("kimi_audio") / "nano" / "questions" / "02-at-home.wav"
 ACTIVITIES = [
     GateActivity,
     pytest.param(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-QUESTION = Path(__file__).parents[3] / "kimi_audio/nano/questions/01-month-number.wav"
+QUESTION = Path(__file__).parents[3] / "kimi_audio/nano/questions/01-which-is-more.wav"
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 SILENCE_BEFORE_S, SILENCE_AFTER_S = 1.5, 2.5
 # Keeps every phase that the page shows, however short.
