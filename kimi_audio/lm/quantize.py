@@ -62,7 +62,7 @@ class Int8Linear(QuantizedLinear):
 
     def _product(self, x: Tensor) -> Tensor:
         on_cpu = x.device.type == "cpu"
-        # The kernel for CUDA took six times as long as widened codes would on an H200: see benchmarks/RESULTS.md.
+        # With torch's kernel for CUDA, a step took five times as long as in bfloat16: see benchmarks/RESULTS.md.
         if on_cpu and len(x) <= FEW_POSITIONS and x.shape[1] % KERNEL_COLUMNS == 0:
             # The kernel would round the scales to bfloat16.
             return torch.ops.aten._weight_int8pack_mm(x, self.codes, x.new_ones(len(self.codes))) * self.scale
