@@ -174,9 +174,7 @@ class KimiAudio:
         dit, flow_config = checkpoint.load_flow(self.folder, *self._placed(self.devices.detokenizer))
         # The vocoder stays in float32: in bfloat16 its 8-bit significand is heard as noise.
         vocoder, vocoder_config = checkpoint.load_vocoder(self.folder, self.devices.detokenizer)
-        settings = self.settings
-        plan = ChunkPlan(ode_steps=settings.ode_steps, solver=settings.solver, guidance_scale=settings.guidance_scale)
-        return Detokenizer(dit, vocoder, flow_config, vocoder_config, plan)
+        return Detokenizer(dit, vocoder, flow_config, vocoder_config, ChunkPlan.of(self.settings))
 
     @property
     def lm(self) -> AudioLM:

@@ -406,6 +406,8 @@ class Settings(Config):
     ode_steps: int = key("kimi_audio_ode_steps", low=2, high=1000, default=30)  # grid points of the flow's solver
     solver: Solver = key("kimi_audio_solver", default="euler")  # noqa: RUF009 - see ``flow.integrate``
     guidance_scale: float = key("kimi_audio_guidance_scale", high=100, default=1.0)  # of the flow, see ``ChunkPlan``
+    first_chunk_tokens: int = key("kimi_audio_first_chunk_tokens", low=1, high=1000, default=18)  # see ``ChunkPlan``
+    look_ahead_tokens: int = key("kimi_audio_look_ahead_tokens", low=0, high=1000, default=12)  # see ``ChunkPlan``
     audio_temperature: float = key("kimi_audio_temperature", high=100, default=0.8)  # of the codes, as advised
     audio_top_k: int = key("kimi_audio_top_k", low=0, default=10)
     least_peak: float = key("kimi_audio_least_peak", high=1, default=0.0)  # quieter sound is raised to it; 0: never
@@ -419,6 +421,11 @@ class Settings(Config):
     convert_prompt: str = key("kimi_audio_convert_prompt", default="Say this in the voice of {voice}.")
 
     def _check(self) -> None:
+        if self.first_chunk_tokens <= self.look_ahead_tokens:
+            raise ValueError(
+                f"kimi_audio_first_chunk_tokens={self.first_chunk_tokens} must be more than "
+                f"kimi_audio_look_ahead_tokens={self.look_ahead_tokens}, or nothing of the first chunk is heard"
+            )
         for name, parts in (("speak", ("text",)), ("speak_as", ("voice", "text")), ("convert", ("voice",))):
             for part in parts:
                 if f"{{{part}}}" not in getattr(self, f"{name}_prompt"):

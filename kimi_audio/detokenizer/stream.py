@@ -7,13 +7,14 @@ the next call. Shapes: N tokens (12.5 Hz), T mel frames (50 Hz), M mel bins, L s
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from kimi_audio.audio.join import crossfade
 from kimi_audio.audio.mel import LOG_MEL_FLOOR, vocoder_log_mel
-from kimi_audio.core.config import FlowConfig, Solver, VocoderConfig
+from kimi_audio.core.config import FlowConfig, Settings, Solver, VocoderConfig
 from kimi_audio.core.units import MEL_FRAMES_PER_TOKEN, OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.flow import integrate
@@ -56,6 +57,17 @@ class ChunkPlan:
     vocoder_context_frames: int = 24
     crossfade_frames: int = 4
     official: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return how a model is best streamed."""
+        return cls(
+            first_chunk_tokens=settings.first_chunk_tokens,
+            look_ahead_tokens=settings.look_ahead_tokens,
+            ode_steps=settings.ode_steps,
+            solver=settings.solver,
+            guidance_scale=settings.guidance_scale,
+        )
 
     @property
     def policy(self) -> ChunkPolicy:

@@ -155,6 +155,8 @@ def test_normalisation_must_be_finite(reference: Path, changes: dict):
         *(("segment_s", value) for value in (0, 1e-5, -1, math.nan, math.inf, 1e9, "5")),
         *(("guidance_scale", value) for value in (math.inf, math.nan, -1.0, "3")),
         *(("ode_steps", value) for value in (0, 1, 2.0, 10**9)),
+        *(("first_chunk_tokens", value) for value in (0, 2.0, 10**9)),
+        *(("look_ahead_tokens", value) for value in (-1, "4")),
         *(("solver", value) for value in ("heun", "", 2, None, [])),
         *(("temperature", value) for value in (math.nan, -0.5)),
         *(("voices", value) for value in ("Ben", [1], {"Ben": 1})),
@@ -163,6 +165,11 @@ def test_normalisation_must_be_finite(reference: Path, changes: dict):
 def test_settings_are_bounded(name: str, value: object):
     with pytest.raises(ValueError, match=f"generation_config.json: kimi_audio_{name} must be"):
         Settings.from_dict({f"kimi_audio_{name}": value}, "generation_config.json")
+
+
+def test_something_of_the_first_chunk_is_heard():
+    with pytest.raises(ValueError, match="first_chunk_tokens=4 must be more than kimi_audio_look_ahead_tokens=4"):
+        Settings(first_chunk_tokens=4, look_ahead_tokens=4)
 
 
 @pytest.mark.parametrize(
@@ -217,5 +224,7 @@ def test_settings():
     flow = {"ode_steps": 30, "solver": "euler", "guidance_scale": 1.0}
     release = Settings(segment_s=30.0, **flow, audio_temperature=0.8, audio_top_k=10)
     assert Settings.from_dict({}) == release
-    settings = Settings(segment_s=10.0, ode_steps=8, solver="adams-bashforth")
+    settings = Settings(
+        segment_s=10.0, ode_steps=8, solver="adams-bashforth", first_chunk_tokens=8, look_ahead_tokens=4
+    )
     assert Settings.from_dict(settings.to_dict()) == settings

@@ -5,6 +5,7 @@ from itertools import islice
 
 import pytest
 
+from kimi_audio.core.config import Settings
 from kimi_audio.detokenizer.policy import TOKEN_S, ChunkPolicy, Costs
 from kimi_audio.detokenizer.stream import ChunkPlan
 
@@ -34,6 +35,13 @@ def simulate(policy: ChunkPolicy, machine: Costs, tokens: int) -> tuple[list[int
 
 def heard_tokens(sizes: list[int]) -> list[int]:
     return [sizes[0] - POLICY.look_ahead_tokens, *sizes[1:]]
+
+
+def test_settings_of_a_model_say_how_it_is_cut():
+    assert ChunkPlan.of(Settings()) == ChunkPlan()  # that of the release
+    plan = ChunkPlan.of(Settings(first_chunk_tokens=8, look_ahead_tokens=4, ode_steps=5, guidance_scale=2.0))
+    assert next(len(tokens) for tokens, _ in plan.chunks([0] * 40)) == 8
+    assert (plan.policy.look_ahead_tokens, plan.ode_steps, plan.guidance_scale) == (4, 5, 2.0)
 
 
 @pytest.mark.parametrize("machine", [FAST, Costs()])
