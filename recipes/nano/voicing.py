@@ -53,7 +53,6 @@ class Place:
 
     device: str = "cpu"
     batches: int = 1  # as large as a CPU's together
-    loading_processes: int = 0
 
 
 def train_flow_of(
@@ -63,7 +62,7 @@ def train_flow_of(
     dit, config = checkpoint.load_flow(base)
     trained = train_flow(
         config,
-        replace(loop, loading_processes=place.loading_processes),
+        loop,
         replace(FLOW_STAGE, batch_frames=place.batches * FLOW_STAGE.batch_frames),
         _examples(base, learned, work / "learned.safetensors"),
         _examples(base, held_out, work / "held-out.safetensors"),
@@ -79,7 +78,6 @@ def train_vocoder_of(
 ) -> BigVGAN:
     """Train the vocoder from the base's, or go on with what ``work`` holds."""
     vocoder, config = checkpoint.load_vocoder(base)
-    loop = replace(loop, loading_processes=place.loading_processes)
     stage = replace(VOCODER_STAGE, batch_size=place.batches * VOCODER_STAGE.batch_size)
     return train_vocoder(
         config, loop, stage, [learned], [held_out], work / "vocoder", start=vocoder, device=place.device
@@ -109,10 +107,11 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     base, work = arguments.base, arguments.out / "work"
     learned, held_out = stored(arguments.speech, work)
-    place = Place(arguments.device, arguments.batches, arguments.loading_processes)
+    place, loaders = Place(arguments.device, arguments.batches), arguments.loading_processes
     of = base, learned, held_out, work
-    flow = partial(train_flow_of, *of, replace(FLOW, steps=arguments.flow_steps), place)
-    vocoder = partial(train_vocoder_of, *of, replace(VOCODER, steps=arguments.vocoder_steps), place)
+    flow_loop = replace(FLOW, steps=arguments.flow_steps, loading_processes=loaders)
+    vocoder_loop = replace(VOCODER, steps=arguments.vocoder_steps, loading_processes=loaders)
+    flow, vocoder = partial(train_flow_of, *of, flow_loop, place), partial(train_vocoder_of, *of, vocoder_loop, place)
     if arguments.only == "recordings":
         return
     if arguments.only == "flow":
