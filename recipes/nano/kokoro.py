@@ -17,6 +17,7 @@ from recipes.nano.closed.qa import side
 from recipes.nano.recording import Line, record
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.talks import learned_talks, replied, said
+from recipes.nano.world.commands import commands as learned_commands
 from recipes.nano.world.sentences import development_sentences, evaluation_sentences
 
 RATE_HZ = 24_000
@@ -53,6 +54,12 @@ def questions(seed: int = 0) -> Iterator[Line]:
     """Yield what users say in conversations, in any voice that is not reserved."""
     generator = random.Random(f"questions {seed}")  # noqa: S311
     return (_anyhow(text, generator) for text in said(learned_talks()))
+
+
+def commands(seed: int = 0) -> Iterator[Line]:
+    """Yield numbers, dates, names, spellings and short commands, in any voice that is not reserved."""
+    generator = random.Random(f"commands {seed}")  # noqa: S311
+    return (_anyhow(text, generator) for text in learned_commands(generator, reserved=False))
 
 
 def _anyhow(text: str, generator: random.Random) -> Line:
@@ -106,6 +113,7 @@ def everyday(sentences: Sequence[str]) -> Iterator[Line]:
 KINDS = {
     "heard": heard,
     "questions": questions,
+    "commands": commands,
     "spoken": spoken,
     "replies": replies,
     "closed": closed,

@@ -16,6 +16,7 @@ from recipes.nano.closed.voices import SEEN, draw_delivery
 from recipes.nano.kokoro import texts
 from recipes.nano.recording import Line, record
 from recipes.nano.talks import learned_talks, said
+from recipes.nano.world.commands import commands as learned_commands
 from recipes.nano.world.sentences import development_sentences, evaluation_sentences
 
 READER = "flite-slt"
@@ -32,6 +33,12 @@ def questions(seed: int = 0) -> Iterator[Line]:
     """Yield what users say in conversations, in voices that are not reserved."""
     generator = random.Random(f"synthetic questions {seed}")  # noqa: S311
     return (_anyhow(text, generator) for text in said(learned_talks()))
+
+
+def commands(seed: int = 0) -> Iterator[Line]:
+    """Yield numbers, dates, names, spellings and short commands, in voices that are not reserved."""
+    generator = random.Random(f"synthetic commands {seed}")  # noqa: S311
+    return (_anyhow(text, generator) for text in learned_commands(generator, reserved=False))
 
 
 def clear(seed: int = 0) -> Iterator[Line]:
@@ -60,6 +67,7 @@ def everyday(sentences: Sequence[str]) -> Iterator[Line]:
 KINDS = {
     "heard": heard,
     "questions": questions,
+    "commands": commands,
     "clear": clear,
     "development": lambda: everyday(development_sentences()),
     "evaluation": lambda: everyday(evaluation_sentences()),

@@ -4,7 +4,7 @@ They have no reply: what they are for is that a recogniser knows the words that 
 """
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from kimi_audio.core.words import normalise, number_words
 from recipes.nano.closed.facts import DAYS, MONTHS, ORDINALS
@@ -184,14 +184,13 @@ GRAMMARS: Mapping[str, tuple[Callable[[random.Random], str], float]] = {
 }
 
 
-def take_commands(count: int, generator: random.Random, reserved: bool) -> list[str]:
-    """Return ``count`` different texts of the reserved tenth or of the side that may be learned."""
-    grammars = [grammar for grammar, _ in GRAMMARS.values()]
-    shares = [share for _, share in GRAMMARS.values()]
-    taken: dict[str, str] = {}
-    while len(taken) < count:
+def commands(generator: random.Random, *, reserved: bool) -> Iterator[str]:
+    """Yield different texts, without end, of the reserved tenth or of the side that may be learned."""
+    grammars, shares = zip(*GRAMMARS.values(), strict=True)
+    taken = set()
+    while True:
         text = generator.choices(grammars, shares)[0](generator)
         transcript = normalise(text)
-        if is_reserved(transcript) == reserved:
-            taken.setdefault(transcript, text)
-    return list(without_everyday(taken.values()))
+        if transcript not in taken and is_reserved(transcript) == reserved:
+            taken.add(transcript)
+            yield from without_everyday([text])
