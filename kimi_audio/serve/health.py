@@ -1,5 +1,6 @@
 """``/livez``, ``/readyz``, ``/metrics`` and ``/v1/models``: what the server is, and whether it can work."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -25,9 +26,11 @@ async def readyz(request: Request) -> Response:
 
 
 @router.get("/metrics", response_model=None)
-async def metrics(request: Request) -> Response:
+async def read_metrics(request: Request) -> Response:
     """Return counts and times for Prometheus."""
-    return Response(services_of(request).metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    metrics = services_of(request).metrics
+    metrics.tasks.set(len(asyncio.all_tasks()))
+    return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.get("/v1/models", response_model=None)

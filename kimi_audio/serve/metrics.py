@@ -1,18 +1,20 @@
 """What an operator's Prometheus reads."""
 
+import threading
 from collections.abc import Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
 _SECONDS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 _METHODS = {"GET", "POST", "DELETE", "OPTIONS", "HEAD", "PUT", "PATCH"}
 
 
 class Metrics:
-    """Counts and times of one server, in a registry of its own."""
+    """Counts and times of one server, and what its process takes, in a registry of its own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, processor time, open files
         own = {"registry": self.registry, "namespace": "kimi_audio"}
         self._requests = Counter("requests", "HTTP requests.", ["method", "path", "status"], **own)
         self._request_s = Histogram("request_seconds", "Time of HTTP requests.", ["path"], buckets=_SECONDS, **own)
@@ -27,6 +29,9 @@ class Metrics:
             **own,
         )
         self.replies = Counter("replies", "Replies by how they ended.", ["status"], **own)
+        self.jobs = Gauge("jobs", "Jobs of the model under way.", **own)
+        self.tasks = Gauge("tasks", "Tasks of the event loop; set where the metrics are asked for.", **own)
+        Gauge("threads", "Threads of Python.", **own).set_function(threading.active_count)
         self.instances_ready = Gauge("instances_ready", "Instances of the model that work.", **own)
         self.instance_restarts = Counter(
             "instance_restarts",

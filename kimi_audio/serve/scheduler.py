@@ -159,9 +159,10 @@ class Scheduler:
         instance = place.instance
         assert instance is not None
         try:
-            async with aclosing(self._chunks(instance, job_id, job, deadline_s)) as chunks:  # pyright: ignore
-                async for chunk in chunks:
-                    yield chunk
+            with self.metrics.jobs.track_inprogress():
+                async with aclosing(self._chunks(instance, job_id, job, deadline_s)) as chunks:  # pyright: ignore
+                    async for chunk in chunks:
+                        yield chunk
         except StalledError as error:
             self._replace(place, instance, "stalled")
             message = f"The model did not answer ({error}) and is started anew; try again."

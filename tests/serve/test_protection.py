@@ -241,6 +241,10 @@ def test_metrics(address):
     assert status_of(address, "/what-a-client-writes") == 404
     text = urllib.request.urlopen(f"http://{address}/metrics").read().decode()
     assert "what-a-client-writes" not in text
+    values = dict(line.split(" ") for line in text.splitlines() if line.count(" ") == 1)
+    assert float(values["kimi_audio_jobs"]) == float(values["kimi_audio_sessions"]) == 0
+    assert all(float(values[f"kimi_audio_{name}"]) > 0 for name in ("tasks", "threads"))
+    assert float(values["process_open_fds"]) > 0
 
 
 def test_voices_are_names(tmp_path):
