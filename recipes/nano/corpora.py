@@ -32,6 +32,7 @@ from recipes.nano.people import Heard, orders, readers
 from recipes.nano.recording import recordings
 from recipes.nano.synthetic import READER
 from recipes.nano.talks import learned_talks
+from recipes.nano.world.registry import take_talks
 from recipes.nano.world.types import Talk, Turn
 
 # The first is what nano's settings say, and short: a long one takes a quarter of the time of learning.
@@ -196,6 +197,7 @@ def main() -> None:
     parser.add_argument("--readers", type=Path, help="speechocean762")
     parser.add_argument("--orders", type=Path, help="coffee commands")
     parser.add_argument("--transcripts", type=Path, help="what Whisper heard in them")
+    parser.add_argument("--typed", type=int, default=0, help="conversations without sound, to meet every fact often")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -212,6 +214,9 @@ def main() -> None:
         said.setdefault(item.text, []).append(name)
     replies = {item.line.text: item.audio for folder in arguments.replies for item in recordings(folder)}
     write_conversations(arguments.out / "talks.jsonl", talked(learned_talks(), said, replies, seed))
+    if arguments.typed:
+        typed = take_talks(arguments.typed, random.Random(f"typed {seed}"), reserved=False)  # noqa: S311
+        write_conversations(arguments.out / "typed.jsonl", talked(typed, {}, {}, seed))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,11 @@ from kimi_audio.core.weights import save_weights
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import train_bpe
+from recipes.nano import training
 from recipes.nano.base import NANO, all_sizes, lm_config, with_codes
 from recipes.nano.corpora import written
 from recipes.nano.semantic import semantic_config
-from recipes.nano.training import SHARES, begin, further
+from recipes.nano.training import begin, further
 from recipes.nano.whisper import bare_encoder
 
 
@@ -60,7 +61,8 @@ def test_other_codes_leave_the_rest_of_the_detokenizer_as_it_is():
 
 
 def test_everything_is_learned_in_shares_that_add_to_one():
-    assert sum(SHARES.values()) == pytest.approx(1)
+    for shares in (training.FIRST_SHARES, training.SHARES, training.TALKING_SHARES, training.GPU_SHARES):
+        assert sum(shares.values()) == pytest.approx(1)
     assert begin().from_scratch
     assert not further().from_scratch
     assert further().loop.peak_lr < begin().loop.peak_lr
