@@ -407,7 +407,8 @@ class Settings(Config):
     solver: Solver = key("kimi_audio_solver", default="euler")  # noqa: RUF009 - see ``flow.integrate``
     guidance_scale: float = key("kimi_audio_guidance_scale", high=100, default=1.0)  # of the flow, see ``ChunkPlan``
     first_chunk_tokens: int = key("kimi_audio_first_chunk_tokens", low=1, high=1000, default=18)  # see ``ChunkPlan``
-    look_ahead_tokens: int = key("kimi_audio_look_ahead_tokens", low=0, high=1000, default=12)  # see ``ChunkPlan``
+    look_ahead_tokens: int = key("kimi_audio_look_ahead_tokens", low=0, high=1000, default=12)  # likewise
+    vocoder_context_frames: int = key("kimi_audio_vocoder_context_frames", low=0, high=1000, default=24)  # likewise
     audio_temperature: float = key("kimi_audio_temperature", high=100, default=0.8)  # of the codes, as advised
     audio_top_k: int = key("kimi_audio_top_k", low=0, default=10)
     least_peak: float = key("kimi_audio_least_peak", high=1, default=0.0)  # quieter sound is raised to it; 0: never

@@ -67,6 +67,7 @@ class ChunkPlan:
             ode_steps=settings.ode_steps,
             solver=settings.solver,
             guidance_scale=settings.guidance_scale,
+            vocoder_context_frames=settings.vocoder_context_frames,
         )
 
     @property

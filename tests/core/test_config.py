@@ -156,7 +156,7 @@ def test_normalisation_must_be_finite(reference: Path, changes: dict):
         *(("guidance_scale", value) for value in (math.inf, math.nan, -1.0, "3")),
         *(("ode_steps", value) for value in (0, 1, 2.0, 10**9)),
         *(("first_chunk_tokens", value) for value in (0, 2.0, 10**9)),
-        *(("look_ahead_tokens", value) for value in (-1, "4")),
+        *((name, value) for name in ("look_ahead_tokens", "vocoder_context_frames") for value in (-1, "4")),
         *(("solver", value) for value in ("heun", "", 2, None, [])),
         *(("temperature", value) for value in (math.nan, -0.5)),
         *(("voices", value) for value in ("Ben", [1], {"Ben": 1})),
