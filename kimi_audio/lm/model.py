@@ -99,15 +99,25 @@ class Backbone(nn.Module):
         self.mimo_layers = nn.ModuleList(Layer(config) for _ in range(config.num_audio_layers))
         self.mimo_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
 
-    def forward(self, inputs: Inputs, stretches: Stretches | None = None) -> LMHidden:
-        """Return the states below the heads; arguments as for ``AudioLM.forward``."""
+    def forward(self, inputs: Inputs, stretches: Stretches | None = None, audio_rows: Tensor | None = None) -> LMHidden:
+        """Return the states below the heads.
+
+        Args:
+            inputs: see ``AudioLM.forward``.
+            stretches: likewise.
+            audio_rows: those of the batch [R] whose states in the audio branch are wanted; by default all. Not with
+                stretches.
+        """
         x = self.embed(inputs)
         cos, sin = rotary_tables(inputs.positions, self.config.head_size, self.config.rope_theta, x.dtype)
         context = Context(cos, sin, inputs.attention_mask, stretches)
         for index in range(self._num_shared):
             x = self.layers[index](x, context, index)
         if stretches is None:
-            return LMHidden(self._text_states(x, context), self._audio_states(x, context))
+            text = self._text_states(x, context)
+            if audio_rows is not None:
+                x, context = x[audio_rows], context.rows(audio_rows)
+            return LMHidden(text, self._audio_states(x, context))
         rows = stretches.stretches
         text = stretches.part([row.text for row in rows], [row.text_scores for row in rows])
         audio = stretches.part([row.audio for row in rows], [row.audio_scores for row in rows])

@@ -30,6 +30,11 @@ class Context:
     mask: Tensor | None = None  # [B, 1, T, T] bool, True = may attend; None = causal. Not with a memory
     memory: Memory | None = None  # of the positions before these T; None if there are none
 
+    def rows(self, numbers: Tensor) -> "Context":
+        """Return the same for some rows [R] of the batch, without a memory."""
+        assert self.memory is None
+        return Context(self.cos[numbers], self.sin[numbers], None if self.mask is None else self.mask[numbers])
+
 
 class Attention(nn.Module):
     """Grouped-query attention with biases on queries, keys and values, as in Qwen2."""

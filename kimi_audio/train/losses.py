@@ -49,7 +49,7 @@ def lm_loss(
     text_smoothing: float = 0.0,
     blank_id: int | None = None,
 ) -> LMLoss:
-    """Return the losses of a batch; scores are computed only where there is a loss.
+    """Return the losses of a batch; scores, and the audio branch, are computed only where there is a loss.
 
     Args:
         model: learns.
@@ -58,12 +58,15 @@ def lm_loss(
         text_smoothing: share of the probability of each text id that all others are to have.
         blank_id: of the text row; with it, ``heard_loss`` is added.
     """
-    hidden = model.model(batch if seen is None else seen)
+    spoken = batch.audio_loss.any(1)
+    spoken[0] |= ~spoken.any()  # sharded training needs the branch in every graph
+    rows = spoken.nonzero()[:, 0]
+    hidden = model.model(batch if seen is None else seen, audio_rows=rows)
     assert hidden.text is not None
     assert hidden.audio is not None
     return LMLoss(
         text=row_loss(hidden.text, model.lm_head, batch.text_ids, batch.text_loss, text_smoothing),
-        audio=row_loss(hidden.audio, model.mimo_output, batch.audio_ids, batch.audio_loss),
+        audio=row_loss(hidden.audio, model.mimo_output, batch.audio_ids[rows], batch.audio_loss[rows]),
         heard=None if blank_id is None else heard_loss(hidden.text, model.lm_head, batch, blank_id),
     )
 

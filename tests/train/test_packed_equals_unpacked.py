@@ -14,7 +14,7 @@ from kimi_audio.core.sequence import AudioTokens, Batch, Sequence, collate, pack
 from kimi_audio.data.packing import pack_rows
 from kimi_audio.data.tasks import TASKS, Layout, TaskSegment
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.train.losses import lm_loss
+from kimi_audio.train.losses import lm_loss, row_loss
 
 TEXT_IDS, FEATURES = 20, 4
 CONFIG = LMConfig.tiny(
@@ -111,3 +111,19 @@ def test_every_task_contributes(model: AudioLM):
         learned = {name for name in ("text", "audio") if found[name + " ids"]}
         expected = {"text": {"text"}, "asr": {"text"}, "audio-to-text": {"text"}}.get(task, {"audio"})
         assert learned == ({"text", "audio"} if task.endswith("and-text") else expected)
+
+
+@pytest.mark.parametrize(("tasks", "through"), [(("asr", "tts", "text", "tts"), 2), (("asr", "text"), 1)])
+def test_rows_without_codes_to_learn_skip_the_audio_branch(model: AudioLM, tasks: tuple[str, ...], through: int):
+    batch = collate([document(task, 3, seed) for seed, task in enumerate(tasks)], CONFIG.pad_id)
+    rows = []
+    with model.model.mimo_layers[0].register_forward_hook(lambda _module, inputs, _output: rows.append(len(inputs[0]))):
+        found = losses_and_gradients(model, [batch])
+    assert rows == [through]
+    model.zero_grad()
+    hidden = model.model(batch)
+    text = row_loss(hidden.text, model.lm_head, batch.text_ids, batch.text_loss)
+    audio = row_loss(hidden.audio, model.mimo_output, batch.audio_ids, batch.audio_loss)
+    (text.total + audio.total).backward()
+    expected = {name: p.grad for name, p in model.named_parameters()}
+    assert_equal({name: found[name] for name in expected}, expected)
