@@ -83,6 +83,11 @@ class ArrivingAudio:
         return self.tokens
 
     @property
+    def final_tokens(self) -> int:
+        """How many tokens are final so far."""
+        return sum(len(part.codes) for part in self._parts)
+
+    @property
     def tokens(self) -> AudioTokens:
         """What is final so far; at least one window must be."""
         features = [part.features for part in self._parts if part.features is not None]

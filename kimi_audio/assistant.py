@@ -20,7 +20,7 @@ from kimi_audio.core.quantized import FORMATS, Format
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.sequence import Sequence as Prompt
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, tokens_in_audio
-from kimi_audio.detokenizer.speaking import SpeechStream
+from kimi_audio.detokenizer.speaking import CodeChunks, SpeechStream
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
 from kimi_audio.devices import Device, Devices, default_dtype
 from kimi_audio.lm.adapters import load_adapter
@@ -226,16 +226,22 @@ class KimiAudio:
     # -----------------------------------------------------------------------------------------------------------------
     # Hearing
 
-    def encode_audio(self, source: AudioSource | AudioTokens) -> AudioTokens:
+    def encode_audio(self, source: AudioSource | AudioTokens, most_tokens: int | None = None) -> AudioTokens:
         """Return codes [N] and acoustic features [N, D] of a recording, on the CPU.
 
         A recording that is quieter than the model is used to is made louder, if its settings say so.
 
         Args:
             source: a path, the bytes of an audio file, an open file, samples with their rate, or ready tokens.
+            most_tokens: refuse a recording of so many or more before anything is computed.
+
+        Raises:
+            ValueError: it cannot be read, or is too long.
         """
         if isinstance(source, AudioTokens):
             return source
+        if most_tokens is not None:
+            source = self._read(source, most_tokens), INPUT_RATE_HZ
         return self._encoded(raised(load_audio(source, INPUT_RATE_HZ), self.settings.least_peak))
 
     def _encoded(self, wav: Tensor, continues: bool = False) -> AudioTokens:
@@ -243,8 +249,13 @@ class KimiAudio:
         wav = wav.to(self.devices.encoders)
         return AudioTokens(self.semantic.encode_wav(wav, continues=continues).cpu(), self.acoustic.features(wav).cpu())
 
+    def prefill(self, messages: Chat, output_type: OutputType = "both") -> ReplyEvents:
+        """Begin to compute what a reply to a conversation that begins with these messages starts from."""
+        options = GenerationOptions(output_type, max_new_tokens=1)
+        return self._engine.start(self._prompt(messages, output_type), options)
+
     def hear(
-        self, history: Chat = (), *, output_type: OutputType = "both", rate_hz: int = INPUT_RATE_HZ
+        self, history: Chat | None = (), *, output_type: OutputType = "both", rate_hz: int = INPUT_RATE_HZ
     ) -> ArrivingAudio:
         """Return what a recording is pushed into while it is spoken; its ``finish`` gives the tokens for a message.
 
@@ -252,21 +263,19 @@ class KimiAudio:
         reply to ``[*history, Message("user", "audio", tokens)]`` begins with little left to do.
 
         Args:
-            history: the conversation so far.
+            history: the conversation so far; None where the LLM is not to begin meanwhile.
             output_type: of the reply.
             rate_hz: of the samples.
         """
-        history = parse_messages(history)
-        options, running = GenerationOptions(output_type, max_new_tokens=1), list[ReplyEvents]()
-
-        def prefill(messages: list[Message]) -> None:
-            running.append(self._engine.start(self._prompt(messages, output_type), options))
+        running = list[ReplyEvents]()
+        known = None if history is None else parse_messages(history)
 
         def heard(tokens: AudioTokens) -> None:
-            prefill([*history, Message("user", "audio", tokens)])
+            if known is not None:
+                running.append(self.prefill([*known, Message("user", "audio", tokens)], output_type))
 
-        if history:
-            prefill(history)
+        if known:
+            running.append(self.prefill(known, output_type))
         return ArrivingAudio(rate_hz, self.settings.least_peak, self._encoded, heard, running)
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -373,8 +382,7 @@ class KimiAudio:
                 if not isinstance(sound, AudioTokens):
                     sound = self._read(sound, room_tokens), INPUT_RATE_HZ
                     room_tokens -= tokens_in_audio(len(sound[0]))
-                is_pair = message.message_type == "audio-text"
-                message = replace(message, content=(sound, message.content[1]) if is_pair else sound)
+                message = message.with_audio(sound)
             read.append(message)
         if not read:
             raise ValueError("there is nothing to reply to: give at least one message")
@@ -419,10 +427,40 @@ class KimiAudio:
             ValueError: see ``answer``.
         """
         options = self._options(options)
-        self._check_output(options.output_type)
-        speech = None
-        if options.output_type == "both" and self.detokenizer is not None:
-            speech = SpeechStream(self.detokenizer, self._voice_state(voice), _generator(seed, "cpu"))
+        speech = self.begin_speech(voice, seed) if options.output_type == "both" else None
+        return self._reply(messages, options, seed, speech, cancelled)
+
+    def think(
+        self,
+        messages: Chat,
+        options: GenerationOptions | OutputType = "both",
+        *,
+        seed: int | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> Iterator[StreamChunk]:
+        """Begin a reply as ``stream`` does, of which only the codes are made, no sound; arguments as there."""
+        return self._reply(messages, self._options(options), seed, None, cancelled)
+
+    def begin_speech(self, voice: Voice | AudioSource | None = None, seed: int | None = None) -> SpeechStream:
+        """Return what makes sound of the codes of one reply; arguments and errors as for ``stream``."""
+        self._check_output("both")
+        assert self.detokenizer is not None
+        return SpeechStream(self.detokenizer, self._voice_state(voice), _generator(seed, "cpu"))
+
+    def code_chunks(self) -> CodeChunks:
+        """Return what cuts the codes of one reply for ``SpeechStream.render``."""
+        self._check_output("both")
+        assert self.detokenizer is not None
+        return CodeChunks(self.detokenizer.plan.policy)
+
+    def _reply(
+        self,
+        messages: Chat,
+        options: GenerationOptions,
+        seed: int | None,
+        speech: SpeechStream | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> Iterator[StreamChunk]:
         prompt = self._prompt(messages, options.output_type)
         events = self._engine.start(prompt, options, _generator(seed, self.device))
         return self._chunks(prompt, events, speech, cancelled)
@@ -444,7 +482,7 @@ class KimiAudio:
                 text += text_stream.finish() if event.is_last else ""
                 codes += [] if event.code is None else [event.code]
                 audio = torch.zeros(0) if speech is None else speech.push(event.code, event.is_last)
-                if text or len(audio) or event.is_last:
+                if text or len(audio) or event.is_last or (codes and speech is None):
                     usage = self._usage(prompt, events.num_cached, num_text, num_codes) if event.is_last else None
                     yield StreamChunk(text, audio, event.is_last, event.finish_reason, tuple(codes), usage)
                     codes = []
@@ -571,7 +609,7 @@ class KimiAudio:
             voice: see ``Voice.find``; the model's own are in ``settings.voices``.
             seed: see ``generate``.
         """
-        messages, found = self._reading(text, voice)
+        messages, found = self.reading(text, voice)
         return self._spoken(messages, seed, found)
 
     def stream_speech(
@@ -592,20 +630,26 @@ class KimiAudio:
             seed: see ``generate``.
             cancelled: see ``stream``.
         """
-        messages, found = self._reading(text, voice)
-        if instructions:
-            messages = [Message("system", "text", instructions), *messages]
+        messages, found = self.reading(text, voice, instructions)
         return self.stream(messages, "both", seed=seed, voice=found, cancelled=cancelled)
 
-    def _reading(self, text: str, voice: Voice | AudioSource | None) -> tuple[list[Message], Voice | None]:
-        """Return what asks for a text to be read, and the recording whose voice the detokenizer takes on."""
+    def reading(
+        self, text: str, voice: Voice | AudioSource | None = None, instructions: str = ""
+    ) -> tuple[list[Message], Voice | None]:
+        """Return what asks for a text to be read, and the recording whose voice the detokenizer takes on.
+
+        Arguments as for ``stream_speech``.
+
+        Raises:
+            ValueError: there is no text, or no such voice.
+        """
         if not text.strip():
             raise ValueError("there is no text to speak")
-        found = self._find_voice(voice)
-        if found is None or found.name is None:
-            return [Message("user", "text", self.settings.speak_prompt.replace("{text}", text))], found
-        request = self.settings.speak_as_prompt.replace("{voice}", found.name).replace("{text}", text)
-        return [Message("user", "text", request)], None
+        found, request = self._find_voice(voice), self.settings.speak_prompt
+        if found is not None and found.name is not None:
+            request, found = self.settings.speak_as_prompt.replace("{voice}", found.name), None
+        system = [Message("system", "text", instructions)] if instructions else []
+        return [*system, Message("user", "text", request.replace("{text}", text))], found
 
     def _find_voice(self, voice: Voice | AudioSource | None) -> Voice | None:
         return None if voice is None else Voice.find(voice, self.settings.voices)

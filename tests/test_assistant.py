@@ -150,6 +150,14 @@ def test_streamed_reply_is_the_whole_reply(model, remainder):
     assert len(whole.audio) == len(whole.codes) * OUTPUT_SAMPLES_PER_TOKEN
     assert sum(len(chunk.audio) > 0 for chunk in chunks) >= 2
     assert any(chunk.text for chunk in chunks[:3])
+    # The same in stages, which may be elsewhere.
+    thoughts = list(model.think(messages, options, seed=seed))
+    assert not any(len(chunk.audio) for chunk in thoughts)
+    assert (Answer.of(thoughts).text, Answer.of(thoughts).codes) == (whole.text, whole.codes)
+    cutting, speech = model.code_chunks(), model.begin_speech(seed=seed)
+    pushed = [(code, number == len(whole.codes)) for number, code in enumerate(whole.codes, 1)]
+    parts = [speech.render(*cut) for code_and_end in pushed for cut in cutting.push(*code_and_end)]
+    torch.testing.assert_close(torch.cat(parts), whole.audio, atol=1e-5, rtol=0)
 
 
 def test_several_chats_are_answered_as_if_each_were_alone(model, question):

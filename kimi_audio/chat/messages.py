@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 OutputType = Literal["text", "both"]
@@ -95,6 +95,10 @@ class Message:
         if self.message_type == "text":
             raise ValueError("a text message has no audio; look at its message_type first")
         return self.content[0] if self.message_type == "audio-text" else self.content
+
+    def with_audio(self, audio: Any) -> Self:
+        """Return the message with another form of its audio, such as its tokens."""
+        return replace(self, content=(audio, self.content[1]) if self.message_type == "audio-text" else audio)
 
     @property
     def num_codes(self) -> int | None:

@@ -35,7 +35,10 @@ def serve(
     voices: Annotated[Path | None, typer.Option(help="Folder of recordings, each a voice of its file's name.")] = None,
     sessions: Annotated[int, typer.Option(min=1, help="Conversations at once.")] = 16,
     instances: Annotated[
-        int, typer.Option(min=1, max=16, help="Engines on the same weights: one that fails does not stop the others.")
+        int,
+        typer.Option(
+            min=1, max=16, help="Of each stage, on the same weights: one that fails does not stop the others."
+        ),
     ] = 1,
     ssl: Annotated[
         bool, typer.Option("--ssl", help="https with a certificate of our own: other machines' browsers need https.")

@@ -3,7 +3,32 @@
 import torch
 from torch import Tensor
 
+from kimi_audio.detokenizer.policy import ChunkPolicy
 from kimi_audio.detokenizer.stream import Detokenizer, StreamState
+
+
+class CodeChunks:
+    """Cuts codes that come one by one into the chunks of a policy."""
+
+    def __init__(self, policy: ChunkPolicy) -> None:
+        self._sizes = policy.sizes()
+        self._wanted = next(self._sizes)
+        self._codes: list[int] = []
+
+    def push(self, code: int | None, is_final: bool) -> list[tuple[list[int], bool]]:
+        """Return the chunks, mostly none, that this code completes, each with whether it is the last.
+
+        A full chunk waits for one code more: only then is it known not to be the last, which is rendered otherwise.
+        """
+        self._codes += [] if code is None else [code]
+        chunks = []
+        if len(self._codes) > self._wanted:
+            chunks.append((self._codes[: self._wanted], False))
+            self._codes, self._wanted = self._codes[self._wanted :], next(self._sizes)
+        if is_final:
+            chunks.append((self._codes, True))
+            self._codes = []
+        return chunks
 
 
 class SpeechStream:
@@ -13,22 +38,14 @@ class SpeechStream:
         self._detokenizer = detokenizer
         self._state = state or detokenizer.init_state()
         self._noise = noise
-        self._codes: list[int] = []
-        self._sizes = detokenizer.plan.policy.sizes()
-        self._wanted = next(self._sizes)
+        self._chunks = CodeChunks(detokenizer.plan.policy)
 
     def push(self, code: int | None, is_final: bool) -> Tensor:
-        """Return the sound [L], mostly none, that this code completes.
+        """Return the sound [L], mostly none, that this code completes."""
+        chunks = self._chunks.push(code, is_final)
+        return torch.cat([self.render(*chunk) for chunk in chunks]) if chunks else torch.zeros(0)
 
-        A full chunk waits for one code more: only then is it known not to be the last, which is rendered otherwise.
-        """
-        self._codes += [] if code is None else [code]
-        sound = torch.zeros(0)
-        if len(self._codes) > self._wanted:
-            sound = self._render(self._codes[: self._wanted], is_final=False)
-            self._codes, self._wanted = self._codes[self._wanted :], next(self._sizes)
-        return torch.cat([sound, self._render(self._codes, is_final=True)]) if is_final else sound
-
-    def _render(self, codes: list[int], *, is_final: bool) -> Tensor:
+    def render(self, codes: list[int], is_final: bool) -> Tensor:
+        """Return the sound [L] that a chunk completes which was cut elsewhere."""
         sound, self._state = self._detokenizer.decode_chunk(codes, self._state, is_final, self._noise)
         return sound.cpu().clone()  # the copy is an ordinary tensor, which its owner may change

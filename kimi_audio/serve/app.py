@@ -1,12 +1,15 @@
 """The application: its parts put together, warmed up when it starts, drained when it stops."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import numpy as np
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from kimi_audio.audio.sources import Samples
 from kimi_audio.chat import Message
+from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve import (
     chat_completions,
@@ -20,8 +23,8 @@ from kimi_audio.serve import (
     webrtc,
 )
 from kimi_audio.serve.auth import Gate, Keys
-from kimi_audio.serve.backend import ModelBackend, Threads
-from kimi_audio.serve.instance import ReplyJob
+from kimi_audio.serve.backend import ModelBackend, Stages, Threads
+from kimi_audio.serve.instance import EncodeJob, Job, SpeakJob, ThinkJob, VoiceJob
 from kimi_audio.serve.limits import BodyLimit, Slots
 from kimi_audio.serve.local_instance import Assistant, LocalInstance
 from kimi_audio.serve.metrics import Metrics
@@ -95,15 +98,24 @@ def new_services(assistant: Assistant, model_name: str, settings: ServeSettings)
 
 def _backend(assistant: Assistant, settings: ServeSettings, metrics: Metrics) -> ModelBackend:
     limits, unused = settings.limits, [assistant]
+    # A conversation hears, writes down and speaks at the same time.
+    jobs = limits.requests + 3 * limits.sessions
+    patience = Patience(limits.stall_s, max(limits.reply_s, limits.sound_s))  # to hear may take as long as to speak
 
-    def make(_: int) -> LocalInstance:
+    def shared(_: int) -> LocalInstance:
+        return LocalInstance(assistant)
+
+    def with_own_engine(_: int) -> LocalInstance:
         return LocalInstance(unused.pop() if unused else assistant.with_own_engine())
+
+    def stage(name: str, make: Callable[[int], LocalInstance], *probe: Job) -> Scheduler:
+        return Scheduler(name, make, settings.instances, jobs, probe, patience, metrics)
 
     options = assistant.default_options("both")
     brief = GenerationOptions("both", options.text, options.audio, max_new_tokens=24)
-    # A conversation hears, writes down and speaks at the same time.
-    jobs = limits.requests + 3 * limits.sessions
-    probe = ReplyJob([Message("user", "text", "hello")], brief)
-    patience = Patience(limits.stall_s, max(limits.reply_s, limits.sound_s))  # to hear may take as long as to speak
-    scheduler = Scheduler(make, settings.instances, jobs, probe, patience, metrics)
-    return ModelBackend(assistant, scheduler, Threads(limits.requests + limits.sessions))
+    stages = Stages(
+        hearing=stage("hearing", shared, EncodeJob(Samples(np.zeros(INPUT_RATE_HZ, np.float32), INPUT_RATE_HZ))),
+        thinking=stage("thinking", with_own_engine, ThinkJob([Message("user", "text", "hello")], brief)),
+        speaking=stage("speaking", shared, VoiceJob(), SpeakJob("probe", list(range(6)), is_final=True)),
+    )
+    return ModelBackend(assistant, stages, Threads(limits.requests + limits.sessions))

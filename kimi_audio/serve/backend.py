@@ -2,15 +2,17 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from kimi_audio.assistant import StreamChunk
-from kimi_audio.audio.sources import AudioSource, Samples
+from kimi_audio.audio.sources import AudioSource
 from kimi_audio.chat import Message, OutputType
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.lm.rules import GenerationOptions
@@ -21,13 +23,16 @@ from kimi_audio.serve.instance import (
     HearJob,
     HearMoreJob,
     Job,
-    ReplyJob,
-    SpeechJob,
+    PrefillJob,
+    SpeakJob,
+    ThinkJob,
     TranscriptJob,
+    VoiceJob,
 )
-from kimi_audio.serve.local_instance import Assistant
+from kimi_audio.serve.local_instance import Assistant, Cutting
 from kimi_audio.serve.scheduler import Route, Scheduler
 from kimi_audio.transcript.timed_text import Segment, Timestamps
+from kimi_audio.voice import Voice
 
 Item = TypeVar("Item")
 _DETECTING_THREADS = 2
@@ -58,106 +63,184 @@ class Threads:
         self._short.shutdown(wait=True, cancel_futures=True)
 
 
+@dataclass(frozen=True)
+class Stages:
+    """The three stages that a reply passes, each with its own instances."""
+
+    hearing: Scheduler
+    thinking: Scheduler
+    speaking: Scheduler
+
+    def __iter__(self) -> Iterator[Scheduler]:
+        """Yield them in this order."""
+        return iter((self.hearing, self.thinking, self.speaking))
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """A recording that is heard while it is spoken, after a conversation."""
+
+    id: str
+    history: list[Message]
+    output_type: OutputType
+
+
 class ModelBackend:
-    """Makes jobs of what is asked for.
+    """Makes jobs of what is asked for, and of what comes of them a reply.
 
     Args:
         assistant: tells what is the same in all instances, and does no work here.
-        scheduler: has the work done.
+        stages: have the work done.
         threads: for other work.
-        route: of the conversation whose jobs these are.
+        is_conversation: whether jobs go to the instances that had the ones before; ``leave`` ends that.
     """
 
     def __init__(
-        self, assistant: Assistant, scheduler: Scheduler, threads: Threads, route: Route | None = None
+        self, assistant: Assistant, stages: Stages, threads: Threads, *, is_conversation: bool = False
     ) -> None:
-        self.assistant, self._scheduler, self._threads, self._route = assistant, scheduler, threads, route
+        self.assistant, self._stages, self._threads = assistant, stages, threads
+        self._hearing, self._thinking = (Route(), Route()) if is_conversation else (None, None)
         self.call, self.detect = threads.call, threads.detect
 
     def conversation(self) -> "ModelBackend":
         """Return one whose jobs stay together; ``leave`` ends it."""
-        return ModelBackend(self.assistant, self._scheduler, self._threads, Route())
+        return ModelBackend(self.assistant, self._stages, self._threads, is_conversation=True)
 
     def leave(self) -> None:
         """End a conversation."""
-        if self._route is not None:
-            self._route.move(None)
+        for route in (self._hearing, self._thinking):
+            if route is not None:
+                route.move(None)
 
     async def start(self) -> None:
         """Warm up."""
-        await self._scheduler.start()
+        for stage in self._stages:
+            await stage.start()
 
     @property
     def is_ready(self) -> bool:
         """Whether jobs can be done."""
-        return self._scheduler.is_ready
+        return all(stage.is_ready for stage in self._stages)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is being made."""
-        return self._scheduler.is_idle
+        return all(stage.is_idle for stage in self._stages)
 
     def close(self) -> None:
         """Stop everything that runs."""
-        self._scheduler.close()
+        for stage in self._stages:
+            stage.close()
         self._threads.close()
 
-    def _stream(self, job: Job, job_id: str | None = None) -> AsyncIterator[Any]:
-        return self._scheduler.stream(job, self._route, job_id)
+    def _think(self, job: Job) -> AsyncIterator[Any]:
+        return self._stages.thinking.stream(job, self._thinking)
+
+    async def _hear(self, job: Job, job_id: str | None = None) -> list[Any]:
+        return await all_of(self._stages.hearing.stream(job, self._hearing, job_id))
 
     # -----------------------------------------------------------------------------------------------------------------
-    # Jobs that yield while they are done
+    # Replies and transcripts, while they are made
 
-    def reply(
+    async def reply(
         self,
         messages: list[Message],
         options: GenerationOptions,
-        voice: AudioSource | None = None,
+        voice: Voice | AudioSource | None = None,
         seed: int | None = None,
     ) -> AsyncIterator[StreamChunk]:
-        """Yield a reply to a conversation; arguments as for ``Assistant.stream``."""
-        return self._stream(ReplyJob(messages, options, voice, seed))
+        """Yield a reply to a conversation; arguments as for ``KimiAudio.stream``."""
+        thoughts = self._think(ThinkJob(await self._heard(messages), options, seed))
+        spoken = self._spoken(thoughts, VoiceJob(voice, seed)) if options.output_type == "both" else thoughts
+        async with aclosing(spoken) as chunks:  # pyright: ignore[reportArgumentType] - they are generators
+            async for chunk in chunks:
+                yield chunk
 
-    def speech(self, text: str, **options: Any) -> AsyncIterator[StreamChunk]:
-        """Yield speech that says a text; options as for ``Assistant.stream_speech``."""
-        return self._stream(SpeechJob(text, **options))
+    async def _heard(self, messages: list[Message]) -> list[Message]:
+        """Return the messages with tokens for all their sounds."""
+        room_tokens, heard = self.assistant.context_tokens, []
+        for message in messages:
+            if message.message_type != "text" and not isinstance(message.audio, AudioTokens):
+                tokens = await self.encode(message.audio, room_tokens)
+                room_tokens -= len(tokens.codes)
+                message = message.with_audio(tokens)
+            heard.append(message)
+        return heard
+
+    async def _spoken(self, thoughts: AsyncIterator[StreamChunk], voice: VoiceJob) -> AsyncIterator[StreamChunk]:
+        """Yield the chunks of a reply with the sound that their codes complete."""
+        stage, route, speech_id = self._stages.speaking, Route(), secrets.token_hex(8)
+        cutting = self.assistant.code_chunks()
+        try:
+            async with aclosing(thoughts) as chunks:  # pyright: ignore[reportArgumentType]
+                await all_of(stage.stream(voice, route, speech_id))
+                async for chunk in chunks:
+                    sounds = []
+                    for codes, is_final in _cut(cutting, chunk):
+                        sounds += await all_of(stage.stream(SpeakJob(speech_id, codes, is_final), route))
+                    yield replace(chunk, audio=torch.cat(sounds)) if sounds else chunk
+        finally:
+            stage.cancel(speech_id)
+            route.move(None)
+
+    async def speech(
+        self, text: str, voice: Voice | AudioSource | None = None, instructions: str = "", seed: int | None = None
+    ) -> AsyncIterator[StreamChunk]:
+        """Yield speech that says a text; arguments as for ``KimiAudio.stream_speech``."""
+        messages, found = self.assistant.reading(text, voice, instructions)
+        made = self.reply(messages, self.assistant.default_options("both"), found, seed)
+        async with aclosing(made) as chunks:  # pyright: ignore[reportArgumentType]
+            async for chunk in chunks:
+                yield chunk
 
     def transcript(
         self, sound: AudioSource, timestamps: Timestamps = "segment", hotwords: Iterable[str] = ()
     ) -> AsyncIterator[Segment]:
         """Yield what is said in a recording, segment by segment."""
-        return self._stream(TranscriptJob(sound, timestamps, tuple(hotwords)))
+        return self._think(TranscriptJob(sound, timestamps, tuple(hotwords)))
 
     # -----------------------------------------------------------------------------------------------------------------
     # Others
 
-    async def encode(self, sound: Samples) -> AudioTokens:
-        """Return what the model hears in a recording."""
-        return (await all_of(self._stream(EncodeJob(sound))))[0]
+    async def encode(self, sound: AudioSource, most_tokens: int | None = None) -> AudioTokens:
+        """Return what the model hears in a recording; arguments as for ``KimiAudio.encode_audio``."""
+        return (await self._hear(EncodeJob(sound, most_tokens)))[0]
 
     async def fit(
         self, opening: list[Message], messages: list[Message], output_type: OutputType, room_tokens: int
     ) -> list[Message]:
         """Return the opening and the latest messages, as many as there is room for."""
-        return (await all_of(self._stream(FitJob(opening, messages, output_type, room_tokens))))[0]
+        return (await all_of(self._think(FitJob(opening, messages, output_type, room_tokens))))[0]
 
-    async def begin_to_hear(self, history: list[Message], output_type: OutputType, rate_hz: int) -> str:
-        """Begin to hear a recording while it is spoken; return its id, which ``forget`` takes in the end."""
-        hearing_id = secrets.token_hex(8)
-        await all_of(self._stream(HearJob(history, output_type, rate_hz), hearing_id))
-        return hearing_id
+    async def begin_to_hear(self, history: list[Message], output_type: OutputType, rate_hz: int) -> Hearing:
+        """Begin to hear a recording while it is spoken; ``forget`` ends that."""
+        hearing = Hearing(secrets.token_hex(8), history, output_type)
+        await self._hear(HearJob(rate_hz), hearing.id)
+        if history:
+            await all_of(self._think(PrefillJob(history, output_type)))
+        return hearing
 
-    async def hear_more(self, hearing_id: str, samples: np.ndarray) -> None:
+    async def hear_more(self, hearing: Hearing, samples: np.ndarray) -> None:
         """Hear the next samples [L]."""
-        await all_of(self._stream(HearMoreJob(hearing_id, samples)))
+        for tokens in await self._hear(HearMoreJob(hearing.id, samples)):
+            known = [*hearing.history, Message("user", "audio", tokens)]
+            await all_of(self._think(PrefillJob(known, hearing.output_type)))
 
-    async def end_hearing(self, hearing_id: str) -> AudioTokens:
+    async def end_hearing(self, hearing: Hearing) -> AudioTokens:
         """Return what the model hears in the whole recording."""
-        return (await all_of(self._stream(HearEndJob(hearing_id))))[0]
+        return (await self._hear(HearEndJob(hearing.id)))[0]
 
-    def forget(self, hearing_id: str) -> None:
+    def forget(self, hearing: Hearing) -> None:
         """Forget a recording that was heard while it was spoken."""
-        self._scheduler.cancel(hearing_id)
+        self._stages.hearing.cancel(hearing.id)
+
+
+def _cut(cutting: Cutting, chunk: StreamChunk) -> Iterator[tuple[list[int], bool]]:
+    """Yield what the codes of a chunk complete."""
+    for number, code in enumerate(chunk.codes, 1):
+        yield from cutting.push(code, chunk.is_final and number == len(chunk.codes))
+    if chunk.is_final and not chunk.codes:
+        yield from cutting.push(None, is_final=True)
 
 
 async def all_of(items: AsyncIterator[Item]) -> list[Item]:

@@ -64,15 +64,15 @@ class EarlyHearing:
     async def _hear(
         self, history: Callable[[], Awaitable[list[Message]]], output_type: OutputType
     ) -> AudioTokens | None:
-        hearing_id = None
+        hearing = None
         try:
-            hearing_id = await self._backend.begin_to_hear(await history(), output_type, self.rate_hz)
+            hearing = await self._backend.begin_to_hear(await history(), output_type, self.rate_hz)
             while (piece := await self._pieces.get()) is not None:
-                await self._backend.hear_more(hearing_id, piece)
-            return await self._backend.end_hearing(hearing_id)
+                await self._backend.hear_more(hearing, piece)
+            return await self._backend.end_hearing(hearing)
         except Exception as error:  # noqa: BLE001 - the turn can be heard at its end, which tells what is wrong
             logger.info("a turn is heard at its end alone: %s", type(error).__name__)
             return None
         finally:
-            if hearing_id is not None:
-                self._backend.forget(hearing_id)
+            if hearing is not None:
+                self._backend.forget(hearing)

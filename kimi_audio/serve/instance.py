@@ -1,7 +1,8 @@
-"""The contract between the server and an instance of the model, whether it runs in this process or elsewhere.
+"""The contract between the server and an instance of a stage, whether it runs in this process or elsewhere.
 
-An instance is given jobs and yields what comes of them. Both are plain data: numbers, texts, paths, arrays, and tensors
-on the CPU. The same job gives the same result in every instance, but for what is drawn at random.
+A reply passes three stages: hearing (the tokenizers), thinking (the LLM) and speaking (the detokenizer). An instance of
+a stage is given jobs and yields what comes of them. Both are plain data: numbers, texts, paths, arrays, and tensors on
+the CPU. The same job gives the same result in every instance, but for what is drawn at random.
 """
 
 from collections.abc import AsyncIterator
@@ -10,60 +11,31 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from kimi_audio.audio.sources import AudioSource, Samples
+from kimi_audio.audio.sources import AudioSource
 from kimi_audio.chat import Message, OutputType
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.transcript.timed_text import Timestamps
-
-
-@dataclass(frozen=True)
-class ReplyJob:
-    """Reply to a conversation: ``StreamChunk`` for ``StreamChunk``."""
-
-    messages: list[Message]
-    options: GenerationOptions
-    voice: AudioSource | None = None
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
-class SpeechJob:
-    """Read a text aloud: ``StreamChunk`` for ``StreamChunk``."""
-
-    text: str
-    voice: AudioSource | None = None
-    instructions: str = ""
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
-class TranscriptJob:
-    """Write down what is said in a recording: ``Segment`` for ``Segment``."""
-
-    sound: AudioSource
-    timestamps: Timestamps = "segment"
-    hotwords: tuple[str, ...] = ()
+from kimi_audio.voice import Voice
 
 
 @dataclass(frozen=True)
 class EncodeJob:
-    """Hear a recording: one ``AudioTokens``."""
+    """Hear a recording of fewer than ``most_tokens``, if that is given: one ``AudioTokens``."""
 
-    sound: Samples
+    sound: AudioSource
+    most_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class HearJob:
     """Begin to hear a recording while it is spoken: nothing. It is kept under the job's id until that is cancelled."""
 
-    history: list[Message]
-    output_type: OutputType
     rate_hz: int
 
 
 @dataclass(frozen=True)
 class HearMoreJob:
-    """Hear the next samples [L] of such a recording: nothing."""
+    """Hear the next samples [L] of such a recording: the ``AudioTokens`` that are final, where there are more now."""
 
     hearing_id: str
     samples: np.ndarray
@@ -77,6 +49,23 @@ class HearEndJob:
 
 
 @dataclass(frozen=True)
+class ThinkJob:
+    """Reply to a conversation in text and codes: ``StreamChunk`` for ``StreamChunk``, without sound."""
+
+    messages: list[Message]
+    options: GenerationOptions
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class PrefillJob:
+    """Compute what a reply to a conversation that begins with these messages starts from: nothing."""
+
+    messages: list[Message]
+    output_type: OutputType
+
+
+@dataclass(frozen=True)
 class FitJob:
     """Leave the oldest messages out for which there is no room: one list of messages, beginning with the opening."""
 
@@ -86,11 +75,44 @@ class FitJob:
     room_tokens: int
 
 
-Job = ReplyJob | SpeechJob | TranscriptJob | EncodeJob | HearJob | HearMoreJob | HearEndJob | FitJob
+@dataclass(frozen=True)
+class TranscriptJob:
+    """Write down what is said in a recording: ``Segment`` for ``Segment``.
+
+    The one job of two stages: pieces are heard and written down in turns, so it goes where the LLM is.
+    """
+
+    sound: AudioSource
+    timestamps: Timestamps = "segment"
+    hotwords: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class VoiceJob:
+    """Begin to speak: nothing. What was said so far is kept under the job's id until that is cancelled."""
+
+    voice: Voice | AudioSource | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class SpeakJob:
+    """Make sound of the next codes: one tensor [L] at 24 kHz."""
+
+    speech_id: str
+    codes: list[int]
+    is_final: bool
+
+
+HearingJob = EncodeJob | HearJob | HearMoreJob | HearEndJob
+ThinkingJob = ThinkJob | PrefillJob | FitJob | TranscriptJob
+SpeakingJob = VoiceJob | SpeakJob
+Job = HearingJob | ThinkingJob | SpeakingJob
+KEPT = (HearJob, VoiceJob)  # what they begin is for jobs to come
 
 
 class Instance(Protocol):
-    """Does jobs, several at once."""
+    """Does jobs of one stage, several at once."""
 
     def submit(self, job_id: str, job: Job, deadline_s: float) -> AsyncIterator[Any]:
         """Yield what comes of a job.

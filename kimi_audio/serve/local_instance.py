@@ -4,12 +4,14 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from kimi_audio.assistant import StreamChunk
 from kimi_audio.audio.sources import AudioSource
+from kimi_audio.chat import Message
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.history import within
@@ -17,16 +19,20 @@ from kimi_audio.serve.instance import (
     EncodeJob,
     FitJob,
     HearEndJob,
+    HearingJob,
     HearJob,
     HearMoreJob,
     Job,
-    ReplyJob,
-    SpeechJob,
+    PrefillJob,
+    SpeakJob,
+    ThinkJob,
     TranscriptJob,
+    VoiceJob,
 )
 from kimi_audio.transcript.timed_text import Timestamps
 
 IsStopped = Callable[[], bool]
+Item = TypeVar("Item")
 _ROOM_ITEMS = 8  # made and not yet taken
 _LOOK_S = 0.5
 _CLOSE_S = 10.0  # that jobs have left when they are stopped
@@ -35,12 +41,46 @@ _CLOSE_S = 10.0  # that jobs have left when they are stopped
 class Arriving(Protocol):
     """A recording that is heard while it is spoken; see ``ArrivingAudio``."""
 
+    @property
+    def final_tokens(self) -> int:
+        """How many tokens no later sound changes."""
+        ...
+
+    @property
+    def tokens(self) -> AudioTokens:
+        """Return these tokens; there must be some."""
+        ...
+
     def push(self, samples: np.ndarray) -> None:
         """Take the next samples [L]."""
         ...
 
     def finish(self) -> AudioTokens:
         """Return what the model hears in all of it."""
+        ...
+
+
+class Prefilling(Protocol):
+    """See ``ReplyEvents``."""
+
+    def reply(self) -> object:
+        """Wait for the end."""
+        ...
+
+
+class Cutting(Protocol):
+    """See ``CodeChunks``."""
+
+    def push(self, code: int | None, is_final: bool) -> list[tuple[list[int], bool]]:
+        """Return the chunks that a code completes."""
+        ...
+
+
+class Speaking(Protocol):
+    """See ``SpeechStream``."""
+
+    def render(self, codes: list[int], is_final: bool) -> Tensor:
+        """Return the sound of a chunk."""
         ...
 
 
@@ -62,11 +102,11 @@ class Assistant(Protocol):
         """Return how long a conversation is."""
         ...
 
-    def encode_audio(self, source: AudioSource) -> AudioTokens:
+    def encode_audio(self, source: AudioSource, most_tokens: int | None = None) -> AudioTokens:
         """Return what the model hears in a recording."""
         ...
 
-    def hear(self, history: Any = ..., *, output_type: Any = ..., rate_hz: int = ...) -> Arriving:
+    def hear(self, history: None, *, rate_hz: int) -> Arriving:
         """Return what a recording is pushed into while it is spoken."""
         ...
 
@@ -74,28 +114,26 @@ class Assistant(Protocol):
         """Return how it is best used."""
         ...
 
-    def stream(
-        self,
-        messages: Any,
-        options: Any,
-        *,
-        seed: int | None = None,
-        voice: AudioSource | None = None,
-        cancelled: IsStopped | None = None,
+    def think(
+        self, messages: Any, options: Any, *, seed: int | None = None, cancelled: IsStopped | None = None
     ) -> Iterator[StreamChunk]:
-        """Yield a reply while it is made."""
+        """Yield text and codes of a reply while they are made."""
         ...
 
-    def stream_speech(
-        self,
-        text: str,
-        *,
-        voice: AudioSource | None = None,
-        instructions: str = "",
-        seed: int | None = None,
-        cancelled: IsStopped | None = None,
-    ) -> Iterator[StreamChunk]:
-        """Yield speech that says a text while it is made."""
+    def prefill(self, messages: Any, output_type: Any) -> Prefilling:
+        """Begin to compute what a reply starts from."""
+        ...
+
+    def reading(self, text: str, voice: Any = None, instructions: str = "") -> tuple[list[Message], Any]:
+        """Return what asks for a text to be read, and the voice that the detokenizer takes on."""
+        ...
+
+    def code_chunks(self) -> Cutting:
+        """Return what cuts the codes of a reply into chunks."""
+        ...
+
+    def begin_speech(self, voice: Any = None, seed: int | None = None) -> Speaking:
+        """Return what makes sound of the chunks of a reply."""
         ...
 
     def listen(
@@ -106,10 +144,10 @@ class Assistant(Protocol):
 
 
 class LocalInstance:
-    """See ``Instance``. Threads that never come back do not keep the process from ending.
+    """An instance of any stage, see ``Instance``. Threads that never come back do not keep the process from ending.
 
     Args:
-        assistant: the model.
+        assistant: the model, of which the jobs use the part that they need.
     """
 
     def __init__(self, assistant: Assistant) -> None:
@@ -118,6 +156,7 @@ class LocalInstance:
         self._stops: dict[str, threading.Event] = {}  # of the jobs under way
         self._threads: set[threading.Thread] = set()
         self._hearings: dict[str, Arriving] = {}
+        self._speeches: dict[str, Speaking] = {}
         self._is_healthy = True
 
     @property
@@ -134,6 +173,7 @@ class LocalInstance:
         """Stop a job, and forget what is kept under its id."""
         with self._lock:
             self._hearings.pop(job_id, None)
+            self._speeches.pop(job_id, None)
             if stop := self._stops.get(job_id):
                 stop.set()
 
@@ -192,31 +232,45 @@ class LocalInstance:
     def _results(self, job_id: str, job: Job, is_stopped: IsStopped) -> Iterator[Any]:
         assistant = self._assistant
         match job:
-            case ReplyJob(messages, options, voice, seed):
-                yield from assistant.stream(messages, options, voice=voice, seed=seed, cancelled=is_stopped)
-            case SpeechJob(text, voice, instructions, seed):
-                yield from assistant.stream_speech(
-                    text, voice=voice, instructions=instructions, seed=seed, cancelled=is_stopped
-                )
+            case EncodeJob() | HearJob() | HearMoreJob() | HearEndJob():
+                yield from self._hear(job_id, job, is_stopped)
+            case VoiceJob(voice, seed):
+                self._keep(self._speeches, job_id, assistant.begin_speech(voice, seed), is_stopped)
+            case SpeakJob(speech_id, codes, is_final):
+                yield _kept(self._speeches, speech_id).render(codes, is_final)
+            case ThinkJob(messages, options, seed):
+                yield from assistant.think(messages, options, seed=seed, cancelled=is_stopped)
+            case PrefillJob(messages, kind):
+                assistant.prefill(messages, kind).reply()
+            case FitJob(opening, messages, kind, room_tokens):
+                yield within(opening, messages, room_tokens, lambda some: assistant.count_tokens(some, kind))
             case TranscriptJob(sound, timestamps, hotwords):
                 for heard in assistant.listen(sound, timestamps, hotwords=hotwords):
                     yield from heard.segments
-            case EncodeJob(sound):
-                yield assistant.encode_audio(sound)
-            case FitJob(opening, messages, kind, room_tokens):
-                yield within(opening, messages, room_tokens, lambda some: assistant.count_tokens(some, kind))
-            case HearJob(history, kind, rate_hz):
-                arriving = assistant.hear(history, output_type=kind, rate_hz=rate_hz)
-                with self._lock:
-                    if not is_stopped():
-                        self._hearings[job_id] = arriving
-            case HearMoreJob(hearing_id, samples):
-                self._hearing(hearing_id).push(samples)
-            case HearEndJob(hearing_id):
-                yield self._hearing(hearing_id).finish()
 
-    def _hearing(self, hearing_id: str) -> Arriving:
-        found = self._hearings.get(hearing_id)
-        if found is None:
-            raise ValueError("this instance has not heard the beginning of the recording")
-        return found
+    def _hear(self, job_id: str, job: HearingJob, is_stopped: IsStopped) -> Iterator[AudioTokens]:
+        match job:
+            case EncodeJob(sound, most_tokens):
+                yield self._assistant.encode_audio(sound, most_tokens)
+            case HearJob(rate_hz):
+                self._keep(self._hearings, job_id, self._assistant.hear(None, rate_hz=rate_hz), is_stopped)
+            case HearMoreJob(hearing_id, samples):
+                hearing = _kept(self._hearings, hearing_id)
+                before = hearing.final_tokens
+                hearing.push(samples)
+                if hearing.final_tokens > before:
+                    yield hearing.tokens
+            case HearEndJob(hearing_id):
+                yield _kept(self._hearings, hearing_id).finish()
+
+    def _keep(self, kept: dict[str, Item], job_id: str, begun: Item, is_stopped: IsStopped) -> None:
+        with self._lock:
+            if not is_stopped():
+                kept[job_id] = begun
+
+
+def _kept(kept: dict[str, Item], job_id: str) -> Item:
+    found = kept.get(job_id)
+    if found is None:
+        raise ValueError("this instance does not know the beginning of what it is to go on with")
+    return found

@@ -32,11 +32,11 @@ class Metrics:
         self.jobs = Gauge("jobs", "Jobs of the model under way.", **own)
         self.tasks = Gauge("tasks", "Tasks of the event loop; set where the metrics are asked for.", **own)
         Gauge("threads", "Threads of Python.", **own).set_function(threading.active_count)
-        self.instances_ready = Gauge("instances_ready", "Instances of the model that work.", **own)
+        self.instances_ready = Gauge("instances_ready", "Instances of a stage that work.", ["stage"], **own)
         self.instance_restarts = Counter(
             "instance_restarts",
             "Instances that were started anew, by what was wrong: failed, stalled.",
-            ["reason"],
+            ["stage", "reason"],
             **own,
         )
         self.heard_s = Counter("heard_seconds", "Sound that was heard.", **own)

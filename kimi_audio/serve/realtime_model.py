@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
@@ -47,6 +48,8 @@ from kimi_audio.serve.wire_audio import OutputEncoder, samples_of, ticks_per_byt
 from kimi_audio.transcript.timed_text import joined, separator
 
 REPLY_ROOM_TOKENS = 400  # 32 s of speech, kept free for the reply as far as the context allows
+
+logger = logging.getLogger(__name__)
 
 
 class RealtimeModel:
@@ -140,7 +143,15 @@ class RealtimeModel:
     async def _heard(self, early: EarlyHearing | None, sound: Samples) -> AudioTokens:
         with self._services.metrics.stage_s.labels("hear").time():
             tokens = None if early is None else await early.finish(sound)
-            return await self._backend.encode(sound) if tokens is None else tokens
+            if tokens is not None:
+                return tokens
+            try:
+                return await self._backend.encode(sound)
+            except ValueError:
+                raise
+            except Exception as error:  # noqa: BLE001 - without its tokens, the turn would fail every later reply
+                logger.info("a turn is heard once more: %s", type(error).__name__)
+                return await self._backend.encode(sound)
 
     def write_so_far(self, wanted: WriteSoFar, sound: Samples) -> None:
         """Begin to write down a turn that goes on, unless somebody waits for the model."""

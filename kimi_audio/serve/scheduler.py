@@ -1,4 +1,4 @@
-"""Which instance of the model does which job, and what happens when one fails or does not answer.
+"""Which instance of a stage does which job, and what happens when one fails or does not answer.
 
 A conversation stays with its instance, where what was said is remembered; everything else goes to the instance with the
 least to do. An instance that fails, or from which nothing comes for too long, is given nothing more. The job that met
@@ -10,13 +10,13 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 from kimi_audio.serve.http_errors import ApiError
-from kimi_audio.serve.instance import HearJob, Instance, Job
+from kimi_audio.serve.instance import KEPT, Instance, Job
 from kimi_audio.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -75,21 +75,23 @@ class Patience:
 
 @dataclass(eq=False)
 class Scheduler:
-    """Gives jobs to instances. It belongs to one event loop.
+    """Gives the jobs of one stage to its instances. It belongs to one event loop.
 
     Args:
+        stage: its name.
         make: returns a new instance for a place; it may block.
         count: of instances.
         jobs: that an instance does at once; others wait.
-        probe: a job that a new instance must do before it is given others.
+        probe: jobs that a new instance must do, all as the job "probe", before it is given others.
         patience: with instances.
         metrics: of the server.
     """
 
+    stage: str
     make: Callable[[int], Instance]
     count: int
     jobs: int
-    probe: Job
+    probe: Sequence[Job]
     patience: Patience
     metrics: Metrics
     _places: list[Place] = field(init=False)
@@ -103,10 +105,11 @@ class Scheduler:
 
     async def start(self) -> None:
         """Let every instance do something, so that nobody waits for what happens only once."""
-        for place in self._places:
-            if place.instance is not None:  # however long it takes
-                async for _ in place.instance.submit("probe", self.probe, math.inf):
+        for instance in [place.instance for place in self._places if place.instance]:
+            for job in self.probe:
+                async for _ in instance.submit("probe", job, math.inf):  # however long it takes
                     pass
+            instance.cancel("probe")
 
     @property
     def is_ready(self) -> bool:
@@ -180,7 +183,7 @@ class Scheduler:
                 yield chunk
             is_over = True
         finally:
-            if not (is_over and isinstance(job, HearJob)):  # what it keeps is for jobs to come
+            if not (is_over and isinstance(job, KEPT)):  # what it keeps is for jobs to come
                 instance.cancel(job_id)
             await chunks.aclose()  # pyright: ignore[reportAttributeAccessIssue] - they are generators
 
@@ -226,8 +229,8 @@ class Scheduler:
         """Put another instance in a place, unless that has happened already."""
         if place.instance is not instance:
             return
-        logger.error("instance %d %s and is started anew", place.number, reason)
-        self.metrics.instance_restarts.labels(reason).inc()
+        logger.error("instance %d of %s %s and is started anew", place.number, self.stage, reason)
+        self.metrics.instance_restarts.labels(self.stage, reason).inc()
         self._leaving.append(instance)
         place.instance = None
         self._count_ready()
@@ -242,7 +245,7 @@ class Scheduler:
                 instance = await asyncio.to_thread(self.make, place.number)
                 await self._try(instance)
             except Exception:
-                logger.exception("instance %d cannot be started", place.number)
+                logger.exception("instance %d of %s cannot be started", place.number, self.stage)
                 await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
                 attempt += 1
             else:
@@ -253,8 +256,12 @@ class Scheduler:
 
     async def _try(self, instance: Instance) -> None:
         deadline_s = time.monotonic() + self.patience.job_s
-        async for _ in self._chunks(instance, "probe", self.probe, deadline_s):
-            pass
+        for job in self.probe:
+            chunks = instance.submit("probe", job, deadline_s)
+            while await self._next(chunks, deadline_s) is not _END:
+                pass
+        instance.cancel("probe")
 
     def _count_ready(self) -> None:
-        self.metrics.instances_ready.set(sum(place.instance is not None for place in self._places))
+        ready = sum(place.instance is not None for place in self._places)
+        self.metrics.instances_ready.labels(self.stage).set(ready)

@@ -74,7 +74,7 @@ class ServeSettings:
         origins: of web pages, beside the server's own, whose scripts may use it, such as ``https://example.org``.
         voices: folder of recordings, each a voice named like its file.
         redis: address of a Redis that keeps conversations; by default they are kept in memory.
-        instances: of the model; they share its weights, and what befalls one does not befall the others.
+        instances: of each stage; they share the weights, and what befalls one does not befall the others.
         is_marked: whether all speech carries the mark, and files tell where they come from.
         limits: see there.
 

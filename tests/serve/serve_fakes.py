@@ -16,6 +16,7 @@ import torch
 
 from kimi_audio.assistant import StreamChunk, Usage
 from kimi_audio.audio.io import load_audio
+from kimi_audio.chat import Message
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.lm.rules import GenerationOptions
@@ -24,6 +25,8 @@ from kimi_audio.serve.server import Server, make_server
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.settings import ServeSettings
 from kimi_audio.transcript.timed_text import Segment, Word
+
+READ = "Read: "
 
 
 @dataclass
@@ -41,12 +44,13 @@ class FakeAssistant:
     def with_own_engine(self) -> Any:
         return self
 
-    def encode_audio(self, source: Any) -> AudioTokens:
+    def encode_audio(self, source: Any, most_tokens: int | None = None) -> AudioTokens:
+        if isinstance(source, AudioTokens):
+            return source
         count = tokens_in_audio(len(load_audio(source, INPUT_RATE_HZ)))
         return AudioTokens(torch.arange(count) % 7, torch.zeros(count, 4))
 
-    def hear(self, history: Any = (), *, output_type: Any = "both", rate_hz: int = INPUT_RATE_HZ) -> Any:
-        self.heard.append((list(history), output_type))
+    def hear(self, history: None = None, *, rate_hz: int = INPUT_RATE_HZ) -> Any:
         pieces: list[np.ndarray] = []
 
         def finish() -> AudioTokens:
@@ -54,7 +58,11 @@ class FakeAssistant:
             self.finished.append(len(tokens.codes))
             return tokens
 
-        return SimpleNamespace(push=pieces.append, finish=finish)
+        return SimpleNamespace(push=pieces.append, finish=finish, final_tokens=0)
+
+    def prefill(self, messages: Any, output_type: Any) -> Any:
+        self.heard.append((list(messages), output_type))
+        return SimpleNamespace(reply=lambda: None)
 
     context_tokens: int = 1000
 
@@ -64,18 +72,28 @@ class FakeAssistant:
     def default_options(self, output_type: Any) -> GenerationOptions:
         return GenerationOptions(output_type)
 
-    def stream(
+    def think(
         self, messages: Any, options: GenerationOptions, *, cancelled: Any = None, **rest: Any
     ) -> Iterator[StreamChunk]:
+        text = messages[-1].content if messages else ""
+        if isinstance(text, str) and text.startswith(READ):
+            return self._chunks(text.removeprefix(READ), "both", cancelled, None)
         self.asked.append(list(messages))
         text = self.says(messages) if callable(self.says) else self.says
         return self._chunks(text, options.output_type, cancelled, options.max_new_tokens)
 
-    def stream_speech(
-        self, text: str, *, voice: Any = None, instructions: str = "", cancelled: Any = None, **rest: Any
-    ) -> Iterator[StreamChunk]:
+    def reading(self, text: str, voice: Any = None, instructions: str = "") -> tuple[list[Message], Any]:
         self.asked.append((text, voice, instructions))
-        return self._chunks(text, "both", cancelled, None)
+        return [Message("user", "text", READ + text)], voice
+
+    def code_chunks(self) -> Any:
+        def push(code: int | None, is_final: bool) -> list[tuple[list[int], bool]]:
+            return [([] if code is None else [code], is_final)]
+
+        return SimpleNamespace(push=push)
+
+    def begin_speech(self, voice: Any = None, seed: int | None = None) -> Any:
+        return SimpleNamespace(render=lambda codes, _: torch.full((len(codes) * OUTPUT_SAMPLES_PER_TOKEN,), 0.25))
 
     def listen(self, source: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
         seconds = len(load_audio(source, INPUT_RATE_HZ)) / INPUT_RATE_HZ
@@ -85,7 +103,14 @@ class FakeAssistant:
             words = (Word(text.split()[-1], begin_s, end_s),) if timestamps == "word" else ()
             yield SimpleNamespace(segments=[Segment(text, begin_s, end_s, words)])
 
-    def _chunks(self, text: str, output_type: str, cancelled: Any, most: int | None) -> Iterator[StreamChunk]:
+    def _chunks(self, *given: Any) -> Iterator[StreamChunk]:
+        try:
+            yield from self._words(*given)
+        except GeneratorExit:
+            self.stopped.set()
+            raise
+
+    def _words(self, text: str, output_type: str, cancelled: Any, most: int | None) -> Iterator[StreamChunk]:
         words = text.split(" ")
         speaks = output_type == "both"
         for number, word in enumerate(words):
@@ -97,8 +122,9 @@ class FakeAssistant:
             if most is not None and number >= most:
                 yield StreamChunk("", torch.zeros(0), True, "length", (), Usage(3, 5, 2, number, number * speaks))
                 return
-            sound = torch.full((OUTPUT_SAMPLES_PER_TOKEN,), 0.25) if speaks else torch.zeros(0)
-            yield StreamChunk(word if not number else " " + word, sound, False, None, (number % 7,) if speaks else ())
+            yield StreamChunk(
+                word if not number else " " + word, torch.zeros(0), False, None, (number % 7,) if speaks else ()
+            )
         yield StreamChunk("", torch.zeros(0), True, "stop", (), Usage(3, 5, 2, len(words), len(words) * speaks))
 
 

@@ -32,7 +32,7 @@ def test_text(client, assistant):
     assert done.usage.prompt_tokens_details.audio_tokens == 5
     heard = [(message.role, message.message_type) for message in assistant.asked[-1]]
     assert heard == [("system", "text"), ("user", "text"), ("user", "audio"), ("user", "audio")]
-    assert [len(message.content.array) for message in assistant.asked[-1][2:]] == [16_000, 32_000]
+    assert [len(message.content.codes) for message in assistant.asked[-1][2:]] == [13, 25]
 
 
 def test_speech_and_its_id_in_the_next_turn(client, assistant):

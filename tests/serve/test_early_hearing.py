@@ -189,11 +189,11 @@ class Recorder:
     def hear(self, *arguments: Any, **options: Any) -> Any:
         return self._model.hear(*arguments, **options) if self._is_early else refused()
 
-    def stream(self, messages: Any, options: Any, **rest: Any) -> Iterator[StreamChunk]:
+    def think(self, messages: Any, options: Any, **rest: Any) -> Iterator[StreamChunk]:
         self.heard = [message.content for message in messages if message.message_type == "audio"]
         self.codes, self.text = [], ""
         rest["seed"] = 0
-        for chunk in self._model.stream(messages, options, **rest):
+        for chunk in self._model.think(messages, options, **rest):
             self.codes += chunk.codes
             self.text += chunk.text
             yield chunk

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from kimi_audio.assistant import StreamChunk
 from kimi_audio.audio import marking
 from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.audio.writing import PROVENANCE
-from kimi_audio.core.units import OUTPUT_RATE_HZ
+from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.g711 import decode_ulaw
 
 QUESTIONS = sorted(Path(str(files("kimi_audio") / "nano" / "questions")).glob("*.wav"))
@@ -27,11 +28,13 @@ QUESTIONS = sorted(Path(str(files("kimi_audio") / "nano" / "questions")).glob("*
 class Speaker(FakeAssistant):
     """Says recorded questions, in chunks."""
 
-    def _chunks(self, text: str, output_type: str, cancelled: Any, most: int | None) -> Iterator[StreamChunk]:
-        wav = torch.cat([load_audio(file, OUTPUT_RATE_HZ) for file in QUESTIONS])[: 6 * OUTPUT_RATE_HZ]
-        for chunk in wav.split(4000):
-            yield StreamChunk("a ", chunk, False, None, (1,))
-        yield StreamChunk("", torch.zeros(0), True, "stop", ())
+    def _words(self, text: str, *given: Any) -> Iterator[StreamChunk]:
+        return super()._words(" ".join(["a"] * 75), *given)  # 6 s
+
+    def begin_speech(self, *given: Any) -> Any:
+        wav = torch.cat([load_audio(file, OUTPUT_RATE_HZ) for file in QUESTIONS])
+        parts = iter(wav.split(OUTPUT_SAMPLES_PER_TOKEN))
+        return SimpleNamespace(render=lambda codes, _: torch.cat([torch.zeros(0), *(next(parts) for _ in codes)]))
 
 
 @pytest.fixture(scope="module")

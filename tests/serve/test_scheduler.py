@@ -1,6 +1,7 @@
 """Instances that fail or stall: who meets with one is told once, others go on, and a new one takes its place."""
 
 import asyncio
+import base64
 import itertools
 import json
 import threading
@@ -9,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,16 +21,17 @@ from websockets.sync.client import connect
 
 from kimi_audio.assistant import StreamChunk
 from kimi_audio.chat import Message
+from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.http_errors import ApiError
-from kimi_audio.serve.instance import HearEndJob, HearJob, Job, ReplyJob
+from kimi_audio.serve.instance import HearEndJob, HearJob, Job, SpeakJob, ThinkJob, VoiceJob
 from kimi_audio.serve.local_instance import LocalInstance
 from kimi_audio.serve.metrics import Metrics
 from kimi_audio.serve.scheduler import Patience, Route, Scheduler
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 
 STALL_S = 0.3
-HELLO = ReplyJob([Message("user", "text", "hello")], GenerationOptions("text"))
+HELLO = ThinkJob([Message("user", "text", "hello")], GenerationOptions("text"))
 STORY = [{"role": "user", "content": "a story"}]
 
 
@@ -75,7 +78,7 @@ class Workshop:
         return self.made[-1]
 
     def scheduler(self, count: int, stall_s: float = STALL_S, job_s: float = 60.0) -> Scheduler:
-        return Scheduler(self.make, count, 8, HELLO, Patience(stall_s, job_s), Metrics())
+        return Scheduler("thinking", self.make, count, 8, [HELLO], Patience(stall_s, job_s), Metrics())
 
 
 async def first(scheduler: Scheduler, route: Route | None = None) -> tuple[Any, Any]:
@@ -141,8 +144,8 @@ def test_an_instance_that_stalls_is_replaced_and_conversations_move():
         next_number, chunks = await first(scheduler, route)
         assert next_number != number
         await chunks.aclose()
-        assert b'instance_restarts_total{reason="stalled"} 1.0' in scheduler.metrics.text()
-        assert b"instances_ready 2.0" in scheduler.metrics.text()
+        assert b'instance_restarts_total{reason="stalled",stage="thinking"} 1.0' in scheduler.metrics.text()
+        assert b'instances_ready{stage="thinking"} 2.0' in scheduler.metrics.text()
         scheduler.close()
         assert not workshop.made[number].is_closed  # it was let go
         assert workshop.made[2].is_closed
@@ -203,11 +206,11 @@ def test_recordings_are_kept_until_they_are_cancelled():
     async def story() -> None:
         instance, deadline_s = LocalInstance(FakeAssistant()), time.monotonic() + 60
         for hearing_id in ("a", "b"):
-            async for _ in instance.submit(hearing_id, HearJob([], "both", 16_000), deadline_s):
+            async for _ in instance.submit(hearing_id, HearJob(16_000), deadline_s):
                 raise AssertionError("nothing comes of it")
         assert sorted(instance._hearings) == ["a", "b"]
         instance.cancel("a")
-        with pytest.raises(ValueError, match="not heard the beginning"):
+        with pytest.raises(ValueError, match="not know the beginning"):
             await anext(instance.submit("c", HearEndJob("a"), deadline_s))
         assert sorted(instance._hearings) == ["b"]
         assert instance.is_healthy
@@ -244,8 +247,8 @@ class Fragile(FakeAssistant):
     hit: Any = None
     how: str = "fails"
 
-    def stream(self, messages: Any, options: Any, **rest: Any) -> Iterator[StreamChunk]:
-        for number, chunk in enumerate(super().stream(messages, options, **rest)):
+    def think(self, messages: Any, options: Any, **rest: Any) -> Iterator[StreamChunk]:
+        for number, chunk in enumerate(super().think(messages, options, **rest)):
             if number > 1 and self.hit is not None and self.hit.is_set():
                 if self.how == "stalls":
                     threading.Event().wait()
@@ -295,8 +298,58 @@ def test_a_conversation_ends_one_response_and_goes_on(how, code):
             assert [event["type"] for event in events].count("response.done") == 1
             assert events[-1]["response"]["status"] == "completed"
             assert "error" not in [event["type"] for event in events]
-        reason = {"fails": "failed", "stalls": "stalled"}[how]
-        assert f'kimi_audio_instance_restarts_total{{reason="{reason}"}} 1.0' in read(address, "/metrics")
+        labels = {"fails": 'reason="failed",stage="thinking"', "stalls": 'reason="stalled",stage="thinking"'}[how]
+        assert f"kimi_audio_instance_restarts_total{{{labels}}} 1.0" in read(address, "/metrics")
+
+
+class FragileOnce(FakeAssistant):
+    """Where one stage is hit once, when ``hit`` is set."""
+
+    stage: str = ""
+    how: str = ""
+    hit: Any = None
+
+    def _strike(self, stage: str) -> None:
+        if stage == self.stage and self.hit.is_set():
+            self.hit.clear()
+            if self.how == "stalls":
+                threading.Event().wait()
+            raise RuntimeError("the device is gone")
+
+    def encode_audio(self, *given: Any) -> Any:
+        self._strike("hearing")
+        return super().encode_audio(*given)
+
+    def begin_speech(self, *given: Any) -> Any:
+        whole = super().begin_speech(*given)
+        return SimpleNamespace(render=lambda *chunk: self._strike("speaking") or whole.render(*chunk))
+
+
+@pytest.mark.parametrize("stage", ["hearing", "speaking"])
+@pytest.mark.parametrize(("how", "code"), [("fails", "internal_error"), ("stalls", "model_stalled")])
+def test_other_stages_are_hit_alone(stage, how, code):
+    assistant = FragileOnce(says="once " * 60, pause_s=0.02)
+    assistant.stage, assistant.how, assistant.hit = stage, how, threading.Event()
+    silent = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+    with running(assistant, settings(instances=1)) as address:
+        url = f"ws://{address}/v1/realtime"
+        with connect(url) as hit, connect(url) as other:
+            other.send(json.dumps({"type": "response.create", "response": {"output_modalities": ["text"]}}))
+            events_until(other, "response.output_text.delta")
+            hit.send(json.dumps({"type": "session.update", "session": silent}))
+            assistant.hit.set()
+            for status in ("failed" if stage == "speaking" else "completed", "completed"):  # a turn is heard again
+                sound = base64.b64encode(bytes(48_000)).decode()
+                hit.send(json.dumps({"type": "input_audio_buffer.append", "audio": sound}))
+                hit.send(json.dumps({"type": "input_audio_buffer.commit"}))
+                hit.send(json.dumps({"type": "response.create"}))
+                response = events_until(hit, "response.done")[-1]["response"]
+                assert response["status"] == status
+                if status == "failed":
+                    assert response["status_details"]["error"]["code"] == code
+            assert events_until(other, "response.done")[-1]["response"]["status"] == "completed"
+        labels = f'reason="{"failed" if how == "fails" else "stalled"}",stage="{stage}"'
+        assert f"kimi_audio_instance_restarts_total{{{labels}}} 1.0" in read(address, "/metrics")
 
 
 def test_requests_are_told_and_the_service_is_back():
@@ -329,7 +382,7 @@ def test_without_an_instance_the_server_is_not_ready():
             assert caught.value.code == code
         with pytest.raises(urllib.error.HTTPError, match="503"):
             read(address, "/readyz")
-        assert "kimi_audio_instances_ready 0.0" in read(address, "/metrics")
+        assert 'kimi_audio_instances_ready{stage="thinking"} 0.0' in read(address, "/metrics")
 
 
 def test_jobs_and_what_comes_of_them_are_on_no_device(reference):
@@ -337,13 +390,23 @@ def test_jobs_and_what_comes_of_them_are_on_no_device(reference):
     from kimi_audio import KimiAudio
 
     model = KimiAudio(reference / "checkpoint", device="cpu").with_own_engine()
-    tokens = model.encode_audio((torch.rand(16_000) - 0.5, 16_000))
-    job = ReplyJob([Message("user", "audio", tokens)], GenerationOptions("both", max_new_tokens=8), seed=0)
+    tokens = model.encode_audio((torch.zeros(16_000), 16_000))
+    job = ThinkJob([Message("user", "audio", tokens)], GenerationOptions("both", max_new_tokens=24), seed=0)
+    instance, deadline_s = LocalInstance(model), time.monotonic() + 60
 
-    async def chunks() -> list[StreamChunk]:
-        return [chunk async for chunk in LocalInstance(model).submit("a", job, time.monotonic() + 60)]
+    async def done(job_id: str, job: Job) -> list[Any]:
+        return [item async for item in instance.submit(job_id, job, deadline_s)]
 
-    for chunk in asyncio.run(chunks()):
-        assert chunk.audio.device == torch.device("cpu")
-        assert not chunk.audio.requires_grad
-        assert type(chunk.codes) is tuple
+    async def story() -> tuple[list[StreamChunk], torch.Tensor]:
+        chunks = await done("a", job)
+        codes = [code for chunk in chunks for code in chunk.codes]
+        assert await done("b", VoiceJob(seed=0)) == []
+        (sound,) = await done("c", SpeakJob("b", codes, is_final=True))
+        return chunks, sound
+
+    chunks, sound = asyncio.run(story())
+    for tensor in (sound, *(chunk.audio for chunk in chunks)):
+        assert tensor.device == torch.device("cpu")
+        assert not tensor.requires_grad
+    assert all(type(chunk.codes) is tuple for chunk in chunks)
+    assert len(sound) == sum(len(chunk.codes) for chunk in chunks) * OUTPUT_SAMPLES_PER_TOKEN > 0
