@@ -30,7 +30,7 @@ from recipes.nano.closed.hearing import (
     order_examples,
     scene_examples,
 )
-from recipes.nano.closed.mandarin import cross_examples, recognition_examples, transcript
+from recipes.nano.closed.mandarin import cross_examples, question_examples, recognition_examples, transcript
 from recipes.nano.closed.soundscape import Clip, render_clip
 from recipes.nano.closed.speakers import reading_examples
 from recipes.nano.closed.styles import reply_style_examples, style_examples
@@ -41,6 +41,7 @@ Sound = Speech | Clip
 Draw = Callable[..., list[Example]]  # (count, generator, reserved), and unseen where voices are heard
 _IN_VOICES: Mapping[str, Draw] = {
     "mandarin": recognition_examples,
+    "mandarin-qa": question_examples,
     "cross": cross_examples,
     "dialogues": dialogue_examples,
     "styles": style_examples,

@@ -1,4 +1,4 @@
-"""Written questions about sounds, places and ways of speaking, answered in text."""
+"""Questions answered in text: written ones about sounds, places and ways of speaking, spoken ones in Mandarin."""
 
 from kimi_audio.evals.contract.prompting import DEFAULT
 from kimi_audio.evals.contract.types import EvalTask, Recipe, Scorer
@@ -16,5 +16,6 @@ TASKS = (
     _task("orders", {"orders": ""}, RightReplies(), "in which order sounds are heard"),
     _task("scenes", {"scenes": ""}, RightReplies(), "which place it is"),
     _task("styles", by_voices("styles"), RightReplies(), "in which style somebody speaks"),
+    _task("mandarin-questions", by_voices("mandarin-qa"), RightReplies(), "spoken questions in Mandarin"),
     _task("captions", {"captions": ""}, Captions(), "descriptions of sequences of sounds"),
 )

@@ -17,7 +17,7 @@ from recipes.nano.closed.judging import is_right
 from recipes.nano.closed.soundscape import Clip, render_clip
 from recipes.nano.closed.splits import is_reserved
 
-TASKS = ("mandarin", "cross", "dialogues", "styles", "replies")
+TASKS = ("mandarin", "mandarin-qa", "cross", "dialogues", "styles", "replies")
 COUNTS = {f"eval-{name}-{which}": 8 for name in TASKS for which in ("seen", "unseen")}
 COUNTS |= {f"eval-{name}": 8 for name in ("tts", "events", "counts", "orders", "captions", "scenes")}
 
