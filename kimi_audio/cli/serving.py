@@ -84,6 +84,7 @@ def serve(
         certificate, private_key = self_signed(host, default_folder())
     if log_json:
         log_as_json()
+    _share_cores()
     assistant, load_s = model.load()
     report = Report(as_json=False)
     report.line(f"{model.model} on {assistant.device}, loaded in {load_s:.1f} s")
@@ -98,6 +99,14 @@ def serve(
     server.run()
     if not server.started:
         raise OSError(f"port {port} of {host} cannot be used; choose another one with --port")
+
+
+def _share_cores() -> None:
+    """Compute with half of the cores each: the LLM and the detokenizer of one reply are at work at the same time."""
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // 2))
 
 
 def _keys(file: Path | None) -> tuple[str, ...]:
@@ -141,6 +150,7 @@ def wyoming(
 
     if voices is not None and not voices.is_dir():
         raise ValueError(f"there is no folder {voices}")
+    _share_cores()
     assistant, _ = model.load()
     services = new_services(assistant, Path(model.model).name, ServeSettings(voices=voices))
     report = Report(as_json=False)
