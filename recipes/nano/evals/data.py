@@ -46,7 +46,8 @@ def _both(*names: str) -> tuple[str, ...]:
 
 
 LINES = _both("asr", "qa")  # of ``build``
-HEARD = (*_both("mandarin", "mandarin-qa", "styles"), "events", "counts", "orders", "captions", "scenes")  # of ``build_tasks``
+# Of ``build_tasks``, as the next ones.
+HEARD = (*_both("mandarin", "mandarin-qa", "styles"), "events", "counts", "orders", "captions", "scenes")
 SPOKEN = (*_both("cross", "dialogues", "replies"), "tts")
 NOISY, CLEAN = "asr-noise", "asr-seen"  # the first is made of the second
 
