@@ -160,8 +160,9 @@ class ModelBackend:
         """Return the messages with tokens for all their sounds."""
         room_tokens, heard = self.assistant.context_tokens, []
         for message in messages:
-            if message.message_type != "text" and not isinstance(message.audio, AudioTokens):
-                tokens = await self.encode(message.audio, room_tokens)
+            sound = None if message.message_type == "text" else message.audio
+            if sound is not None and not isinstance(sound, AudioTokens):
+                tokens = await self.encode(sound, room_tokens)
                 room_tokens -= len(tokens.codes)
                 message = message.with_audio(tokens)
             heard.append(message)

@@ -21,8 +21,10 @@ from websockets.sync.client import connect
 
 from kimi_audio.assistant import StreamChunk
 from kimi_audio.chat import Message
+from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.serve.backend import ModelBackend, Threads
 from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.instance import HearEndJob, HearJob, Job, SpeakJob, ThinkJob, VoiceJob
 from kimi_audio.serve.local_instance import LocalInstance
@@ -230,6 +232,25 @@ def test_a_job_stops_when_its_deadline_is_over_though_nobody_says_so():
         assert assistant.stopped.wait(5)
 
     asyncio.run(story())
+
+
+def test_only_what_is_sound_still_is_heard(monkeypatch):
+    backend, asked = ModelBackend(FakeAssistant(), Any, Threads(1)), []  # pyright: ignore
+
+    async def encode(sound: Any, most_tokens: int) -> AudioTokens:
+        asked.append((sound, most_tokens))
+        return tokens
+
+    monkeypatch.setattr(backend, "encode", encode)
+    tokens = AudioTokens(torch.arange(5))
+    said = Message("assistant", "audio-text", (None, "hi"), codes=[1, 2])
+    given = [Message("user", "text", "hello"), said, Message("user", "audio", tokens)]
+    sounds = [Message("user", "audio", b"one"), Message("assistant", "audio-text", (b"two", "hm"))]
+    found = asyncio.run(backend._heard([*given, *sounds]))
+    assert found[:3] == given
+    assert [message.audio for message in found[3:]] == [tokens, tokens]
+    assert found[4].content[1] == "hm"
+    assert asked == [(b"one", 1000), (b"two", 995)]  # no longer than there is room for
 
 
 # ---------------------------------------------------------------------------------------------------------------------
