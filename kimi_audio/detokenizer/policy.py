@@ -3,14 +3,18 @@
 A long chunk wastes less on its look-ahead, a short one is heard sooner. The policy knows no clock: who asks tells it
 how much sound is in hand. ``sizes`` asks on behalf of a machine that takes just what is estimated, so that the same
 codes are cut alike every time: the same seed gives the same sound, streamed or whole, on any machine under any load.
+Where a machine turns out to be slower than that, sound is not cut otherwise, but begins later (``foresees_gap``).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 
 TOKEN_S = OUTPUT_SAMPLES_PER_TOKEN / OUTPUT_RATE_HZ  # of sound
+_NEARLY_AS_FAST = 1.3  # times the estimates: chunks are cut with some room, and codes come while sound is made
+_CHUNKS_AHEAD = 3  # that are foreseen; later ones are long, and a gap before them is late
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,31 @@ class ChunkPolicy:
         if not is_first:
             return tokens * TOKEN_S
         return max(0.0, (tokens - self.look_ahead_tokens) * TOKEN_S - self.held_s)
+
+    def chunk_s(self, tokens: int) -> float:
+        """Return the estimated time from the chunk before to this one."""
+        return tokens * self.costs.step_s + self.call_s(tokens)
+
+    def foresees_gap(self, num_chunks: int, in_hand_s: float, elapsed_s: float) -> bool:
+        """Tell whether playback that begins now would stand still, on a machine that does other work as well.
+
+        What comes next is expected to be slower than estimated by the same factor as what was made.
+
+        Args:
+            num_chunks: how many of ``sizes`` were made.
+            in_hand_s: their sound; nothing of it was played.
+            elapsed_s: what they took, from the first code on.
+        """
+        sizes = self.sizes()
+        slowness = elapsed_s / sum(map(self.chunk_s, islice(sizes, num_chunks)))
+        if slowness < _NEARLY_AS_FAST:
+            return False
+        for tokens in islice(sizes, _CHUNKS_AHEAD):
+            in_hand_s -= slowness * self.chunk_s(tokens)
+            if in_hand_s < 0:
+                return True
+            in_hand_s += tokens * TOKEN_S
+        return False
 
     def sizes(self) -> Iterator[int]:
         """Yield the tokens of one chunk after the other, without end, as a machine of these costs would cut them."""

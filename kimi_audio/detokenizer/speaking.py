@@ -11,7 +11,7 @@ class CodeChunks:
     """Cuts codes that come one by one into the chunks of a policy."""
 
     def __init__(self, policy: ChunkPolicy) -> None:
-        self._sizes = policy.sizes()
+        self._policy, self._sizes, self._num_cut = policy, policy.sizes(), 0
         self._wanted = next(self._sizes)
         self._codes: list[int] = []
 
@@ -25,10 +25,20 @@ class CodeChunks:
         if len(self._codes) > self._wanted:
             chunks.append((self._codes[: self._wanted], False))
             self._codes, self._wanted = self._codes[self._wanted :], next(self._sizes)
+            self._num_cut += 1
         if is_final:
             chunks.append((self._codes, True))
             self._codes = []
         return chunks
+
+    def may_begin(self, in_hand_s: float, elapsed_s: float) -> bool:
+        """Tell whether the sound of all chunks so far may be played without a gap to be expected.
+
+        Args:
+            in_hand_s: that sound.
+            elapsed_s: what it took, from the first code on.
+        """
+        return not self._policy.foresees_gap(self._num_cut, in_hand_s, elapsed_s)
 
 
 class SpeechStream:

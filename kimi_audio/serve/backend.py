@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -10,11 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from kimi_audio.assistant import StreamChunk
 from kimi_audio.audio.sources import AudioSource
 from kimi_audio.chat import Message, OutputType
 from kimi_audio.core.sequence import AudioTokens
+from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.instance import (
     EncodeJob,
@@ -172,13 +175,16 @@ class ModelBackend:
         """Yield the chunks of a reply with the sound that their codes complete."""
         stage, route, speech_id = self._stages.speaking, Route(), secrets.token_hex(8)
         cutting = self.assistant.code_chunks()
+        beginning = _Beginning(cutting)
         try:
             async with aclosing(thoughts) as chunks:  # pyright: ignore[reportArgumentType]
                 await all_of(stage.stream(voice, route, speech_id))
                 async for chunk in chunks:
+                    beginning.notice(chunk)
                     sounds = []
                     for codes, is_final in _cut(cutting, chunk):
                         sounds += await all_of(stage.stream(SpeakJob(speech_id, codes, is_final), route))
+                    sounds = beginning.released(sounds, chunk.is_final)
                     yield replace(chunk, audio=torch.cat(sounds)) if sounds else chunk
         finally:
             stage.cancel(speech_id)
@@ -234,6 +240,36 @@ class ModelBackend:
     def forget(self, hearing: Hearing) -> None:
         """Forget a recording that was heard while it was spoken."""
         self._stages.hearing.cancel(hearing.id)
+
+
+class _Beginning:
+    """Keeps the first sounds of a reply until no gap is expected: a busy machine speaks later, but not haltingly."""
+
+    def __init__(self, cutting: Cutting) -> None:
+        self._cutting = cutting
+        self._first_code_s: float | None = None
+        self._kept: list[Tensor] = []
+        self._has_begun = False
+
+    def notice(self, chunk: StreamChunk) -> None:
+        """Take the time of the first code."""
+        if chunk.codes and self._first_code_s is None:
+            self._first_code_s = time.monotonic()
+
+    def released(self, sounds: list[Tensor], is_final: bool) -> list[Tensor]:
+        """Return what may be played of the sounds that were made now and before."""
+        if self._has_begun:
+            return sounds
+        self._kept += sounds
+        if not is_final:
+            samples = sum(map(len, self._kept))
+            if not samples or self._first_code_s is None:
+                return []
+            elapsed_s = time.monotonic() - self._first_code_s
+            if not self._cutting.may_begin(samples / OUTPUT_RATE_HZ, elapsed_s):
+                return []
+        self._has_begun = True
+        return self._kept
 
 
 def _cut(cutting: Cutting, chunk: StreamChunk) -> Iterator[tuple[list[int], bool]]:

@@ -75,6 +75,10 @@ class Cutting(Protocol):
         """Return the chunks that a code completes."""
         ...
 
+    def may_begin(self, in_hand_s: float, elapsed_s: float) -> bool:
+        """Tell whether the sound so far may be played without a gap to be expected."""
+        ...
+
 
 class Speaking(Protocol):
     """See ``SpeechStream``."""

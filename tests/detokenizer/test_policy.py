@@ -107,3 +107,37 @@ def test_cutting_as_estimated_leaves_no_gap_on_a_machine_that_is_no_slower(machi
         now_s += machine.call_s + machine.call_token_s * (size + POLICY.look_ahead_tokens)
         assert ends_s is None or now_s <= ends_s
         ends_s = (now_s if ends_s is None else ends_s) + POLICY.heard_s(size, is_first=ends_s is None)
+
+
+def play(policy: ChunkPolicy, slowness: float) -> tuple[int, bool]:
+    """Return after how many chunks playback begins on a machine slower than estimated, and whether it stands still."""
+    now_s = in_hand_s = 0.0
+    begun_after, stood_still = 0, False
+    for made, tokens in enumerate(islice(policy.sizes(), 12), 1):
+        chunk_s = slowness * policy.chunk_s(tokens)
+        now_s += chunk_s
+        if begun_after:
+            stood_still = stood_still or in_hand_s < chunk_s
+            in_hand_s = max(0.0, in_hand_s - chunk_s)
+        in_hand_s += policy.heard_s(tokens, is_first=made == 1)
+        if not begun_after and not policy.foresees_gap(made, in_hand_s, now_s):
+            begun_after = made
+    return begun_after, stood_still
+
+
+@pytest.mark.parametrize("policy", [POLICY, ChunkPlan(first_chunk_tokens=8, look_ahead_tokens=4).policy])
+def test_a_machine_as_fast_as_estimated_plays_the_first_chunk_at_once(policy: ChunkPolicy):
+    assert play(policy, 1.0) == (1, False)
+    assert play(policy, 0.2) == (1, False)
+
+
+@pytest.mark.parametrize("policy", [POLICY, ChunkPlan(first_chunk_tokens=8, look_ahead_tokens=4).policy])
+@pytest.mark.parametrize("slowness", [1.5, 2.0, 2.5, 3.0])
+def test_a_busy_machine_begins_later_and_has_no_gap(policy: ChunkPolicy, slowness: float):
+    begun_after, stood_still = play(policy, slowness)
+    assert begun_after > 1
+    assert not stood_still
+
+
+def test_a_machine_that_never_keeps_up_is_waited_for():
+    assert play(POLICY, 10.0)[0] > 5

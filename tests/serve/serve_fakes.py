@@ -90,7 +90,7 @@ class FakeAssistant:
         def push(code: int | None, is_final: bool) -> list[tuple[list[int], bool]]:
             return [([] if code is None else [code], is_final)]
 
-        return SimpleNamespace(push=push)
+        return SimpleNamespace(push=push, may_begin=lambda *_: True)
 
     def begin_speech(self, voice: Any = None, seed: int | None = None) -> Any:
         return SimpleNamespace(render=lambda codes, _: torch.full((len(codes) * OUTPUT_SAMPLES_PER_TOKEN,), 0.25))

@@ -1,5 +1,6 @@
 """Speech, by OpenAI's client, and heard by other programs."""
 
+import base64
 import io
 import shutil
 import struct
@@ -55,6 +56,34 @@ def test_it_arrives_while_it_is_made():
         asked = {"input": TEXT, "voice": "ava", "model": "tts-1", "response_format": "pcm"}
         with client.audio.speech.with_streaming_response.create(**asked) as response:
             assert len([part for part in response.iter_bytes(2 * OUTPUT_SAMPLES_PER_TOKEN) if part]) >= 10
+
+
+def test_sound_that_would_stand_still_is_kept_until_it_would_not(monkeypatch):
+    assistant = FakeAssistant()
+    asked = []
+
+    def code_chunks():
+        cutting = FakeAssistant.code_chunks(assistant)
+        cutting.may_begin = lambda in_hand_s, elapsed_s: asked.append((in_hand_s, elapsed_s)) or len(asked) == 3
+        return cutting
+
+    monkeypatch.setattr(assistant, "code_chunks", code_chunks)
+    with running(assistant) as address:
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
+        spoken = client.chat.completions.create(
+            model="m",
+            messages=[{"role": "user", "content": "speak"}],
+            modalities=["text", "audio"],
+            audio={"voice": "ava", "format": "pcm16"},
+            stream=True,
+        )
+        deltas = [getattr(chunk.choices[0].delta, "audio", None) for chunk in spoken if chunk.choices]
+    sizes = [len(base64.b64decode(data)) // 2 for delta in deltas if (data := getattr(delta, "data", None))]
+    assert sizes[0] > 2 * OUTPUT_SAMPLES_PER_TOKEN  # "it is three.": the first two words were kept
+    assert sum(sizes) == 3 * OUTPUT_SAMPLES_PER_TOKEN
+    assert [round(in_hand_s, 2) for in_hand_s, _ in asked] == [0.08, 0.16, 0.24]
+    times = [elapsed_s for _, elapsed_s in asked]
+    assert times == sorted(times)
 
 
 def test_who_goes_away_stops_the_model():
