@@ -32,7 +32,7 @@ from recipes.nano.people import Heard, orders, readers
 from recipes.nano.recording import recordings
 from recipes.nano.synthetic import READER
 from recipes.nano.talks import learned_talks
-from recipes.nano.world.registry import take_talks
+from recipes.nano.world.registry import FACT_SHARES, take_talks
 from recipes.nano.world.types import Talk, Turn
 
 # The first is what nano's settings say, and short: a long one takes a quarter of the time of learning.
@@ -197,7 +197,8 @@ def main() -> None:
     parser.add_argument("--readers", type=Path, help="speechocean762")
     parser.add_argument("--orders", type=Path, help="coffee commands")
     parser.add_argument("--transcripts", type=Path, help="what Whisper heard in them")
-    parser.add_argument("--typed", type=int, default=0, help="conversations without sound, to meet every fact often")
+    parser.add_argument("--typed", type=int, default=0, help="conversations without sound")
+    parser.add_argument("--facts", type=int, default=0, help="of these, only what has to be known by heart")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -217,6 +218,9 @@ def main() -> None:
     if arguments.typed:
         typed = take_talks(arguments.typed, random.Random(f"typed {seed}"), reserved=False)  # noqa: S311
         write_conversations(arguments.out / "typed.jsonl", talked(typed, {}, {}, seed))
+    if arguments.facts:
+        facts = take_talks(arguments.facts, random.Random(f"facts {seed}"), reserved=False, shares=FACT_SHARES)  # noqa: S311
+        write_conversations(arguments.out / "facts.jsonl", talked(facts, {}, {}, seed))
 
 
 if __name__ == "__main__":

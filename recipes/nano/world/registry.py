@@ -22,11 +22,38 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for module in _MODULES for kind in 
 # Kinds whose right reply is that nano does not know, or cannot.
 REFUSED = frozenset({"unknown-word", "missing", "refusal", "statement", "no-tool"})
 
+# What has to be known by heart, each kind about as often as it has facts; words that are not known keep it honest.
+FACT_SHARES: Mapping[str, float] = {
+    "definition": 50,
+    "opposite": 10,
+    "kind-of": 8,
+    "example": 8,
+    "is-a": 4,
+    "spell": 6,
+    "unknown-word": 5,
+    "missing": 2,
+    "capital": 5,
+    "capital-of": 4,
+    "continent": 3,
+    "multiply": 3,
+    "small-talk": 2,
+} | {kind.name: kind.share for module in (sums, calendar, words) for kind in module.KINDS if kind.name != "multiply"}
 
-def take_talks(count: int, generator: random.Random, reserved: bool) -> list[Talk]:
-    """Draw conversations of all kinds by their shares, of the reserved side or of the one that may be learned."""
-    kinds = list(KINDS.values())
-    drawn = generator.choices(kinds, [kind.share for kind in kinds], k=count)
+
+def take_talks(
+    count: int, generator: random.Random, reserved: bool, shares: Mapping[str, float] | None = None
+) -> list[Talk]:
+    """Draw conversations of the reserved side or of the one that may be learned, of all kinds by their own shares.
+
+    Args:
+        count: how many.
+        generator: draws them.
+        reserved: which side.
+        shares: of kinds by name, if only some are wanted (``FACT_SHARES``).
+    """
+    kinds = [KINDS[name] for name in shares] if shares else list(KINDS.values())
+    weights = list(shares.values()) if shares else [kind.share for kind in kinds]
+    drawn = generator.choices(kinds, weights, k=count)
     talks = [talk for kind in kinds for talk in kind.talks(drawn.count(kind), generator, reserved)]
     generator.shuffle(talks)
     return talks
