@@ -11,6 +11,7 @@ nano-people/asr-natural.jsonl, …                                        questi
 import argparse
 import random
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import soundfile
 import torch
 
 from kimi_audio.audio.augment import make_noise
+from kimi_audio.chat.tools import write_tools
 from kimi_audio.core.files import write_whole
 from kimi_audio.core.lines import read_objects
 from kimi_audio.core.random import generator_of
@@ -35,9 +37,10 @@ from recipes.nano.talks import to_values
 from recipes.nano.world import calendar, dictionary, memory, places, small_talk, sums, words
 from recipes.nano.world.registry import KINDS, REFUSED
 from recipes.nano.world.sentences import evaluation_sentences
+from recipes.nano.world.tools import TOOLS
 from recipes.nano.world.types import Talk
 
-PARTS = ("asr-natural", "asr-synthetic", "asr-readers", "orders", "talks", "aloud", "conversion", "silence")
+PARTS = ("asr-natural", "asr-synthetic", "asr-readers", "orders", "talks", "tools", "aloud", "conversion", "silence")
 FILES = DatasetFiles(
     index=tuple(f"{part}.jsonl" for part in PARTS),
     by_hand="make it with `python -m recipes.nano.evaluation_recordings FOLDER`; --help names what it needs",
@@ -45,6 +48,7 @@ FILES = DatasetFiles(
 VOICES = tuple(voice for voice in kokoro.RESERVED if voice[0] in "ab")  # those that speak English
 READERS = 200
 TALKS = 60  # of each group
+CALLS = 15  # of each tool
 CONVERTED = 8  # sentences, each said again in every named voice
 REFERENCES = 3  # further sentences that tell the named voices apart
 SILENCES = 100
@@ -75,7 +79,8 @@ def make(folder: Path, natural: Speak | None, readers: Path | None, orders: Path
     save_rows(folder / "silence.jsonl", list(_silences(folder)))
     if natural:
         _everyday(folder, "natural", kokoro.everyday(sentences), natural)
-        _talks(folder, natural)
+        _talks(folder, "talks", evaluation_talks(), natural)
+        _talks(folder, "tools", evaluation_calls(), natural)
         _conversions(folder, natural)
     if readers:
         heard = dev_readers(readers, READERS)
@@ -116,22 +121,34 @@ def evaluation_talks() -> list[tuple[str, Talk]]:
     return found
 
 
-def _talks(folder: Path, speak: Speak) -> None:
-    talks = evaluation_talks()
+def evaluation_calls() -> list[tuple[str, Talk]]:
+    """Return reserved requests for a tool of one turn each, with its name; all tools are listed before each."""
+    found = []
+    for tool in TOOLS:
+        generator = random.Random(f"evaluation {tool.name}")  # noqa: S311
+        talks: list[Talk] = []
+        while len(talks) < CALLS:
+            (talk,) = KINDS[f"tool-{tool.name}"].talks(1, generator, reserved=True)
+            talks += [talk] if len(talk.turns) == 1 and talk.key not in {other.key for other in talks} else []
+        found += [(tool.name, replace(talk, system=write_tools(TOOLS))) for talk in talks]
+    return found
+
+
+def _talks(folder: Path, name: str, talks: list[tuple[str, Talk]], speak: Speak) -> None:
+    """Record conversations, each with the subset that it belongs to."""
     lines = [
         Line(turn.said, (VOICES[number % len(VOICES)],))
         for number, (_, talk) in enumerate(talks)
         for turn in talk.turns
     ]
-    record(iter(lines), speak, folder / "talks", len(lines))
-    audio = iter(recordings(folder / "talks"))
+    record(iter(lines), speak, folder / name, len(lines))
+    audio = iter(recordings(folder / name))
     rows = []
-    for number, (group, talk) in enumerate(talks):
-        said = [f"talks/{next(audio).audio.name}" for _ in talk.turns]
-        rows.append(
-            _row(f"talks-{number:05d}", said, "", talk.turns[-1].reply, talk=to_values(talk)) | {"subset": group}
-        )
-    save_rows(folder / "talks.jsonl", rows)
+    for number, (subset, talk) in enumerate(talks):
+        said = [f"{name}/{next(audio).audio.name}" for _ in talk.turns]
+        row = _row(f"{name}-{number:05d}", said, "", talk.turns[-1].reply, talk=to_values(talk))
+        rows.append(row | {"subset": subset})
+    save_rows(folder / f"{name}.jsonl", rows)
 
 
 def _conversions(folder: Path, speak: Speak) -> None:

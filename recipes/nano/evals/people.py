@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kimi_audio.chat.tools import write_tools
 from kimi_audio.core.words import normalise, word_errors
 from kimi_audio.evals.contract.instruments import Instruments
 from kimi_audio.evals.contract.keys import Clip
@@ -33,6 +34,7 @@ from recipes.nano.evaluation_recordings import FILES
 from recipes.nano.talks import of_values
 from recipes.nano.world.judging import is_refusal
 from recipes.nano.world.registry import KINDS, REFUSED
+from recipes.nano.world.tools import TOOLS, is_call_right
 
 if TYPE_CHECKING:
     from kimi_audio.evals.contract.instruments import Mos, Recogniser, SpeakerEncoder
@@ -102,6 +104,18 @@ class RightTalks(Scorer):
     def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return the statistics of a wrong reply."""
         return {"right": (0, 1)}
+
+
+class RightCalls(Scorer):
+    """Share of spoken requests that become the call of a tool that was wanted, to the last argument."""
+
+    metrics = (Metric("right"),)
+    rules = "1"
+
+    def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
+        """Compare the call of one reply."""
+        is_right = is_call_right(of_values(dict(sample.meta["talk"])), prediction.text)
+        return SampleScore(sample.id, {"right": (float(is_right), 1)})
 
 
 @dataclass(frozen=True)
@@ -219,6 +233,14 @@ TASKS = (
     _heard("orders-of-coffee", {"orders": ""}, SlotsHeard(), "people who order coffee: number, size, drink"),
     _heard("silence", {"silence": ""}, NothingWritten(), "silence, noise and hum without a word"),
     _talks("talks", "text", "reserved conversations in natural voices that were never heard in training"),
+    EvalTask(
+        "nano-tools",
+        "1",
+        _dataset({"tools": ""}),
+        RightCalls(),
+        {DEFAULT: Recipe(system=write_tools(TOOLS))},
+        "requests for the clock, a timer, a calculator or a lamp in natural voices: the call that is wanted",
+    ),
     EvalTask(
         "nano-aloud",
         "1",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from kimi_audio.audio.io import Samples, load_audio
+from kimi_audio.chat.tools import parse_tools
 from kimi_audio.core.words import normalise
 from kimi_audio.evals.contract.instruments import Instruments
 from kimi_audio.evals.contract.types import EvalSample, Prediction
@@ -17,6 +18,7 @@ from recipes.nano.evals import people
 from recipes.nano.recording import Line, recordings
 from recipes.nano.talks import to_values
 from recipes.nano.world.registry import REFUSED
+from recipes.nano.world.tools import TOOLS
 from recipes.nano.world.types import Talk, Turn
 
 KNOWN = Talk("opposite", (Turn("What is the opposite of hot?", "The opposite of hot is cold."),), "cold")
@@ -32,6 +34,7 @@ def root(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation_recordings, "TALKS", 3)
+        patch.setattr(evaluation_recordings, "CALLS", 3)
         patch.setattr(evaluation_recordings.synthetic, "speak", beep)
         patch.setattr(evaluation_recordings, "evaluation_sentences", lambda: ("The sun is warm.", "He has two dogs."))
         evaluation_recordings.make(folder / "nano-people", beep, None, None)
@@ -62,6 +65,19 @@ def test_a_refusal_of_what_is_known_counts_as_one():
         "right": (1, 1),
         "refused-by-mistake": (0, 1),
     }
+
+
+def test_requests_for_tools_are_reserved_and_want_their_call_to_the_last_argument(root):
+    samples = list(TASKS["nano-tools"].dataset.load(root))
+    assert [sample.subset for sample in samples] == [name for tool in TOOLS for name in 3 * [tool.name]]
+    assert parse_tools(TASKS["nano-tools"].recipes["default"].system) == TOOLS
+    for sample in samples:
+        talk = people.of_values(dict(sample.meta["talk"]))
+        assert talk.is_reserved
+        assert len(sample.audio) == len(talk.turns) == 1
+        assert score("nano-tools", sample, talk.turns[-1].call) == {"right": (1, 1)}
+        assert score("nano-tools", sample, talk.turns[-1].reply) == {"right": (0, 1)}
+        assert score("nano-tools", sample, "<call>lamp state=up</call>") == {"right": (0, 1)}
 
 
 def test_everyday_sentences_are_scored_by_their_words_in_all_voices_that_are_there(root):
