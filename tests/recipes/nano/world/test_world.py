@@ -13,7 +13,7 @@ from recipes.nano.closed.splits import is_reserved
 from recipes.nano.stock import WORDNET
 from recipes.nano.world import dictionary, refusals
 from recipes.nano.world.judging import is_refusal
-from recipes.nano.world.registry import KINDS, REFUSED, take_talks
+from recipes.nano.world.registry import FACT_SHARES, KINDS, REFUSED, take_talks
 from recipes.nano.world.tools import TOOLS, is_call_right
 from recipes.nano.world.types import Talk, Turn
 from recipes.nano.world.wording import is_readable, read_list
@@ -168,6 +168,13 @@ def test_talks_are_many_and_mostly_different():
     assert len(drawn) == 1500
     assert len({talk.key for talk in drawn}) > 1400
     assert len({talk.kind for talk in drawn}) > 60
+
+
+def test_what_is_learned_by_heart_is_half_of_it_definitions_and_none_of_it_reserved():
+    drawn = take_talks(600, random.Random(7), reserved=False, shares=FACT_SHARES)
+    assert not any(talk.is_reserved for talk in drawn)
+    assert {talk.kind for talk in drawn} <= FACT_SHARES.keys() < KINDS.keys()
+    assert 0.3 < sum(talk.kind == "definition" for talk in drawn) / len(drawn) < 0.5
 
 
 # ---------------------------------------------------------------------------------------------------------------------
