@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from kimi_audio import checkpoint
 from kimi_audio.core.config import FlowConfig
 from kimi_audio.data.recordings import Recording, store_speech
 from kimi_audio.data.split import COMPLETED, Split
+from kimi_audio.detokenizer.discriminators import Discriminators
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.train.loop.loop import LoopConfig
@@ -29,6 +32,9 @@ FLOW = LoopConfig(steps=2000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, we
 FLOW_STAGE = FlowStage(batch_frames=2000, whole_share=0.6)
 VOCODER = LoopConfig(steps=2000, peak_lr=8e-4, final_lr=3e-5, warmup_steps=50, betas=(0.8, 0.99), clip_norm=3.0)
 VOCODER_STAGE = VocoderStage(batch_size=8)
+# Small ones, of few frames: those of the release would take twenty times as long as the vocoder.
+RESOLUTIONS = ((512, 100, 400), (1024, 240, 960), (2048, 480, 1920))
+PERIOD_CHANNELS, RESOLUTION_CHANNELS = (8, 32, 64, 128, 128), 8
 
 
 def stored(folders: Sequence[Path], work: Path) -> tuple[Split, Split]:
@@ -74,13 +80,29 @@ def train_flow_of(
 
 
 def train_vocoder_of(
-    base: Path, learned: Split, held_out: Split, work: Path, loop: LoopConfig, place: Place
+    base: Path,
+    learned: Split,
+    held_out: Split,
+    work: Path,
+    loop: LoopConfig,
+    place: Place,
+    adversarial_from_step: int | None = None,
 ) -> BigVGAN:
-    """Train the vocoder from the base's, or go on with what ``work`` holds."""
+    """Train the vocoder from the base's, or go on with what ``work`` holds; discriminators judge it from a step on."""
     vocoder, config = checkpoint.load_vocoder(base)
-    stage = replace(VOCODER_STAGE, batch_size=place.batches * VOCODER_STAGE.batch_size)
+    stage = replace(
+        VOCODER_STAGE,
+        batch_size=place.batches * VOCODER_STAGE.batch_size,
+        adversarial_from_step=adversarial_from_step,
+    )
+    judges = None
+    if adversarial_from_step is not None:
+        torch.manual_seed(loop.seed)
+        judges = Discriminators(
+            period_channels=PERIOD_CHANNELS, resolutions=RESOLUTIONS, resolution_channels=RESOLUTION_CHANNELS
+        )
     return train_vocoder(
-        config, loop, stage, [learned], [held_out], work / "vocoder", start=vocoder, device=place.device
+        config, loop, stage, [learned], [held_out], work / "vocoder", judges, start=vocoder, device=place.device
     )
 
 
@@ -100,6 +122,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("recordings", "flow", "vocoder"), help="do this part and write no model")
     parser.add_argument("--flow-steps", type=int, default=FLOW.steps)
     parser.add_argument("--vocoder-steps", type=int, default=VOCODER.steps)
+    parser.add_argument("--adversarial-from", type=int, help="step of the vocoder from which discriminators judge it")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batches", type=int, default=1, help="learned from at once; a GPU has time for more")
     parser.add_argument("--loading-processes", type=int, default=0, help="that make batches")
@@ -111,7 +134,8 @@ def main() -> None:
     of = base, learned, held_out, work
     flow_loop = replace(FLOW, steps=arguments.flow_steps, loading_processes=loaders)
     vocoder_loop = replace(VOCODER, steps=arguments.vocoder_steps, loading_processes=loaders)
-    flow, vocoder = partial(train_flow_of, *of, flow_loop, place), partial(train_vocoder_of, *of, vocoder_loop, place)
+    flow = partial(train_flow_of, *of, flow_loop, place)
+    vocoder = partial(train_vocoder_of, *of, vocoder_loop, place, arguments.adversarial_from)
     if arguments.only == "recordings":
         return
     if arguments.only == "flow":

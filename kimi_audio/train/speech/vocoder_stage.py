@@ -177,13 +177,13 @@ def vocoder_losses(trainer: VocoderTrainer, padded: Tensor, *, adversarial: bool
     """Return the named losses of segments with margins [B, L + 960]; "loss" is the one to minimise."""
     rendered, recorded = render(trainer.vocoder, padded)
     losses = spectral_losses(rendered, recorded)
-    loss = losses["mel"] + losses["stft"]
-    if adversarial:
-        assert trainer.discriminators is not None
-        losses |= adversarial_losses(trainer.discriminators, rendered, recorded)
-        loss = loss + ADVERSARIAL_WEIGHT * (losses["adversarial"] + losses["discriminator"])
-        loss = loss + MATCHING_WEIGHT * losses["matching"]
-    return {"loss": loss, **losses}
+    if not adversarial:
+        return {"loss": losses["mel"] + losses["stft"], **losses}
+    assert trainer.discriminators is not None
+    losses |= adversarial_losses(trainer.discriminators, rendered, recorded)
+    judged = ADVERSARIAL_WEIGHT * (losses["adversarial"] + losses["discriminator"])
+    # Without the distance of all frequency bins: who minimises it blurs what cannot be foretold.
+    return {"loss": losses["mel"] + judged + MATCHING_WEIGHT * losses["matching"], **losses}
 
 
 def train_vocoder(
