@@ -30,6 +30,7 @@ from recipes.nano.channels import vary
 from recipes.nano.kokoro import SPEAKERS
 from recipes.nano.people import Heard, orders, readers
 from recipes.nano.recording import recordings
+from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.synthetic import READER
 from recipes.nano.talks import learned_talks
 from recipes.nano.world.registry import FACT_SHARES, take_talks
@@ -46,6 +47,9 @@ NEIGHBOURS = 4  # recordings whose voices make up babble
 LONGEST_S = 14.0
 WRITTEN_SHARE = 0.15  # of the turns that users write instead of saying them
 TEXT_SHARE = 0.3  # of the conversations whose replies are asked for in text alone
+
+PROSE_DEFINITIONS, PROSE_VERSES = 20_000, 10_000  # beside all examples, which are nearest to what people say
+PROSE_TEXTS = 9  # of a conversation
 
 Conversation = dict[str, Any]
 
@@ -130,6 +134,25 @@ def aloud(folders: Iterable[Path], seed: int) -> Iterator[Conversation]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Prose
+
+
+def prose(seed: int) -> Iterator[Conversation]:
+    """Yield texts that other people wrote, several in a row: which of the words that sound alike goes with which.
+
+    They have the form of transcripts, with a full stop after each.
+    """
+    generator = random.Random(f"prose {seed}")  # noqa: S311
+    texts = learned(wordnet_examples())
+    for others, count in ((wordnet_definitions(), PROSE_DEFINITIONS), (bible_verses(), PROSE_VERSES)):
+        texts += generator.sample(learned(others), count)
+    generator.shuffle(texts)
+    for start in range(0, len(texts), PROSE_TEXTS):
+        some = " ".join(f"{normalise(text)}." for text in texts[start : start + PROSE_TEXTS])
+        yield {"task_type": "understanding", "conversation": [message("user", "Write."), message("assistant", some)]}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Talks
 
 
@@ -199,6 +222,7 @@ def main() -> None:
     parser.add_argument("--transcripts", type=Path, help="what Whisper heard in them")
     parser.add_argument("--typed", type=int, default=0, help="conversations without sound")
     parser.add_argument("--facts", type=int, default=0, help="of these, only what has to be known by heart")
+    parser.add_argument("--prose", action="store_true", help="texts alone, from which spelling is learned")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -221,6 +245,8 @@ def main() -> None:
     if arguments.facts:
         facts = take_talks(arguments.facts, random.Random(f"facts {seed}"), reserved=False, shares=FACT_SHARES)  # noqa: S311
         write_conversations(arguments.out / "facts.jsonl", talked(facts, {}, {}, seed))
+    if arguments.prose:
+        write_conversations(arguments.out / "prose.jsonl", prose(seed))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from kimi_audio.chat.tools import parse_call
+from kimi_audio.core.words import normalise
 from kimi_audio.data.conversations import ConversationFile
 from recipes.nano import corpora, kokoro, talks
+from recipes.nano.closed.splits import is_reserved
 from recipes.nano.corpora import aloud, anyhow, talked, write_conversations, written
 from recipes.nano.recording import Line, record
+from recipes.nano.world.sentences import evaluation_sentences
 from recipes.nano.world.tools import KINDS as TOOLS
 from recipes.nano.world.types import Talk, Turn
 
@@ -74,6 +77,26 @@ def test_users_write_as_they_like():
     generator = random.Random(0)
     ways = {anyhow("What is it?", generator) for _ in range(50)}
     assert ways == {"What is it?", "what is it?", "what is it"}
+
+
+def test_prose_is_written_like_transcripts_and_nothing_reserved_is_in_it(monkeypatch):
+    examples = [f"The {word} Sleeps, my dear" for word in ascii_lowercase] + [evaluation_sentences()[0]]
+    for name, texts in {
+        "wordnet_examples": examples,
+        "wordnet_definitions": ["a tree"],
+        "bible_verses": ["In the"],
+    }.items():
+        monkeypatch.setattr(corpora, name, lambda texts=texts: texts)
+    monkeypatch.setattr(corpora, "PROSE_DEFINITIONS", 1)
+    monkeypatch.setattr(corpora, "PROSE_VERSES", 1)
+    conversations = [row["conversation"] for row in corpora.prose(0)]
+    written = " ".join(reply["content"] for _, reply in conversations).rstrip(".").split(". ")
+    expected = {normalise(text) for text in examples if not is_reserved(normalise(text))} - {
+        normalise(evaluation_sentences()[0])
+    }
+    assert len(expected) < len(examples) - 1
+    assert set(written) == expected | {"a tree", "in the"}
+    assert len(conversations) == -(-len(written) // corpora.PROSE_TEXTS)
 
 
 @pytest.fixture
