@@ -35,6 +35,8 @@ from kimi_audio.serve.session_store import MemoryStore, RedisStore
 from kimi_audio.serve.settings import ServeSettings
 from kimi_audio.serve.voice_registry import Voices
 
+_PROBE_TOKENS = 40  # 3.2 s of speech
+
 
 def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | None = None) -> FastAPI:
     """Return the server as an ASGI application.
@@ -116,6 +118,13 @@ def _backend(assistant: Assistant, settings: ServeSettings, metrics: Metrics) ->
     stages = Stages(
         hearing=stage("hearing", shared, EncodeJob(Samples(np.zeros(INPUT_RATE_HZ, np.float32), INPUT_RATE_HZ))),
         thinking=stage("thinking", with_own_engine, ThinkJob([Message("user", "text", "hello")], brief)),
-        speaking=stage("speaking", shared, VoiceJob(), SpeakJob("probe", list(range(6)), is_final=True)),
+        speaking=stage("speaking", shared, VoiceJob(), *_brief_speech(assistant)),
     )
     return ModelBackend(assistant, stages, Threads(limits.requests + limits.sessions))
+
+
+def _brief_speech(assistant: Assistant) -> list[SpeakJob]:
+    """Return the chunks of a usual reply: CPUs compile for the length of each, which the first one would wait for."""
+    cutting = assistant.code_chunks()
+    chunks = [chunk for n in range(_PROBE_TOKENS) for chunk in cutting.push(0, is_final=n == _PROBE_TOKENS - 1)]
+    return [SpeakJob("probe", codes, is_final) for codes, is_final in chunks]
