@@ -97,10 +97,11 @@ def train_vocoder_of(
     )
     judges = None
     if adversarial_from_step is not None:
-        torch.manual_seed(loop.seed)
-        judges = Discriminators(
-            period_channels=PERIOD_CHANNELS, resolutions=RESOLUTIONS, resolution_channels=RESOLUTION_CHANNELS
-        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(loop.seed)
+            judges = Discriminators(
+                period_channels=PERIOD_CHANNELS, resolutions=RESOLUTIONS, resolution_channels=RESOLUTION_CHANNELS
+            )
     return train_vocoder(
         config, loop, stage, [learned], [held_out], work / "vocoder", judges, start=vocoder, device=place.device
     )
