@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from kimi_audio.checkpoint import NANO, find_model, load_flow
 from recipes.nano import voicing
@@ -39,10 +40,12 @@ def test_a_model_folder_with_another_detokenizer_comes_out(speech, tmp_path, mon
     monkeypatch.setattr(voicing, "FLOW_STAGE", replace(voicing.FLOW_STAGE, batch_frames=100))
     monkeypatch.setattr(voicing, "VOCODER_STAGE", replace(voicing.VOCODER_STAGE, batch_size=1))
     arguments = [str(speech), "--base", str(find_model(NANO)), "--out", str(tmp_path / "model")]
-    arguments += ["--flow-steps", "1", "--vocoder-steps", "1"]
+    arguments += ["--flow-steps", "1", "--vocoder-steps", "2", "--adversarial-from", "1"]
     monkeypatch.setattr(sys, "argv", ["voicing", *arguments])
     voicing.main()
     before, _ = load_flow(find_model(NANO))
     after, _ = load_flow(tmp_path / "model")
     assert after.state_dict().keys() == before.state_dict().keys()
     assert (tmp_path / "model" / "config.json").exists()
+    kept = torch.load(tmp_path / "model" / "work" / "vocoder" / "checkpoint.pt", weights_only=True)["module"]
+    assert {name.partition(".")[0] for name in kept} == {"vocoder", "discriminators"}
