@@ -32,7 +32,7 @@ FLOW = LoopConfig(steps=2000, peak_lr=1.5e-3, final_lr=3e-5, warmup_steps=50, we
 FLOW_STAGE = FlowStage(batch_frames=2000, whole_share=0.6)
 VOCODER = LoopConfig(steps=2000, peak_lr=8e-4, final_lr=3e-5, warmup_steps=50, betas=(0.8, 0.99), clip_norm=3.0)
 VOCODER_STAGE = VocoderStage(batch_size=8)
-# Small ones, of few frames: those of the release would take twenty times as long as the vocoder.
+# Small ones, of few frames, for a CPU.
 RESOLUTIONS = ((512, 100, 400), (1024, 240, 960), (2048, 480, 1920))
 PERIOD_CHANNELS, RESOLUTION_CHANNELS = (8, 32, 64, 128, 128), 8
 
