@@ -126,9 +126,9 @@ class ModelBackend:
         return all(stage.is_ready for stage in self._stages)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether nothing is being made."""
-        return all(stage.is_idle for stage in self._stages)
+    def load(self) -> int:
+        """How many jobs are under way."""
+        return sum(stage.load for stage in self._stages)
 
     def close(self) -> None:
         """Stop everything that runs."""

@@ -29,6 +29,12 @@ class Metrics:
             **own,
         )
         self.replies = Counter("replies", "Replies by how they ended.", ["status"], **own)
+        self.prepared_replies = Counter(
+            "prepared_replies",
+            "Replies that were begun before the user's turn was over, by what came of them: used, given_up.",
+            ["outcome"],
+            **own,
+        )
         self.jobs = Gauge("jobs", "Jobs of the model under way.", **own)
         self.tasks = Gauge("tasks", "Tasks of the event loop; set where the metrics are asked for.", **own)
         Gauge("threads", "Threads of Python.", **own).set_function(threading.active_count)

@@ -5,7 +5,7 @@ import base64
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -22,6 +22,7 @@ from kimi_audio.serve.early_hearing import EarlyHearing
 from kimi_audio.serve.history import Sounds, opening
 from kimi_audio.serve.http_errors import failure
 from kimi_audio.serve.items import ConversationItem
+from kimi_audio.serve.prepared_reply import PreparedReply
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.session_config import AudioFormat, ResponseConfig
 from kimi_audio.serve.session_state import (
@@ -33,6 +34,7 @@ from kimi_audio.serve.session_state import (
     HearGiven,
     HearSoFar,
     KeepSpeech,
+    Prepare,
     ReplyChunk,
     ReplyEnded,
     ReplyFailed,
@@ -71,6 +73,8 @@ class RealtimeModel:
         self._backend = services.backend.conversation()
         self.sounds = Sounds(2 * services.backend.assistant.context_tokens)
         self._early: EarlyHearing | None = None  # of the turn that goes on
+        self._prepared: PreparedReply | None = None
+        self._writing = 0  # how many turns that go on are being written down
         self._replies: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -93,7 +97,7 @@ class RealtimeModel:
         """Do what the session wants."""
         match action:
             case StartReply():
-                self._replies[action.response_id] = self.start(self._reply(action))
+                self._replies[action.response_id] = self.start(self._reply(action, self._begun(action)))
             case CancelReply(response_id):
                 self._cancel(response_id)
             case KeepSpeech(item_id, codes):
@@ -124,21 +128,55 @@ class RealtimeModel:
         """Forget the turn that goes on, if it began before a tick."""
         if self._early is not None and self._early.start < before:
             self._forget_early()
+        if self._prepared is not None and not self._prepared.is_turn_over and self._prepared.wanted.start < before:
+            self._forget_prepared()
+
+    def give_up(self) -> None:
+        """Forget what was heard and prepared of the turn that goes on."""
+        self._forget_early()
+        self._forget_prepared()
 
     def _forget_early(self) -> None:
         if self._early is not None:
             self._early.cancel()
             self._early = None
 
+    def _forget_prepared(self) -> None:
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        prepared.give_up()
+        self._services.metrics.prepared_replies.labels("given_up").inc()
+        if not prepared.is_turn_over:
+            self.sounds.forget(prepared.wanted.item_id)
+
+    def prepare(self, wanted: Prepare, sound: Samples) -> None:
+        """Hear a turn that is probably over and begin the reply to it, unless somebody waits for the model."""
+        self._forget_prepared()
+        if self._backend.load > self._writing:
+            return
+        tokens = self._hearing(wanted.item_id, wanted.start, sound)
+        chunks = self._made(wanted.items, wanted.config)
+        self._prepared = PreparedReply(wanted, tokens, chunks, self.start)
+
     def hear(self, wanted: Hear, sound: Samples) -> None:
         """Hear what the user said, or what is left of it, and write it down if that is wanted."""
-        early, self._early = self._early, None
-        if early is not None and early.start != wanted.start:
-            early.cancel()
-            early = None
-        self.sounds.hear(wanted.item_id, 0, self.start(self._heard(early, sound)))
+        if self._prepared is not None and self._prepared.hears(wanted):
+            self._prepared.is_turn_over = True
+        else:
+            self._forget_prepared()
+            self._hearing(wanted.item_id, wanted.start, sound)
         if wanted.is_transcribed:
             self.start(self._transcript(wanted.item_id, sound))
+
+    def _hearing(self, item_id: str, start: int, sound: Samples) -> "asyncio.Task[AudioTokens]":
+        early, self._early = self._early, None
+        if early is not None and early.start != start:
+            early.cancel()
+            early = None
+        tokens = self.start(self._heard(early, sound))
+        self.sounds.hear(item_id, 0, tokens)
+        return tokens
 
     async def _heard(self, early: EarlyHearing | None, sound: Samples) -> AudioTokens:
         with self._services.metrics.stage_s.labels("hear").time():
@@ -155,13 +193,17 @@ class RealtimeModel:
 
     def write_so_far(self, wanted: WriteSoFar, sound: Samples) -> None:
         """Begin to write down a turn that goes on, unless somebody waits for the model."""
-        self.start(self._so_far(wanted.item_id, sound, is_possible=self._backend.is_idle))
+        self.start(self._so_far(wanted.item_id, sound, is_possible=not self._backend.load))
 
     async def _so_far(self, item_id: str, sound: Samples, *, is_possible: bool) -> None:
         text = None
         if is_possible:
-            with contextlib.suppress(Exception):  # the transcript at its end tells what is wrong
-                text = joined(segment.text for segment in await all_of(self._backend.transcript(sound)))
+            self._writing += 1
+            try:
+                with contextlib.suppress(Exception):  # the transcript at its end tells what is wrong
+                    text = joined(segment.text for segment in await all_of(self._backend.transcript(sound)))
+            finally:
+                self._writing -= 1
         await self._tell(TranscriptSoFar(item_id, text))
 
     def hear_given(self, wanted: HearGiven, format: AudioFormat) -> None:
@@ -188,10 +230,20 @@ class RealtimeModel:
     # -----------------------------------------------------------------------------------------------------------------
     # Replying
 
-    async def _reply(self, wanted: StartReply) -> None:
+    def _begun(self, wanted: StartReply) -> AsyncIterator[StreamChunk]:
+        """Return a reply: the prepared one if it is that."""
+        prepared = self._prepared
+        if prepared is not None and prepared.answers(wanted):
+            self._prepared = None
+            self._services.metrics.prepared_replies.labels("used").inc()
+            return prepared.chunks()
+        if prepared is not None and prepared.is_turn_over:
+            self._forget_prepared()
+        return self._made(wanted.items, wanted.config)
+
+    async def _reply(self, wanted: StartReply, chunks: AsyncIterator[StreamChunk]) -> None:
         try:
-            messages = await self._messages(wanted.items, wanted.config)
-            await self._tell(await self._spoken(wanted, messages))
+            await self._tell(await self._spoken(wanted, chunks))
         except Exception as error:  # noqa: BLE001 - told to the client
             told = failure(error)
             await self._tell(ReplyFailed(wanted.response_id, told.message, told.code or "internal_error"))
@@ -205,14 +257,20 @@ class RealtimeModel:
         kind = "both" if config.is_spoken else "text"
         return await self._backend.fit(opening(config), await self.sounds.messages(items), kind, room_tokens)
 
-    async def _spoken(self, wanted: StartReply, messages: list[Any]) -> ReplyEnded:
+    async def _made(self, items: tuple[ConversationItem, ...], config: ResponseConfig) -> AsyncGenerator[StreamChunk]:
+        messages = await self._messages(items, config)
+        async with aclosing(self._chunks(messages, config)) as chunks:  # pyright: ignore
+            async for chunk in chunks:
+                yield chunk
+
+    async def _spoken(self, wanted: StartReply, made: AsyncIterator[StreamChunk]) -> ReplyEnded:
         """Tell the pieces of a reply, not much earlier than they can be played, and return its end."""
         config = wanted.config
         encoder = OutputEncoder(config.output.format, config.output.speed, self._services.new_marker())
         lead_s = self._services.limits.lead_s
         pace = Pace(lead_s)
         last: StreamChunk | None = None
-        async with aclosing(self._chunks(messages, config)) as chunks:  # pyright: ignore
+        async with aclosing(made) as chunks:  # pyright: ignore
             async for chunk in chunks:
                 last = chunk
                 if self._room is not None and config.is_spoken:

@@ -42,6 +42,7 @@ from kimi_audio.serve.session_state import (
     EndPlayback,
     Forget,
     FromClient,
+    GiveUp,
     Happening,
     Hear,
     HearGiven,
@@ -50,6 +51,7 @@ from kimi_audio.serve.session_state import (
     Measure,
     Play,
     PlaybackCleared,
+    Prepare,
     Rules,
     Send,
     SessionState,
@@ -235,7 +237,7 @@ class RealtimeSession:
         match action:
             case Send(event):
                 self._send(dict(event))
-            case Store() | Discard() | Hear() | HearSoFar() | WriteSoFar() | HearGiven():
+            case Store() | Discard() | Hear() | HearSoFar() | Prepare() | WriteSoFar() | HearGiven():
                 self._do_with_sound(action)
             case Detect(by):
                 self._resampler = self._detector = None
@@ -243,6 +245,8 @@ class RealtimeSession:
                     activity = await self._services.backend.detect(new_activity)
                     self._detector = TurnDetector(by, self._state.received, activity)
                     self._resampler = Resampler(self._state.config.audio.input.format)
+            case GiveUp():
+                self._model.give_up()
             case Close():
                 self._outbox.put_nowait(action)
             case StartReply() | CancelReply() | KeepSpeech() | CutSpeech() | Forget():
@@ -254,7 +258,7 @@ class RealtimeSession:
                 self._is_unsaved = True
                 self._begin_to_save()
 
-    def _do_with_sound(self, action: Store | Discard | Hear | HearSoFar | WriteSoFar | HearGiven) -> None:
+    def _do_with_sound(self, action: Store | Discard | Hear | HearSoFar | Prepare | WriteSoFar | HearGiven) -> None:
         format = self._state.config.audio.input.format
         match action:
             case Store(start, sound):
@@ -268,6 +272,8 @@ class RealtimeSession:
                 self._services.metrics.heard_s.inc((action.end - action.start) / TICKS_PER_S)
             case HearSoFar():
                 self._model.hear_so_far(action, self._buffer.take(action.since, action.end))
+            case Prepare():
+                self._model.prepare(action, self._buffer.take(action.start, action.end))
             case WriteSoFar():
                 self._model.write_so_far(action, self._buffer.take(action.start, action.end))
             case HearGiven():

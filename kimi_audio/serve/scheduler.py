@@ -117,9 +117,9 @@ class Scheduler:
         return any(place.instance for place in self._places)
 
     @property
-    def is_idle(self) -> bool:
-        """Whether no job is under way."""
-        return not any(place.instance and place.instance.load for place in self._places)
+    def load(self) -> int:
+        """How many jobs are under way."""
+        return sum(place.instance.load for place in self._places if place.instance)
 
     def cancel(self, job_id: str) -> None:
         """Stop a job, wherever it is."""

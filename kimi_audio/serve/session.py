@@ -27,9 +27,10 @@ from kimi_audio.serve.client_events import (
     SessionUpdate,
     described,
 )
-from kimi_audio.serve.items import Content, ConversationItem, parse_item, plain_tools
+from kimi_audio.serve.items import parse_item, plain_tools
 from kimi_audio.serve.session_config import ResponseConfig, ServerVad, SessionConfig
 from kimi_audio.serve.session_state import (
+    PAUSE_TICKS,
     TICKS_PER_S,
     Action,
     Appended,
@@ -42,6 +43,7 @@ from kimi_audio.serve.session_state import (
     Drain,
     Forget,
     FromClient,
+    GiveUp,
     Happening,
     Hear,
     HearSoFar,
@@ -49,11 +51,14 @@ from kimi_audio.serve.session_state import (
     PlaybackCleared,
     PlaybackStarted,
     PlaybackStopped,
+    Prepare,
     ReplyChunk,
     ReplyEnded,
     ReplyFailed,
     Rules,
     SessionState,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
     Store,
@@ -69,6 +74,7 @@ from kimi_audio.serve.session_state import (
 from kimi_audio.serve.session_step import Refused, Step
 
 LEAST_COMMIT_TICKS = TICKS_PER_S // 10
+PREPARED_MOST_TICKS = 30 * TICKS_PER_S  # what was heard of a longer turn is worth more than a reply in advance
 SO_FAR_TICKS = TICKS_PER_S  # of new speech between two transcripts of a turn that goes on
 SO_FAR_MOST_TICKS = 30 * TICKS_PER_S  # longer turns are written down at their end
 HEAR_TICKS = TICKS_PER_S  # of new sound before the model hears more of it
@@ -124,10 +130,8 @@ def _dispatch(work: Step, happening: Happening) -> None:
             work.error(str(error), "invalid_event", param=error.param, event_id=error.event_id)
         case Appended():
             _append(work, happening)
-        case SpeechStarted():
-            _speech_started(work, happening)
-        case SpeechStopped():
-            _speech_stopped(work, happening)
+        case SpeechStarted() | SpeechPaused() | SpeechResumed() | SpeechStopped():
+            _speech(work, happening)
         case ReplyChunk() | ReplyEnded() | ReplyFailed():
             responses.handle(work, happening)
         case PlaybackStarted() | PlaybackStopped() | PlaybackCleared():
@@ -233,6 +237,7 @@ def _update(work: Step, event: SessionUpdate) -> None:
         work.set(buffer_start=state.received)
         work.act(Discard(state.received))
     if has_new_format or new.audio.input.turn_detection != old.audio.input.turn_detection:
+        _give_up(work)
         work.set(turn=None)
         work.act(Detect(new.audio.input.turn_detection))
     work.send("session.updated", session=_wire(work))
@@ -340,6 +345,8 @@ def _hear_so_far(work: Step) -> None:
     start = state.turn.start if state.turn else state.buffer_start
     if state.config.type == "transcription" or (listens and state.turn is None) or start == state.received:
         return
+    if state.turn is not None and state.turn.pause_end is not None:  # what comes now is probably not part of the turn
+        return
     # The detector tells late of the end of a turn, too: it is before what has come by then.
     end = max(start, state.received - SLACK_TICKS) if listens else state.received
     began, since = state.heard or (None, start)
@@ -359,6 +366,18 @@ def _discard(work: Step, before: int) -> None:
     if before > work.state.buffer_start:
         work.set(buffer_start=before)
         work.act(Discard(before))
+
+
+def _speech(work: Step, news: SpeechStarted | SpeechPaused | SpeechResumed | SpeechStopped) -> None:
+    match news:
+        case SpeechStarted():
+            _speech_started(work, news)
+        case SpeechPaused():
+            _speech_paused(work, news)
+        case SpeechResumed():
+            _speech_resumed(work)
+        case SpeechStopped():
+            _speech_stopped(work, news)
 
 
 def _speech_started(work: Step, started: SpeechStarted) -> None:
@@ -381,6 +400,35 @@ def _speech_started(work: Step, started: SpeechStarted) -> None:
     _hear_so_far(work)
 
 
+def _speech_paused(work: Step, paused: SpeechPaused) -> None:
+    """Let the reply be begun: if the user says no more, there is nothing to wait for at the end of the turn."""
+    state, turn = work.state, work.state.turn
+    by = state.config.audio.input.turn_detection
+    if by is None or turn is None:
+        return
+    end = min(max(paused.end, turn.start), state.received)
+    turn = replace(turn, pause_end=end)
+    is_answered = by.create_response and _may_respond(state) and state.response is None
+    if is_answered and turn.start < end <= turn.start + PREPARED_MOST_TICKS:
+        turn = replace(turn, is_prepared=True)
+        items, config = (*state.items, turn.item), ResponseConfig.of(state.config, {})
+        work.act(Prepare(turn.item_id, turn.start, end, items, config))
+    work.set(turn=turn)
+
+
+def _speech_resumed(work: Step) -> None:
+    _give_up(work)
+    if work.state.turn is not None:
+        work.set(turn=replace(work.state.turn, pause_end=None, is_prepared=False))
+
+
+def _give_up(work: Step) -> None:
+    """Forget what was prepared for the end of the turn."""
+    if work.state.turn is not None and work.state.turn.is_prepared:
+        work.set(heard=None)
+        work.act(GiveUp())
+
+
 def _speech_stopped(work: Step, stopped: SpeechStopped) -> None:
     by, turn = work.state.config.audio.input.turn_detection, work.state.turn
     if by is None or turn is None:
@@ -391,18 +439,23 @@ def _speech_stopped(work: Step, stopped: SpeechStopped) -> None:
         work.set(turn=None)
         return
     since_s = (work.state.received - stopped.speech_end) / TICKS_PER_S
-    _commit(work, turn.item_id, turn.start, end, speech_end_s=work.now_s - since_s)
+    end = min(end, max(turn.start + 1, stopped.speech_end + PAUSE_TICKS))
+    _commit(work, turn, end, speech_end_s=work.now_s - since_s)
     if by.create_response:
         _want_response(work)
 
 
 def _want_response(work: Step) -> None:
-    if work.state.config.type == "transcription" or work.state.is_draining:
+    if not _may_respond(work.state):
         return
     if work.state.response is None:
         responses.create(work)
     else:
         work.set(response_wanted=True)
+
+
+def _may_respond(state: SessionState) -> bool:
+    return state.config.type != "transcription" and not state.is_draining
 
 
 def _commit_by_client(work: Step) -> None:
@@ -413,17 +466,16 @@ def _commit_by_client(work: Step) -> None:
             f"The buffer holds {ms(state.received - start)} ms of sound; at least 100 ms are needed to commit it.",
             "input_audio_buffer_commit_empty",
         )
-    _commit(work, state.turn.item_id if state.turn else work.new_id("item"), start, state.received, work.now_s)
+    _commit(work, state.turn or Turn(work.new_id("item"), start), state.received, work.now_s)
 
 
-def _commit(work: Step, item_id: str, start: int, end: int, speech_end_s: float) -> None:
-    """Make a part of the sound an item of the user."""
-    told = work.state.turn.told if work.state.turn else ""
+def _commit(work: Step, turn: Turn, end: int, speech_end_s: float) -> None:
+    """Make a turn an item of the user."""
+    item = turn.item
     work.set(turn=None, buffer_start=end, last_turn=Moments(speech_end_s=speech_end_s, commit_s=work.now_s))
-    work.act(Hear(item_id, start, end, work.state.config.is_transcribed))
+    work.act(Hear(item.id, turn.start, end, work.state.config.is_transcribed))
     work.act(Discard(end))
-    work.send("input_audio_buffer.committed", previous_item_id=work.last_item_id, item_id=item_id)
-    item = ConversationItem(item_id, content=(Content("input_audio"),), told=told)
+    work.send("input_audio_buffer.committed", previous_item_id=work.last_item_id, item_id=item.id)
     work.add_item(item)
     work.item_done(item)
 
@@ -522,12 +574,12 @@ def _nudge(work: Step) -> None:
     work.set(nudge_s=None)
     if state.turn is not None or state.response is not None or state.received == state.buffer_start:
         return
-    item_id = work.new_id("item")
+    turn = Turn(work.new_id("item"), state.buffer_start)
     work.send(
         "input_audio_buffer.timeout_triggered",
         audio_start_ms=ms(state.buffer_start),
         audio_end_ms=ms(state.received),
-        item_id=item_id,
+        item_id=turn.item_id,
     )
-    _commit(work, item_id, state.buffer_start, state.received, work.now_s)
+    _commit(work, turn, state.received, work.now_s)
     _want_response(work)

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from kimi_audio.lm.rules import FinishReason
 from kimi_audio.serve.client_events import AnyClientEvent, InvalidEventError
-from kimi_audio.serve.items import ConversationItem
+from kimi_audio.serve.items import Content, ConversationItem
 from kimi_audio.serve.session_config import ResponseConfig, SessionConfig, TurnDetection
 from kimi_audio.serve.settings import ServeLimits
 
 TICKS_PER_S = 24_000
+PAUSE_TICKS = TICKS_PER_S * 128 // 1000  # of silence after speech: what a turn keeps of it
 
 
 def ms(ticks: int) -> int:
@@ -44,6 +45,13 @@ class Turn:
     is_written: bool = False  # at this moment
     guess: str = ""  # what was written down last; its end may change yet
     told: str = ""  # of it, to the client: what does not change any more
+    pause_end: int | None = None  # where the turn ends if the user, who is silent now, says no more
+    is_prepared: bool = False  # for that end
+
+    @property
+    def item(self) -> ConversationItem:
+        """What becomes of it."""
+        return ConversationItem(self.item_id, content=(Content("input_audio"),), told=self.told)
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,18 @@ class SpeechStarted:
 
 
 @dataclass(frozen=True)
+class SpeechPaused:
+    """The turn detector hears silence; if it lasts, the turn is over, and ends here."""
+
+    end: int
+
+
+@dataclass(frozen=True)
+class SpeechResumed:
+    """The turn detector hears speech of the same turn again."""
+
+
+@dataclass(frozen=True)
 class SpeechStopped:
     """The turn detector heard a turn end: the last speech, and the silence after it."""
 
@@ -263,6 +283,8 @@ Happening = (
     | BadMessage
     | Appended
     | SpeechStarted
+    | SpeechPaused
+    | SpeechResumed
     | SpeechStopped
     | ReplyChunk
     | ReplyEnded
@@ -336,6 +358,22 @@ class HearSoFar:
     end: int
     items: tuple[ConversationItem, ...]
     config: ResponseConfig
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Hear a turn that is probably over, and begin a reply that nobody is told yet, if nobody waits for the model."""
+
+    item_id: str
+    start: int
+    end: int
+    items: tuple[ConversationItem, ...]  # the turn is the last of them
+    config: ResponseConfig
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """Forget what was heard and prepared of the turn that goes on."""
 
 
 @dataclass(frozen=True)
@@ -438,6 +476,8 @@ Action = (
     | Detect
     | Hear
     | HearSoFar
+    | Prepare
+    | GiveUp
     | WriteSoFar
     | HearGiven
     | Forget

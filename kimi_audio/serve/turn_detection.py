@@ -16,12 +16,21 @@ from torch import Tensor
 from kimi_audio.audio import speech_gate
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.serve.session_config import SemanticVad, ServerVad, TurnDetection
-from kimi_audio.serve.session_state import TICKS_PER_S, SpeechStarted, SpeechStopped
+from kimi_audio.serve.session_state import (
+    PAUSE_TICKS,
+    TICKS_PER_S,
+    SpeechPaused,
+    SpeechResumed,
+    SpeechStarted,
+    SpeechStopped,
+)
 
 WINDOW_SAMPLES = 512
 HYSTERESIS = 0.15  # speech goes on at so much less than it begins at
 BEGINNING_WINDOWS = 2  # in a row: one alone is a click
 _TICKS_PER_WINDOW = WINDOW_SAMPLES * TICKS_PER_S // INPUT_RATE_HZ
+
+TurnNews = SpeechStarted | SpeechPaused | SpeechResumed | SpeechStopped
 
 
 class SpeechActivity(Protocol):
@@ -127,15 +136,16 @@ class TurnDetector:
         self._windows = 0  # of speech in a row, before a turn
         self._turn_start: int | None = None
         self._speech_end = 0
+        self._is_paused = False
 
-    def push(self, wav: Tensor) -> list[SpeechStarted | SpeechStopped]:
+    def push(self, wav: Tensor) -> list[TurnNews]:
         """Return what the next sound [L] tells of turns."""
         wav = torch.cat([self._rest, wav])
         whole = len(wav) - len(wav) % WINDOW_SAMPLES
         self._rest = wav[whole:]
         return [news for window in wav[:whole].split(WINDOW_SAMPLES) if whole for news in self._window(window)]
 
-    def _window(self, window: Tensor) -> Iterator[SpeechStarted | SpeechStopped]:
+    def _window(self, window: Tensor) -> Iterator[TurnNews]:
         probability = self._activity.probability(window)
         self._tick += _TICKS_PER_WINDOW
         if self._turn_start is None:
@@ -147,9 +157,15 @@ class TurnDetector:
             return
         if probability >= max(0.01, self._threshold - HYSTERESIS):
             self._speech_end = self._tick
+            if self._is_paused:
+                self._is_paused = False
+                yield SpeechResumed()
             return
         speech_ms = (self._speech_end - self._turn_start) * 1000 // TICKS_PER_S
-        silence_ms = (self._tick - self._speech_end) * 1000 // TICKS_PER_S
-        if silence_ms >= self._end_of_turn.silence_ms(speech_ms):
+        silence_ticks = self._tick - self._speech_end
+        if silence_ticks * 1000 // TICKS_PER_S >= self._end_of_turn.silence_ms(speech_ms):
             yield SpeechStopped(self._speech_end, self._tick)
-            self._turn_start, self._windows = None, 0
+            self._turn_start, self._windows, self._is_paused = None, 0, False
+        elif silence_ticks >= PAUSE_TICKS and not self._is_paused:
+            self._is_paused = True
+            yield SpeechPaused(self._speech_end + PAUSE_TICKS)

@@ -17,6 +17,7 @@ from kimi_audio.serve.session_state import (
     Happening,
     Hear,
     HearSoFar,
+    Prepare,
     Rules,
     Send,
     SessionState,
@@ -95,6 +96,10 @@ class Watched:
                 self.taken = end
             case HearSoFar(start, since, end):
                 assert self.taken <= start <= since <= end <= self.stored, "heard early is what may be committed"
+            case Prepare(item_id, start, end, items):
+                assert self.taken <= start < end <= self.stored
+                assert items[-1].id == item_id
+                assert self.live is None, "a reply is prepared beside another"
             case Discard(before):
                 assert before >= self.taken
                 self.taken = before

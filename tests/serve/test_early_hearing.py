@@ -1,7 +1,8 @@
 """A turn is heard while it is spoken, and what comes of it is what comes of hearing it at its end."""
 
 import base64
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from typing import Any
 
@@ -23,19 +24,29 @@ from kimi_audio.serve.client_events import parse_event
 from kimi_audio.serve.g711 import encode_ulaw
 from kimi_audio.serve.session_config import AudioFormat, SessionConfig
 from kimi_audio.serve.session_state import (
+    PAUSE_TICKS,
     TICKS_PER_S,
     Appended,
     FromClient,
+    GiveUp,
     Hear,
     HearSoFar,
+    Prepare,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
+    StartReply,
 )
 from kimi_audio.serve.settings import ServeSettings
 from kimi_audio.serve.wire_audio import InputBuffer, samples_of
 
 MANUAL: Any = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
 QUESTION = files("kimi_audio") / "nano" / "questions" / "02-at-home.wav"
+PATIENT: Any = {
+    "type": "realtime",
+    "audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 900}}},
+}
 TENTH = TICKS_PER_S // 10
 
 
@@ -96,6 +107,53 @@ def test_a_detected_turn_is_heard_from_its_padded_beginning_and_never_beyond_its
     assert heard_by(session)[-1][2] * TENTH <= commit.end
 
 
+def test_the_end_of_a_pause_that_lasts_is_the_end_of_the_turn():
+    session = Watched()
+    append(session, 12)
+    session.do(SpeechStarted(10 * TENTH))
+    append(session, 30)
+    (prepared,) = [one for one in session.do(SpeechPaused(41 * TENTH)) if isinstance(one, Prepare)]
+    before = heard_by(session)
+    append(session, 20)
+    assert heard_by(session) == before  # silence
+    actions = session.do(SpeechStopped(41 * TENTH - PAUSE_TICKS, 62 * TENTH))
+    (hear,) = [one for one in actions if isinstance(one, Hear)]
+    (reply,) = [one for one in actions if isinstance(one, StartReply)]
+    assert (hear.item_id, hear.start, hear.end) == (prepared.item_id, prepared.start, prepared.end)
+    assert (reply.items, reply.config) == (prepared.items, prepared.config)
+    assert session.last("input_audio_buffer.speech_stopped")["audio_end_ms"] == 6200  # the silence is told of
+
+
+def test_who_goes_on_after_a_pause_is_heard_anew():
+    session = Watched()
+    append(session, 12)
+    session.do(SpeechStarted(10 * TENTH))
+    append(session, 30)
+    session.do(SpeechPaused(41 * TENTH))
+    append(session, 5)
+    assert session.do(SpeechResumed()) == [GiveUp()]
+    heard = len(heard_by(session))
+    append(session, 1)
+    start = heard_by(session)[0][0]
+    assert heard_by(session)[heard:] == [(start, start, 38)]
+    assert any(isinstance(one, Prepare) for one in session.do(SpeechPaused(48 * TENTH)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type": "transcription"},
+        {"audio": {"input": {"turn_detection": {"type": "server_vad", "create_response": False}}}},
+    ],
+)
+def test_nothing_is_prepared_where_no_reply_follows(changes):
+    session = Watched(SessionConfig().updated(changes))
+    append(session, 12)
+    session.do(SpeechStarted(10 * TENTH))
+    append(session, 30)
+    assert session.do(SpeechPaused(41 * TENTH)) == []
+
+
 def test_a_transcription_is_not_prepared_for_a_reply():
     session = Watched(SessionConfig().updated(MANUAL | {"type": "transcription"}))
     append(session, 25)
@@ -130,6 +188,14 @@ def test_pieces_of_the_buffer_are_the_whole(format, sizes, offset, data):
 # What
 
 
+def wait_for(happened: Callable[[], Any]) -> None:
+    for _ in range(500):
+        if happened():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
 def refused() -> Any:
     raise ValueError("this one hears whole recordings only")
 
@@ -158,6 +224,66 @@ def test_a_detected_turn_gives_the_same_tokens_early_and_late(is_possible):
         kinds = [[message.message_type for message in history] for history, _ in assistant.heard]
         assert kinds == [["text"], ["text", "audio", "audio-text"]]
         assert [early == count for early, count in zip(assistant.finished, found, strict=True)] == [True, True]
+
+
+def outcomes(address: Any) -> dict[str, float]:
+    prepared = address.services.metrics.prepared_replies
+    return {outcome: prepared.labels(outcome)._value.get() for outcome in ("used", "given_up")}
+
+
+def test_a_reply_is_begun_in_the_silence_that_ends_a_turn():
+    """It is told when the turn is over, not earlier."""
+    assistant = FakeAssistant()
+    question = load_audio(str(QUESTION), 24_000).numpy()
+    with running(assistant) as address, connected(address) as connection:
+        assistant.asked.clear()
+        connection.session.update(session=PATIENT)
+        connection.input_audio_buffer.append(audio=b64(question))
+        connection.input_audio_buffer.append(audio=b64(np.zeros(14_400)))
+        wait_for(lambda: assistant.asked)
+        connection.input_audio_buffer.append(audio=b64(np.zeros(14_400)))
+        types = [event.type for event in until(connection, "response.done")]
+        assert outcomes(address) == {"used": 1, "given_up": 0}
+    assert types.index("input_audio_buffer.committed") < types.index("response.created")
+    assert len(assistant.asked) == 1
+
+
+def test_a_reply_that_was_begun_too_early_is_given_up():
+    assistant = FakeAssistant()
+    question = load_audio(str(QUESTION), 24_000).numpy()
+    with running(assistant) as address, connected(address) as connection:
+        connection.session.update(session=PATIENT)
+        for _ in range(2):
+            connection.input_audio_buffer.append(audio=b64(question))
+            connection.input_audio_buffer.append(audio=b64(np.zeros(14_400)))
+            time.sleep(0.1)
+        connection.input_audio_buffer.append(audio=b64(np.zeros(14_400)))
+        types = [event.type for event in until(connection, "response.done")]
+        assert outcomes(address) == {"used": 1, "given_up": 1}
+    assert types.count("input_audio_buffer.committed") == types.count("response.created") == 1
+    assert len(assistant.asked[-1][-1].content.codes) > 2 * 12.5 * len(question) / 24_000  # both times, and the pause
+
+
+def test_a_prepared_reply_that_fails_is_made_again():
+    failures: list[Exception] = []
+
+    def says(_: Any) -> str:
+        if failures:
+            raise failures.pop()
+        return "at last."
+
+    assistant = FakeAssistant(says)
+    question = load_audio(str(QUESTION), 24_000).numpy()
+    with running(assistant) as address, connected(address) as connection:
+        failures.append(RuntimeError("not now"))
+        connection.session.update(session=PATIENT)
+        connection.input_audio_buffer.append(audio=b64(question))
+        connection.input_audio_buffer.append(audio=b64(np.zeros(14_400)))
+        wait_for(lambda: not failures)
+        time.sleep(0.1)
+        connection.input_audio_buffer.append(audio=b64(np.zeros(14_400)))
+        done = until(connection, "response.done")[-1].response
+    assert (done.status, done.output[0].content[0].transcript) == ("completed", "at last.")
 
 
 def test_what_is_cleared_is_forgotten():

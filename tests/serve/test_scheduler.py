@@ -113,7 +113,7 @@ def test_jobs_go_where_least_is_to_do_and_conversations_stay():
         assert number == homes[2]
         for _, rest in [*again, (0, chunks), (0, other)]:
             await rest.aclose()
-        assert scheduler.is_idle
+        assert not scheduler.load
 
     asyncio.run(story())
 
@@ -126,7 +126,7 @@ def test_a_job_that_nobody_reads_is_cancelled():
         assert await anext(chunks) == 0
         await chunks.aclose()
         assert workshop.made[0].cancelled == ["mine"]
-        assert scheduler.is_idle
+        assert not scheduler.load
 
     asyncio.run(story())
 

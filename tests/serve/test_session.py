@@ -13,6 +13,7 @@ from kimi_audio.serve.client_events import InvalidEventError, parse_event
 from kimi_audio.serve.session import deadline_s
 from kimi_audio.serve.session_config import SessionConfig
 from kimi_audio.serve.session_state import (
+    PAUSE_TICKS,
     TICKS_PER_S,
     Appended,
     BadMessage,
@@ -31,6 +32,8 @@ from kimi_audio.serve.session_state import (
     ReplyChunk,
     ReplyEnded,
     ReplyFailed,
+    SpeechPaused,
+    SpeechResumed,
     SpeechStarted,
     SpeechStopped,
     StartReply,
@@ -122,7 +125,8 @@ def test_a_turn_and_its_answer():
     item_id = session.last("input_audio_buffer.speech_started")["item_id"]
     assert session.last("input_audio_buffer.committed")["item_id"] == item_id
     assert session.last("input_audio_buffer.speech_started")["audio_start_ms"] == 200  # with padding
-    assert actions_of(session, Hear) == [Hear(item_id, TICKS_PER_S // 5, 2 * TICKS_PER_S, is_transcribed=True)]
+    heard = Hear(item_id, TICKS_PER_S // 5, 3 * TICKS_PER_S // 2 + PAUSE_TICKS, is_transcribed=True)
+    assert actions_of(session, Hear) == [heard]  # without most of the silence
     (start,) = actions_of(session, StartReply)
     assert [item.id for item in start.items] == [item_id]
     done = session.last("response.done")["response"]
@@ -712,6 +716,8 @@ OPERATIONS = {  # with their arguments; the first ones happen oftener
     "sound": [0.02, 0.1, 1.0, 1.0, 30.0],
     "starts": [-2.0, -0.5, 0.0, 1.0],
     "stops": [-2.0, -0.5, 0.0, 1.0],
+    "pauses": [-2.0, -0.5, 0.0],
+    "resumes": [None],
     "words": WORDS,
     "commit": [None],
     "create": CREATES,
@@ -728,7 +734,7 @@ OPERATIONS = {  # with their arguments; the first ones happen oftener
     "wait": [0.1, 6.0, 60.0],
     "drain": [None],
 }
-OFTEN = [*OPERATIONS] + 3 * [*OPERATIONS][:6]
+OFTEN = [*OPERATIONS] + 3 * [*OPERATIONS][:8]
 STORIES = st.lists(st.sampled_from([(name, value) for name in OFTEN for value in OPERATIONS[name]]), min_size=20)
 
 
@@ -743,6 +749,8 @@ def happening(session: Watched, name: str, value: Any) -> Happening:
         "sound": lambda: sound(value),
         "starts": lambda: SpeechStarted(max(0, state.received + int(value * TICKS_PER_S))),
         "stops": lambda: SpeechStopped(max(0, state.received + int(value * TICKS_PER_S)), state.received),
+        "pauses": lambda: SpeechPaused(max(0, state.received + int(value * TICKS_PER_S))),
+        "resumes": lambda: SpeechResumed(),
         "words": lambda: ReplyChunk(live, value, "AAAA", 1920, (1,)),
         "ends": lambda: ReplyFailed(live, "no") if value == "failed" else ReplyEnded(live, value),
         "late": lambda: {"chunk": ReplyChunk(old), "end": ReplyEnded(old, "stop")}.get(value, ReplyFailed(old, "x")),

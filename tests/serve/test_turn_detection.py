@@ -1,6 +1,7 @@
 """Turns: found in speech, not in silence or noise, and ended after the silence that is wanted."""
 
 from importlib.resources import files
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from kimi_audio.audio import speech_gate
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.serve.session_config import SemanticVad, ServerVad
-from kimi_audio.serve.session_state import TICKS_PER_S, SpeechStarted, SpeechStopped
+from kimi_audio.serve.session_state import TICKS_PER_S, SpeechPaused, SpeechResumed, SpeechStarted, SpeechStopped
 from kimi_audio.serve.turn_detection import (
     WINDOW_SAMPLES,
     GateActivity,
@@ -39,10 +40,12 @@ def test_a_question_between_silences_is_one_turn(activity):
     wav = torch.cat([silence(0.5), question, silence(0.8)])
     detector = TurnDetector(ServerVad(silence_duration_ms=500), 0, activity())
     news = [one for piece in wav.split(999) for one in detector.push(piece)]
-    assert [type(one) for one in news] == [SpeechStarted, SpeechStopped]
-    assert news[0].start / TICKS_PER_S == pytest.approx(0.5, abs=0.25)
-    assert news[1].speech_end / TICKS_PER_S == pytest.approx(0.5 + len(question) / INPUT_RATE_HZ, abs=0.35)
-    assert (news[1].end - news[1].speech_end) / TICKS_PER_S == pytest.approx(0.5, abs=0.04)
+    started, *pauses, stopped = news
+    assert (type(started), type(stopped)) == (SpeechStarted, SpeechStopped)
+    assert isinstance(pauses[-1], SpeechPaused)
+    assert started.start / TICKS_PER_S == pytest.approx(0.5, abs=0.25)
+    assert stopped.speech_end / TICKS_PER_S == pytest.approx(0.5 + len(question) / INPUT_RATE_HZ, abs=0.35)
+    assert (stopped.end - stopped.speech_end) / TICKS_PER_S == pytest.approx(0.5, abs=0.04)
 
 
 @pytest.mark.parametrize("activity", ACTIVITIES)
@@ -62,7 +65,7 @@ class Script:
         return next(self._rest)
 
 
-def found(by: ServerVad | SemanticVad, *probabilities: float, start: int = 0) -> list[SpeechStarted | SpeechStopped]:
+def found(by: ServerVad | SemanticVad, *probabilities: float, start: int = 0) -> list[Any]:
     wav = torch.zeros(WINDOW_SAMPLES * len(probabilities))
     return TurnDetector(by, start, Script(*probabilities)).push(wav)
 
@@ -77,6 +80,18 @@ def test_speech_goes_on_at_less_than_it_begins_at():
     assert len(found(vad, 0.9, 0.9, 0.4, 0.4, 0.4, 0.4)) == 1
     assert len(found(vad, 0.9, 0.9, 0.3, 0.9, 0.3, 0.9)) == 1  # pauses shorter than the silence
     assert found(vad, 0.9, 0.9, 0.3, 0.3)[-1] == SpeechStopped(2 * 768, 4 * 768)
+
+
+def test_a_pause_is_told_once_and_so_is_its_end():
+    news = found(ServerVad(), *[0.9] * 3, *[0.0] * 10, *[0.9] * 3, *[0.0] * 16)
+    assert news == [
+        SpeechStarted(0),
+        SpeechPaused(7 * 768),
+        SpeechResumed(),
+        SpeechPaused(20 * 768),
+        SpeechStopped(16 * 768, 32 * 768),
+    ]
+    assert found(ServerVad(silence_duration_ms=128), 0.9, 0.9, *[0.0] * 4)[1:] == [SpeechStopped(2 * 768, 6 * 768)]
 
 
 def test_the_threshold_is_the_clients():
