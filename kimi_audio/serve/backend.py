@@ -103,6 +103,7 @@ class ModelBackend:
     ) -> None:
         self.assistant, self._stages, self._threads = assistant, stages, threads
         self._hearing, self._thinking = (Route(), Route()) if is_conversation else (None, None)
+        self._own_jobs = 0  # under way
         self.call, self.detect = threads.call, threads.detect
 
     def conversation(self) -> "ModelBackend":
@@ -126,9 +127,14 @@ class ModelBackend:
         return all(stage.is_ready for stage in self._stages)
 
     @property
-    def load(self) -> int:
-        """How many jobs are under way."""
-        return sum(stage.load for stage in self._stages)
+    def is_idle(self) -> bool:
+        """Whether nothing is being made."""
+        return not sum(stage.load for stage in self._stages)
+
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether something is being made for others."""
+        return sum(stage.load for stage in self._stages) > self._own_jobs
 
     def close(self) -> None:
         """Stop everything that runs."""
@@ -137,10 +143,19 @@ class ModelBackend:
         self._threads.close()
 
     def _think(self, job: Job) -> AsyncIterator[Any]:
-        return self._stages.thinking.stream(job, self._thinking)
+        return self._counted(self._stages.thinking.stream(job, self._thinking))
 
     async def _hear(self, job: Job, job_id: str | None = None) -> list[Any]:
-        return await all_of(self._stages.hearing.stream(job, self._hearing, job_id))
+        return await all_of(self._counted(self._stages.hearing.stream(job, self._hearing, job_id)))
+
+    async def _counted(self, chunks: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        self._own_jobs += 1
+        try:
+            async with aclosing(chunks) as open_chunks:  # pyright: ignore[reportArgumentType] - they are generators
+                async for chunk in open_chunks:
+                    yield chunk
+        finally:
+            self._own_jobs -= 1
 
     # -----------------------------------------------------------------------------------------------------------------
     # Replies and transcripts, while they are made

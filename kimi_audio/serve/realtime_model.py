@@ -74,7 +74,6 @@ class RealtimeModel:
         self.sounds = Sounds(2 * services.backend.assistant.context_tokens)
         self._early: EarlyHearing | None = None  # of the turn that goes on
         self._prepared: PreparedReply | None = None
-        self._writing = 0  # how many turns that go on are being written down
         self._replies: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -153,7 +152,7 @@ class RealtimeModel:
     def prepare(self, wanted: Prepare, sound: Samples) -> None:
         """Hear a turn that is probably over and begin the reply to it, unless somebody waits for the model."""
         self._forget_prepared()
-        if self._backend.load > self._writing:
+        if self._backend.is_waited_for:
             return
         tokens = self._hearing(wanted.item_id, wanted.start, sound)
         chunks = self._made(wanted.items, wanted.config)
@@ -193,17 +192,13 @@ class RealtimeModel:
 
     def write_so_far(self, wanted: WriteSoFar, sound: Samples) -> None:
         """Begin to write down a turn that goes on, unless somebody waits for the model."""
-        self.start(self._so_far(wanted.item_id, sound, is_possible=not self._backend.load))
+        self.start(self._so_far(wanted.item_id, sound, is_possible=self._backend.is_idle))
 
     async def _so_far(self, item_id: str, sound: Samples, *, is_possible: bool) -> None:
         text = None
         if is_possible:
-            self._writing += 1
-            try:
-                with contextlib.suppress(Exception):  # the transcript at its end tells what is wrong
-                    text = joined(segment.text for segment in await all_of(self._backend.transcript(sound)))
-            finally:
-                self._writing -= 1
+            with contextlib.suppress(Exception):  # the transcript at its end tells what is wrong
+                text = joined(segment.text for segment in await all_of(self._backend.transcript(sound)))
         await self._tell(TranscriptSoFar(item_id, text))
 
     def hear_given(self, wanted: HearGiven, format: AudioFormat) -> None:
