@@ -12,6 +12,8 @@ from pydantic import ValidationError
 
 from kimi_audio.serve import session_playback as playback
 from kimi_audio.serve import session_response as responses
+from kimi_audio.serve import session_transcript as transcript
+from kimi_audio.serve import session_turns as turns
 from kimi_audio.serve.client_events import (
     AnyClientEvent,
     Append,
@@ -28,10 +30,8 @@ from kimi_audio.serve.client_events import (
     described,
 )
 from kimi_audio.serve.items import parse_item, plain_tools
-from kimi_audio.serve.session_config import ResponseConfig, ServerVad, SessionConfig
+from kimi_audio.serve.session_config import SessionConfig
 from kimi_audio.serve.session_state import (
-    PAUSE_TICKS,
-    TICKS_PER_S,
     Action,
     Appended,
     BadMessage,
@@ -43,15 +43,10 @@ from kimi_audio.serve.session_state import (
     Drain,
     Forget,
     FromClient,
-    GiveUp,
     Happening,
-    Hear,
-    HearSoFar,
-    Moments,
     PlaybackCleared,
     PlaybackStarted,
     PlaybackStopped,
-    Prepare,
     ReplyChunk,
     ReplyEnded,
     ReplyFailed,
@@ -61,25 +56,15 @@ from kimi_audio.serve.session_state import (
     SpeechResumed,
     SpeechStarted,
     SpeechStopped,
-    Store,
     Tick,
     TranscriptEnded,
     TranscriptFailed,
     TranscriptPart,
     TranscriptSoFar,
-    Turn,
-    WriteSoFar,
-    ms,
 )
 from kimi_audio.serve.session_step import Refused, Step
 
-LEAST_COMMIT_TICKS = TICKS_PER_S // 10
-PREPARED_MOST_TICKS = 30 * TICKS_PER_S  # what was heard of a longer turn is worth more than a reply in advance
-SO_FAR_TICKS = TICKS_PER_S  # of new speech between two transcripts of a turn that goes on
-SO_FAR_MOST_TICKS = 30 * TICKS_PER_S  # longer turns are written down at their end
-HEAR_TICKS = TICKS_PER_S  # of new sound before the model hears more of it
 WARNING_S = 60.0  # before a session expires
-SLACK_TICKS = TICKS_PER_S  # kept before speech is found: the detector tells of it late
 NORMAL_CLOSE, GOING_AWAY, POLICY_CLOSE = 1000, 1001, 1008
 
 
@@ -129,15 +114,15 @@ def _dispatch(work: Step, happening: Happening) -> None:
             work.set(active_s=work.now_s)
             work.error(str(error), "invalid_event", param=error.param, event_id=error.event_id)
         case Appended():
-            _append(work, happening)
+            turns.append(work, happening)
         case SpeechStarted() | SpeechPaused() | SpeechResumed() | SpeechStopped():
-            _speech(work, happening)
+            turns.speech(work, happening)
         case ReplyChunk() | ReplyEnded() | ReplyFailed():
             responses.handle(work, happening)
         case PlaybackStarted() | PlaybackStopped() | PlaybackCleared():
             playback.handle(work, happening)
         case TranscriptSoFar() | TranscriptPart() | TranscriptEnded() | TranscriptFailed():
-            _written(work, happening)
+            transcript.handle(work, happening)
         case Tick():
             _tick(work)
         case Drain(within_s):
@@ -191,7 +176,7 @@ def _grant(work: Step, event: AnyClientEvent) -> None:
         case Append():  # elsewhere sound is decoded first, and arrives as ``Appended``
             raise Refused("Over WebRTC sound comes by the audio track.", "invalid_event", "audio")
         case Commit():
-            _commit_by_client(work)
+            turns.commit_by_client(work)
         case Clear():
             work.set(turn=None, buffer_start=work.state.received)
             work.act(Discard(work.state.received))
@@ -237,7 +222,7 @@ def _update(work: Step, event: SessionUpdate) -> None:
         work.set(buffer_start=state.received)
         work.act(Discard(state.received))
     if has_new_format or new.audio.input.turn_detection != old.audio.input.turn_detection:
-        _give_up(work)
+        turns.give_up(work)
         work.set(turn=None)
         work.act(Detect(new.audio.input.turn_detection))
     work.send("session.updated", session=_wire(work))
@@ -306,247 +291,6 @@ def _clear_output(work: Step) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# The user's sound
-
-
-def _append(work: Step, appended: Appended) -> None:
-    state, limits = work.state, work.state.rules.limits
-    work.set(active_s=work.now_s)
-    passed_s = work.now_s - state.appended_s
-    seconds = appended.ticks / TICKS_PER_S
-    burst_s = max(0.0, state.burst_s - passed_s * limits.input_speed) + seconds
-    listens = state.config.audio.input.turn_detection is not None
-    held_s = (state.received + appended.ticks - state.buffer_start) / TICKS_PER_S
-    if burst_s > limits.buffer_s or (held_s > limits.buffer_s and not listens and not state.has_tracks):
-        reason = "faster than it may" if burst_s > limits.buffer_s else "without committing it"
-        work.error(
-            f"The client sent more than {limits.buffer_s:g} s of sound {reason}; this piece is not kept.",
-            "input_audio_buffer_full",
-            event_id=appended.event_id,
-        )
-        return
-    work.act(Store(state.received, appended.sound))
-    work.set(received=state.received + appended.ticks, burst_s=burst_s, appended_s=work.now_s)
-    if listens and state.turn is None:
-        _keep_the_latest(work)
-    elif state.has_tracks and not listens:  # a microphone that nobody listens to yet goes on all the same
-        _discard(work, work.state.received - round(limits.buffer_s * TICKS_PER_S))
-    elif state.turn is not None and held_s > limits.buffer_s:  # nobody speaks that long: let it be a turn
-        _speech_stopped(work, SpeechStopped(work.state.received, work.state.received))
-    else:
-        _hear_so_far(work)
-        _write_so_far(work)
-
-
-def _hear_so_far(work: Step) -> None:
-    """Let the model hear what will surely be committed, while more of it comes."""
-    state = work.state
-    listens = state.config.audio.input.turn_detection is not None
-    start = state.turn.start if state.turn else state.buffer_start
-    if state.config.type == "transcription" or (listens and state.turn is None) or start == state.received:
-        return
-    if state.turn is not None and state.turn.pause_end is not None:  # what comes now is probably not part of the turn
-        return
-    # The detector tells late of the end of a turn, too: it is before what has come by then.
-    end = max(start, state.received - SLACK_TICKS) if listens else state.received
-    began, since = state.heard or (None, start)
-    since = since if began == start else start
-    if began != start or end - since >= HEAR_TICKS:
-        work.set(heard=(start, end))
-        work.act(HearSoFar(start, since, end, state.items, ResponseConfig.of(state.config, {})))
-
-
-def _keep_the_latest(work: Step) -> None:
-    by = work.state.config.audio.input.turn_detection
-    padding_ms = by.prefix_padding_ms if isinstance(by, ServerVad) else ServerVad().prefix_padding_ms
-    _discard(work, work.state.received - SLACK_TICKS - padding_ms * TICKS_PER_S // 1000)
-
-
-def _discard(work: Step, before: int) -> None:
-    if before > work.state.buffer_start:
-        work.set(buffer_start=before)
-        work.act(Discard(before))
-
-
-def _speech(work: Step, news: SpeechStarted | SpeechPaused | SpeechResumed | SpeechStopped) -> None:
-    match news:
-        case SpeechStarted():
-            _speech_started(work, news)
-        case SpeechPaused():
-            _speech_paused(work, news)
-        case SpeechResumed():
-            _speech_resumed(work)
-        case SpeechStopped():
-            _speech_stopped(work, news)
-
-
-def _speech_started(work: Step, started: SpeechStarted) -> None:
-    by = work.state.config.audio.input.turn_detection
-    if by is None or work.state.turn is not None:
-        return
-    padding_ms = by.prefix_padding_ms if isinstance(by, ServerVad) else ServerVad().prefix_padding_ms
-    start = max(work.state.buffer_start, started.start - padding_ms * TICKS_PER_S // 1000)
-    start = min(start, work.state.received)
-    turn = Turn(work.new_id("item"), start, written_end=start)
-    work.set(turn=turn, nudge_s=None)
-    work.send("input_audio_buffer.speech_started", audio_start_ms=ms(turn.start), item_id=turn.item_id)
-    if by.interrupt_response:
-        work.set(response_wanted=False)
-        response = work.state.response
-        is_heard = work.state.has_tracks and response is not None and response.config.is_spoken
-        if response is not None and (response.is_in_conversation or is_heard):
-            responses.cancel(work, "turn_detected")
-        playback.clear(work)
-    _hear_so_far(work)
-
-
-def _speech_paused(work: Step, paused: SpeechPaused) -> None:
-    """Let the reply be begun: if the user says no more, there is nothing to wait for at the end of the turn."""
-    state, turn = work.state, work.state.turn
-    by = state.config.audio.input.turn_detection
-    if by is None or turn is None:
-        return
-    end = min(max(paused.end, turn.start), state.received)
-    turn = replace(turn, pause_end=end)
-    is_answered = by.create_response and _may_respond(state) and state.response is None
-    if is_answered and turn.start < end <= turn.start + PREPARED_MOST_TICKS:
-        turn = replace(turn, is_prepared=True)
-        items, config = (*state.items, turn.item), ResponseConfig.of(state.config, {})
-        work.act(Prepare(turn.item_id, turn.start, end, items, config))
-    work.set(turn=turn)
-
-
-def _speech_resumed(work: Step) -> None:
-    _give_up(work)
-    if work.state.turn is not None:
-        work.set(turn=replace(work.state.turn, pause_end=None, is_prepared=False))
-
-
-def _give_up(work: Step) -> None:
-    """Forget what was prepared for the end of the turn."""
-    if work.state.turn is not None and work.state.turn.is_prepared:
-        work.set(heard=None)
-        work.act(GiveUp())
-
-
-def _speech_stopped(work: Step, stopped: SpeechStopped) -> None:
-    by, turn = work.state.config.audio.input.turn_detection, work.state.turn
-    if by is None or turn is None:
-        return
-    end = min(max(stopped.end, turn.start), work.state.received)
-    work.send("input_audio_buffer.speech_stopped", audio_end_ms=ms(end), item_id=turn.item_id)
-    if end == turn.start:
-        work.set(turn=None)
-        return
-    since_s = (work.state.received - stopped.speech_end) / TICKS_PER_S
-    end = min(end, max(turn.start + 1, stopped.speech_end + PAUSE_TICKS))
-    _commit(work, turn, end, speech_end_s=work.now_s - since_s)
-    if by.create_response:
-        _want_response(work)
-
-
-def _want_response(work: Step) -> None:
-    if not _may_respond(work.state):
-        return
-    if work.state.response is None:
-        responses.create(work)
-    else:
-        work.set(response_wanted=True)
-
-
-def _may_respond(state: SessionState) -> bool:
-    return state.config.type != "transcription" and not state.is_draining
-
-
-def _commit_by_client(work: Step) -> None:
-    state = work.state
-    start = state.turn.start if state.turn else state.buffer_start
-    if state.received - start < LEAST_COMMIT_TICKS:
-        raise Refused(
-            f"The buffer holds {ms(state.received - start)} ms of sound; at least 100 ms are needed to commit it.",
-            "input_audio_buffer_commit_empty",
-        )
-    _commit(work, state.turn or Turn(work.new_id("item"), start), state.received, work.now_s)
-
-
-def _commit(work: Step, turn: Turn, end: int, speech_end_s: float) -> None:
-    """Make a turn an item of the user."""
-    item = turn.item
-    work.set(turn=None, buffer_start=end, last_turn=Moments(speech_end_s=speech_end_s, commit_s=work.now_s))
-    work.act(Hear(item.id, turn.start, end, work.state.config.is_transcribed))
-    work.act(Discard(end))
-    work.send("input_audio_buffer.committed", previous_item_id=work.last_item_id, item_id=item.id)
-    work.add_item(item)
-    work.item_done(item)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What the user says, in writing
-
-_TRANSCRIPTION = "conversation.item.input_audio_transcription"
-
-
-def _write_so_far(work: Step) -> None:
-    """Let a turn that goes on be written down, once there is enough that is new."""
-    turn, received = work.state.turn, work.state.received
-    if turn is None or turn.is_written or not work.state.config.is_transcribed:
-        return
-    if received - turn.written_end >= SO_FAR_TICKS and received - turn.start <= SO_FAR_MOST_TICKS:
-        work.set(turn=replace(turn, is_written=True, written_end=received))
-        work.act(WriteSoFar(turn.item_id, turn.start, received))
-
-
-def _so_far(work: Step, heard: TranscriptSoFar) -> None:
-    """Tell the words on which two transcripts in a row agree: clients only ever add to what they were told."""
-    turn = work.state.turn
-    if turn is None or turn.item_id != heard.item_id:
-        return
-    if heard.text is None:
-        work.set(turn=replace(turn, is_written=False))
-        return
-    told = _agreed(turn.guess, heard.text)
-    if not told.startswith(turn.told):
-        told = turn.told
-    work.set(turn=replace(turn, is_written=False, guess=heard.text, told=told))
-    if delta := told.removeprefix(turn.told):
-        work.send(f"{_TRANSCRIPTION}.delta", item_id=turn.item_id, content_index=0, delta=delta)
-
-
-def _agreed(one: str, other: str) -> str:
-    """Return the whole words that two texts begin with in common."""
-    words = []
-    for word, same in zip(one.split(" "), other.split(" "), strict=False):
-        if word != same:
-            break
-        words.append(word)
-    return " ".join(words)
-
-
-def _written(work: Step, heard: TranscriptSoFar | TranscriptPart | TranscriptEnded | TranscriptFailed) -> None:
-    if isinstance(heard, TranscriptSoFar):
-        _so_far(work, heard)
-        return
-    item = next((item for item in work.state.items if item.id == heard.item_id), None)
-    if item is None:
-        return
-    place = {"item_id": item.id, "content_index": 0}
-    match heard:
-        case TranscriptPart(text=text):
-            written = item.written + text
-            is_more = written.startswith(item.told)  # else the words while it was said were others
-            work.replace_item(replace(item, written=written, told=written if is_more else item.told))
-            if is_more and (delta := written.removeprefix(item.told)):
-                work.send(f"{_TRANSCRIPTION}.delta", **place, delta=delta)
-        case TranscriptEnded(text=text, seconds=seconds):
-            work.replace_item(item.with_text(0, text))
-            usage = {"type": "duration", "seconds": round(seconds, 3)}
-            work.send(f"{_TRANSCRIPTION}.completed", **place, transcript=text, usage=usage)
-        case TranscriptFailed(message=message):
-            error = {"type": "transcription_error", "code": "transcription_failed", "message": message, "param": None}
-            work.send(f"{_TRANSCRIPTION}.failed", **place, error=error)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
 # Time
 
 
@@ -562,24 +306,7 @@ def _tick(work: Step) -> None:
         work.act(CancelReply(state.response.id))
         responses.fail(work, "The reply took too long.", "response_timeout")
     elif state.nudge_s is not None and now_s >= state.nudge_s:
-        _nudge(work)
+        turns.nudge(work)
     elif not state.is_warned and (left_s := state.began_s + limits.session_s - now_s) <= _warning_s(state):
         work.set(is_warned=True)
         work.send("session.expiring", reason="session_limit", expires_in_ms=round(1000 * left_s))
-
-
-def _nudge(work: Step) -> None:
-    """Take a long silence of the user for a turn."""
-    state = work.state
-    work.set(nudge_s=None)
-    if state.turn is not None or state.response is not None or state.received == state.buffer_start:
-        return
-    turn = Turn(work.new_id("item"), state.buffer_start)
-    work.send(
-        "input_audio_buffer.timeout_triggered",
-        audio_start_ms=ms(state.buffer_start),
-        audio_end_ms=ms(state.received),
-        item_id=turn.item_id,
-    )
-    _commit(work, turn, state.received, work.now_s)
-    _want_response(work)
