@@ -34,7 +34,7 @@ from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.transcript.alignment import word_times
-from kimi_audio.transcript.listening import Heard, Said, listen
+from kimi_audio.transcript.listening import Heard, Stretch, stretches
 from kimi_audio.transcript.timed_text import Segment, Timestamps, separator
 from kimi_audio.voice import Voice
 
@@ -578,24 +578,43 @@ class KimiAudio:
             damage: which damage of a file is borne, see ``load_audio``.
             start_samples: go on where an earlier stretch ended.
         """
+        hotwords = tuple(hotwords)
+        for stretch in self.stretches(source, damage=damage, start_samples=start_samples):
+            segments = self.write_down(stretch, timestamps, instruction=instruction, hotwords=hotwords)
+            yield Heard(segments, stretch.until_samples)
+
+    def stretches(self, source: AudioSource, *, damage: Damage = "cut", start_samples: int = 0) -> Iterator[Stretch]:
+        """Yield the tokens of a recording while it is read: the hearing of ``listen``, with its arguments."""
+
+        def encode(wav: Tensor) -> AudioTokens:
+            return self.encode_audio((wav, INPUT_RATE_HZ))
+
+        blocks = audio_blocks(source, INPUT_RATE_HZ, damage=damage)
+        return stretches(blocks, self.settings.segment_s, encode, start_samples)
+
+    def write_down(
+        self,
+        stretch: Stretch,
+        timestamps: Timestamps = "segment",
+        *,
+        instruction: str | None = None,
+        hotwords: Iterable[str] = (),
+    ) -> tuple[Segment, ...]:
+        """Return what is said in a stretch of a recording: the writing of ``listen``, with its arguments."""
         if timestamps not in ("segment", "word"):
             raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
         request = self.settings.transcribe_prompt if instruction is None else instruction
         options = replace(self.default_options("text"), hotwords=Hotwords.of(hotwords, self.text_tokenizer))
-
-        def write(pieces: list[Tensor]) -> list[Said]:
-            heard = [self.encode_audio((piece, INPUT_RATE_HZ)) for piece in pieces]
-            chats = [_question(tokens, request) for tokens in heard]
-            replies = [self.stream(chat, options) for chat in chats]  # all of them begin before the first is read
-            texts = [Answer.of(reply).text for reply in replies]
-            if timestamps == "segment":
-                return [(text, []) for text in texts]
-            prompts = [self._prompt(chat, "text") for chat in chats]
-            pairs = zip(prompts, texts, strict=True)
-            return [(text, word_times(self.lm, self.text_tokenizer, prompt, text)) for prompt, text in pairs]
-
-        blocks = audio_blocks(source, INPUT_RATE_HZ, damage=damage)
-        return listen(blocks, self.settings.segment_s, write, start_samples)
+        chats = [_question(piece.tokens, request) for piece in stretch.pieces]
+        replies = [self.stream(chat, options) for chat in chats]  # all of them begin before the first is read
+        texts = [Answer.of(reply).text for reply in replies]
+        if timestamps == "segment":
+            return stretch.segments([(text, []) for text in texts])
+        prompts = [self._prompt(chat, "text") for chat in chats]
+        pairs = zip(prompts, texts, strict=True)
+        return stretch.segments(
+            [(text, word_times(self.lm, self.text_tokenizer, prompt, text)) for prompt, text in pairs]
+        )
 
     def ask(self, source: AudioSource, question: str) -> str:
         """Return the answer to a written question about a recording."""

@@ -26,11 +26,12 @@ from kimi_audio.serve.instance import (
     HearJob,
     HearMoreJob,
     Job,
+    ListenJob,
     PrefillJob,
     SpeakJob,
     ThinkJob,
-    TranscriptJob,
     VoiceJob,
+    WriteJob,
 )
 from kimi_audio.serve.local_instance import Assistant, Cutting
 from kimi_audio.serve.scheduler import Route, Scheduler
@@ -215,11 +216,17 @@ class ModelBackend:
             async for chunk in chunks:
                 yield chunk
 
-    def transcript(
+    async def transcript(
         self, sound: AudioSource, timestamps: Timestamps = "segment", hotwords: Iterable[str] = ()
     ) -> AsyncIterator[Segment]:
         """Yield what is said in a recording, segment by segment."""
-        return self._think(TranscriptJob(sound, timestamps, tuple(hotwords)))
+        hotwords = tuple(hotwords)
+        heard = self._counted(self._stages.hearing.stream(ListenJob(sound), self._hearing))
+        async with aclosing(heard) as stretches:  # pyright: ignore[reportArgumentType] - they are generators
+            async for stretch in stretches:
+                if stretch.pieces:
+                    for segment in await all_of(self._think(WriteJob(stretch, timestamps, hotwords))):
+                        yield segment
 
     # -----------------------------------------------------------------------------------------------------------------
     # Others

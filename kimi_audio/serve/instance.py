@@ -14,6 +14,7 @@ import numpy as np
 from kimi_audio.audio.sources import AudioSource
 from kimi_audio.chat import Message, OutputType
 from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.transcript.listening import Stretch
 from kimi_audio.transcript.timed_text import Timestamps
 from kimi_audio.voice import Voice
 
@@ -76,13 +77,17 @@ class FitJob:
 
 
 @dataclass(frozen=True)
-class TranscriptJob:
-    """Write down what is said in a recording: ``Segment`` for ``Segment``.
-
-    The one job of two stages: pieces are heard and written down in turns, so it goes where the LLM is.
-    """
+class ListenJob:
+    """Hear a recording of any length: ``Stretch`` for ``Stretch``."""
 
     sound: AudioSource
+
+
+@dataclass(frozen=True)
+class WriteJob:
+    """Write down what is said in a stretch of a recording: ``Segment`` for ``Segment``."""
+
+    stretch: Stretch
     timestamps: Timestamps = "segment"
     hotwords: tuple[str, ...] = ()
 
@@ -104,8 +109,8 @@ class SpeakJob:
     is_final: bool
 
 
-HearingJob = EncodeJob | HearJob | HearMoreJob | HearEndJob
-ThinkingJob = ThinkJob | PrefillJob | FitJob | TranscriptJob
+HearingJob = EncodeJob | ListenJob | HearJob | HearMoreJob | HearEndJob
+ThinkingJob = ThinkJob | PrefillJob | FitJob | WriteJob
 SpeakingJob = VoiceJob | SpeakJob
 Job = HearingJob | ThinkingJob | SpeakingJob
 KEPT = (HearJob, VoiceJob)  # what they begin is for jobs to come

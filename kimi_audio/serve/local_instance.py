@@ -23,13 +23,15 @@ from kimi_audio.serve.instance import (
     HearJob,
     HearMoreJob,
     Job,
+    ListenJob,
     PrefillJob,
     SpeakJob,
     ThinkJob,
-    TranscriptJob,
     VoiceJob,
+    WriteJob,
 )
-from kimi_audio.transcript.timed_text import Timestamps
+from kimi_audio.transcript.listening import Stretch
+from kimi_audio.transcript.timed_text import Segment, Timestamps
 
 IsStopped = Callable[[], bool]
 Item = TypeVar("Item")
@@ -140,10 +142,14 @@ class Assistant(Protocol):
         """Return what makes sound of the chunks of a reply."""
         ...
 
-    def listen(
-        self, source: AudioSource, timestamps: Timestamps = ..., *, hotwords: Iterable[str] = ...
-    ) -> Iterator[Any]:
-        """Yield stretches of a recording, with the ``segments`` that are said in them."""
+    def stretches(self, source: AudioSource) -> Iterator[Stretch]:
+        """Yield a recording while it is heard."""
+        ...
+
+    def write_down(
+        self, stretch: Stretch, timestamps: Timestamps = ..., *, hotwords: Iterable[str] = ...
+    ) -> tuple[Segment, ...]:
+        """Return what is said in a stretch of a recording."""
         ...
 
 
@@ -236,7 +242,7 @@ class LocalInstance:
     def _results(self, job_id: str, job: Job, is_stopped: IsStopped) -> Iterator[Any]:
         assistant = self._assistant
         match job:
-            case EncodeJob() | HearJob() | HearMoreJob() | HearEndJob():
+            case EncodeJob() | ListenJob() | HearJob() | HearMoreJob() | HearEndJob():
                 yield from self._hear(job_id, job, is_stopped)
             case VoiceJob(voice, seed):
                 self._keep(self._speeches, job_id, assistant.begin_speech(voice, seed), is_stopped)
@@ -248,14 +254,15 @@ class LocalInstance:
                 assistant.prefill(messages, kind).reply()
             case FitJob(opening, messages, kind, room_tokens):
                 yield within(opening, messages, room_tokens, lambda some: assistant.count_tokens(some, kind))
-            case TranscriptJob(sound, timestamps, hotwords):
-                for heard in assistant.listen(sound, timestamps, hotwords=hotwords):
-                    yield from heard.segments
+            case WriteJob(stretch, timestamps, hotwords):
+                yield from assistant.write_down(stretch, timestamps, hotwords=hotwords)
 
-    def _hear(self, job_id: str, job: HearingJob, is_stopped: IsStopped) -> Iterator[AudioTokens]:
+    def _hear(self, job_id: str, job: HearingJob, is_stopped: IsStopped) -> Iterator[AudioTokens | Stretch]:
         match job:
             case EncodeJob(sound, most_tokens):
                 yield self._assistant.encode_audio(sound, most_tokens)
+            case ListenJob(sound):
+                yield from self._assistant.stretches(sound)
             case HearJob(rate_hz):
                 self._keep(self._hearings, job_id, self._assistant.hear(None, rate_hz=rate_hz), is_stopped)
             case HearMoreJob(hearing_id, samples):

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from importlib.resources import files
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from kimi_audio.audio.io import load_audio
-from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
+from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.app import new_services
 from kimi_audio.serve.g711 import decode_alaw, decode_ulaw, encode_alaw, encode_ulaw
 from kimi_audio.serve.realtime_admission import Admitted
@@ -147,10 +146,9 @@ def test_what_is_said_can_be_read_while_it_is_said():
     class Writer(FakeAssistant):
         """Hears one word a second."""
 
-        def listen(self, source: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
-            seconds = round(len(load_audio(source, INPUT_RATE_HZ)) / INPUT_RATE_HZ)
-            text = " ".join(f"word{number}" for number in range(seconds))
-            yield SimpleNamespace(segments=[Segment(text, 0.0, float(seconds), ())])
+        def write_down(self, stretch: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
+            text = " ".join(f"word{number}" for number in range(round(stretch.seconds)))
+            yield Segment(text, 0.0, stretch.seconds, ())
 
     with running(Writer()) as address:
         client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)

@@ -1,5 +1,8 @@
 """Recordings are heard piece by piece, each at its place."""
 
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +10,7 @@ from torch import Tensor
 from kimi_audio.audio.speech_gate import FRAME_SAMPLES
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.transcript import listening
-from kimi_audio.transcript.listening import MAX_PIECES, Heard, listen
+from kimi_audio.transcript.listening import MAX_PIECES, Heard, Said, stretches
 from kimi_audio.transcript.timed_text import Segment, Word
 
 SECOND = INPUT_RATE_HZ
@@ -36,6 +39,15 @@ def recording(spoken: str) -> list[Tensor]:
 def write(pieces: list[Tensor]) -> list[tuple[str, list[Word]]]:
     letters = [chr(int(piece.max())) for piece in pieces]
     return [(letter, [Word(letter, 0.0, 0.5), Word("!", 0.5, 1.0)]) for letter in letters]
+
+
+def listen(
+    blocks: Iterable[Tensor], longest_s: float, write: Callable[[list[Tensor]], list[Said]], start_samples: int = 0
+) -> Iterator[Heard]:
+    """Hear samples as they are, and write them down."""
+    for stretch in stretches(blocks, longest_s, lambda wav: cast(Any, wav), start_samples):
+        said = write([cast(Any, piece.tokens) for piece in stretch.pieces]) if stretch.pieces else []
+        yield Heard(stretch.segments(said), stretch.until_samples)
 
 
 def test_segments_and_words_lie_where_they_are_said():
