@@ -34,7 +34,7 @@ from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.transcript.alignment import word_times
-from kimi_audio.transcript.listening import Heard, Stretch, stretches
+from kimi_audio.transcript.listening import Heard, Passage, passages
 from kimi_audio.transcript.timed_text import Segment, Timestamps, separator
 from kimi_audio.voice import Voice
 
@@ -565,7 +565,7 @@ class KimiAudio:
         damage: Damage = "cut",
         start_samples: int = 0,
     ) -> Iterator[Heard]:
-        """Yield stretches of a recording of any length, with what is said in them, while it is read.
+        """Yield passages of a recording of any length, with what is said in them, while it is read.
 
         A recording longer than the model takes at once is cut at its pauses. Memory does not grow with its length.
         Pieces in which nobody speaks are left out: the model writes words for silence and noise, too.
@@ -576,43 +576,43 @@ class KimiAudio:
             instruction: what the model is asked for, by default what its settings say.
             hotwords: see ``transcribe``.
             damage: which damage of a file is borne, see ``load_audio``.
-            start_samples: go on where an earlier stretch ended.
+            start_samples: go on where an earlier passage ended.
         """
         hotwords = tuple(hotwords)
-        for stretch in self.stretches(source, damage=damage, start_samples=start_samples):
-            segments = self.write_down(stretch, timestamps, instruction=instruction, hotwords=hotwords)
-            yield Heard(segments, stretch.until_samples)
+        for passage in self.passages(source, damage=damage, start_samples=start_samples):
+            segments = self.write_down(passage, timestamps, instruction=instruction, hotwords=hotwords)
+            yield Heard(segments, passage.until_samples)
 
-    def stretches(self, source: AudioSource, *, damage: Damage = "cut", start_samples: int = 0) -> Iterator[Stretch]:
+    def passages(self, source: AudioSource, *, damage: Damage = "cut", start_samples: int = 0) -> Iterator[Passage]:
         """Yield the tokens of a recording while it is read: the hearing of ``listen``, with its arguments."""
 
         def encode(wav: Tensor) -> AudioTokens:
             return self.encode_audio((wav, INPUT_RATE_HZ))
 
         blocks = audio_blocks(source, INPUT_RATE_HZ, damage=damage)
-        return stretches(blocks, self.settings.segment_s, encode, start_samples)
+        return passages(blocks, self.settings.segment_s, encode, start_samples)
 
     def write_down(
         self,
-        stretch: Stretch,
+        passage: Passage,
         timestamps: Timestamps = "segment",
         *,
         instruction: str | None = None,
         hotwords: Iterable[str] = (),
     ) -> tuple[Segment, ...]:
-        """Return what is said in a stretch of a recording: the writing of ``listen``, with its arguments."""
+        """Return what is said in a passage of a recording: the writing of ``listen``, with its arguments."""
         if timestamps not in ("segment", "word"):
             raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
         request = self.settings.transcribe_prompt if instruction is None else instruction
         options = replace(self.default_options("text"), hotwords=Hotwords.of(hotwords, self.text_tokenizer))
-        chats = [_question(piece.tokens, request) for piece in stretch.pieces]
+        chats = [_question(piece.tokens, request) for piece in passage.pieces]
         replies = [self.stream(chat, options) for chat in chats]  # all of them begin before the first is read
         texts = [Answer.of(reply).text for reply in replies]
         if timestamps == "segment":
-            return stretch.segments([(text, []) for text in texts])
+            return passage.segments([(text, []) for text in texts])
         prompts = [self._prompt(chat, "text") for chat in chats]
         pairs = zip(prompts, texts, strict=True)
-        return stretch.segments(
+        return passage.segments(
             [(text, word_times(self.lm, self.text_tokenizer, prompt, text)) for prompt, text in pairs]
         )
 

@@ -222,10 +222,10 @@ class ModelBackend:
         """Yield what is said in a recording, segment by segment."""
         hotwords = tuple(hotwords)
         heard = self._counted(self._stages.hearing.stream(ListenJob(sound), self._hearing))
-        async with aclosing(heard) as stretches:  # pyright: ignore[reportArgumentType] - they are generators
-            async for stretch in stretches:
-                if stretch.pieces:
-                    for segment in await all_of(self._think(WriteJob(stretch, timestamps, hotwords))):
+        async with aclosing(heard) as passages:  # pyright: ignore[reportArgumentType] - they are generators
+            async for passage in passages:
+                if passage.pieces:
+                    for segment in await all_of(self._think(WriteJob(passage, timestamps, hotwords))):
                         yield segment
 
     # -----------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 from kimi_audio.audio.sources import AudioSource
 from kimi_audio.chat import Message, OutputType
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.transcript.listening import Stretch
+from kimi_audio.transcript.listening import Passage
 from kimi_audio.transcript.timed_text import Timestamps
 from kimi_audio.voice import Voice
 
@@ -78,16 +78,16 @@ class FitJob:
 
 @dataclass(frozen=True)
 class ListenJob:
-    """Hear a recording of any length: ``Stretch`` for ``Stretch``."""
+    """Hear a recording of any length: ``Passage`` for ``Passage``."""
 
     sound: AudioSource
 
 
 @dataclass(frozen=True)
 class WriteJob:
-    """Write down what is said in a stretch of a recording: ``Segment`` for ``Segment``."""
+    """Write down what is said in a passage of a recording: ``Segment`` for ``Segment``."""
 
-    stretch: Stretch
+    passage: Passage
     timestamps: Timestamps = "segment"
     hotwords: tuple[str, ...] = ()
 

@@ -30,7 +30,7 @@ from kimi_audio.serve.instance import (
     VoiceJob,
     WriteJob,
 )
-from kimi_audio.transcript.listening import Stretch
+from kimi_audio.transcript.listening import Passage
 from kimi_audio.transcript.timed_text import Segment, Timestamps
 
 IsStopped = Callable[[], bool]
@@ -142,14 +142,14 @@ class Assistant(Protocol):
         """Return what makes sound of the chunks of a reply."""
         ...
 
-    def stretches(self, source: AudioSource) -> Iterator[Stretch]:
+    def passages(self, source: AudioSource) -> Iterator[Passage]:
         """Yield a recording while it is heard."""
         ...
 
     def write_down(
-        self, stretch: Stretch, timestamps: Timestamps = ..., *, hotwords: Iterable[str] = ...
+        self, passage: Passage, timestamps: Timestamps = ..., *, hotwords: Iterable[str] = ...
     ) -> tuple[Segment, ...]:
-        """Return what is said in a stretch of a recording."""
+        """Return what is said in a passage of a recording."""
         ...
 
 
@@ -254,15 +254,15 @@ class LocalInstance:
                 assistant.prefill(messages, kind).reply()
             case FitJob(opening, messages, kind, room_tokens):
                 yield within(opening, messages, room_tokens, lambda some: assistant.count_tokens(some, kind))
-            case WriteJob(stretch, timestamps, hotwords):
-                yield from assistant.write_down(stretch, timestamps, hotwords=hotwords)
+            case WriteJob(passage, timestamps, hotwords):
+                yield from assistant.write_down(passage, timestamps, hotwords=hotwords)
 
-    def _hear(self, job_id: str, job: HearingJob, is_stopped: IsStopped) -> Iterator[AudioTokens | Stretch]:
+    def _hear(self, job_id: str, job: HearingJob, is_stopped: IsStopped) -> Iterator[AudioTokens | Passage]:
         match job:
             case EncodeJob(sound, most_tokens):
                 yield self._assistant.encode_audio(sound, most_tokens)
             case ListenJob(sound):
-                yield from self._assistant.stretches(sound)
+                yield from self._assistant.passages(sound)
             case HearJob(rate_hz):
                 self._keep(self._hearings, job_id, self._assistant.hear(None, rate_hz=rate_hz), is_stopped)
             case HearMoreJob(hearing_id, samples):

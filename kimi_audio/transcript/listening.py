@@ -18,7 +18,7 @@ Said = tuple[str, list[Word]]  # times from the beginning of the piece
 
 
 @dataclass(frozen=True)
-class Piece:
+class SpokenPiece:
     """A piece of a recording in which somebody speaks."""
 
     tokens: AudioTokens
@@ -27,10 +27,10 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Passage:
     """The next pieces of a recording; there may be none in which somebody speaks."""
 
-    pieces: tuple[Piece, ...]
+    pieces: tuple[SpokenPiece, ...]
     until_samples: int  # its end, at 16 kHz; one can go on from here
 
     def segments(self, said: Sequence[Said]) -> tuple[Segment, ...]:
@@ -40,10 +40,10 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Heard:
-    """What is said in the next stretch of a recording; there may be nothing."""
+    """What is said in the next passage of a recording; there may be nothing."""
 
     segments: tuple[Segment, ...]
-    until_samples: int  # the end of the stretch, at 16 kHz; one can go on from here
+    until_samples: int  # the end of the passage, at 16 kHz; one can go on from here
 
 
 @dataclass(frozen=True)
@@ -53,28 +53,28 @@ class _Cut:
     is_spoken: bool
 
 
-def stretches(
+def passages(
     blocks: Iterable[Tensor], longest_s: float, encode: Callable[[Tensor], AudioTokens], start_samples: int = 0
-) -> Iterator[Stretch]:
+) -> Iterator[Passage]:
     """Yield a recording while it is read, as it is heard; only some pieces of it are held.
 
     Pieces in which nobody speaks are left out: a model of speech writes words for silence and noise, too. The first
-    stretches are short, so that one does not wait for the first words; what is said does not depend on the stretches.
+    passages are short, so that one does not wait for the first words; what is said does not depend on the passages.
 
     Args:
         blocks: the recording at 16 kHz, as a row of blocks [L].
         longest_s: of a piece.
         encode: returns what is heard in a piece [L].
-        start_samples: leave out so many, where a stretch of an earlier run ended.
+        start_samples: leave out so many, where a passage of an earlier run ended.
     """
     for group in _groups(_cuts(blocks, longest_s, start_samples)):
         pieces = tuple(_piece(cut, encode) for cut in group if cut.is_spoken)
-        yield Stretch(pieces, group[-1].start_samples + len(group[-1].wav))
+        yield Passage(pieces, group[-1].start_samples + len(group[-1].wav))
 
 
-def _piece(cut: _Cut, encode: Callable[[Tensor], AudioTokens]) -> Piece:
+def _piece(cut: _Cut, encode: Callable[[Tensor], AudioTokens]) -> SpokenPiece:
     begin, end = speech_span(cut.wav)
-    return Piece(encode(cut.wav), cut.start_samples / INPUT_RATE_HZ, (begin / INPUT_RATE_HZ, end / INPUT_RATE_HZ))
+    return SpokenPiece(encode(cut.wav), cut.start_samples / INPUT_RATE_HZ, (begin / INPUT_RATE_HZ, end / INPUT_RATE_HZ))
 
 
 def _cuts(blocks: Iterable[Tensor], longest_s: float, start_samples: int) -> Iterator[_Cut]:
@@ -107,7 +107,7 @@ def _groups(cuts: Iterable[_Cut]) -> Iterator[list[_Cut]]:
         yield group
 
 
-def _segment(piece: Piece, said: Said) -> Segment:
+def _segment(piece: SpokenPiece, said: Said) -> Segment:
     """Return a segment at its place in the recording; silence before and behind what is said is no part of it."""
     text, words = said
     begin_s, end_s = piece.speech_s

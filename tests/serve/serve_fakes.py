@@ -95,11 +95,11 @@ class FakeAssistant:
     def begin_speech(self, voice: Any = None, seed: int | None = None) -> Any:
         return SimpleNamespace(render=lambda codes, _: torch.full((len(codes) * OUTPUT_SAMPLES_PER_TOKEN,), 0.25))
 
-    def stretches(self, source: Any) -> Iterator[Any]:
+    def passages(self, source: Any) -> Iterator[Any]:
         yield SimpleNamespace(pieces=(None,), seconds=len(load_audio(source, INPUT_RATE_HZ)) / INPUT_RATE_HZ)
 
-    def write_down(self, stretch: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
-        seconds = stretch.seconds
+    def write_down(self, passage: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
+        seconds = passage.seconds
         self.asked.append(("transcript", seconds, timestamps, list(hotwords)))
         for number, text in enumerate((f"{seconds:.1f} seconds", "of sound.")):
             begin_s, end_s = number * seconds / 2, (number + 1) * seconds / 2

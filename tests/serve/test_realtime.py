@@ -146,9 +146,9 @@ def test_what_is_said_can_be_read_while_it_is_said():
     class Writer(FakeAssistant):
         """Hears one word a second."""
 
-        def write_down(self, stretch: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
-            text = " ".join(f"word{number}" for number in range(round(stretch.seconds)))
-            yield Segment(text, 0.0, stretch.seconds, ())
+        def write_down(self, passage: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
+            text = " ".join(f"word{number}" for number in range(round(passage.seconds)))
+            yield Segment(text, 0.0, passage.seconds, ())
 
     with running(Writer()) as address:
         client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)

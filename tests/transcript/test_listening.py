@@ -10,7 +10,7 @@ from torch import Tensor
 from kimi_audio.audio.speech_gate import FRAME_SAMPLES
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.transcript import listening
-from kimi_audio.transcript.listening import MAX_PIECES, Heard, Said, stretches
+from kimi_audio.transcript.listening import MAX_PIECES, Heard, Said, passages
 from kimi_audio.transcript.timed_text import Segment, Word
 
 SECOND = INPUT_RATE_HZ
@@ -45,14 +45,14 @@ def listen(
     blocks: Iterable[Tensor], longest_s: float, write: Callable[[list[Tensor]], list[Said]], start_samples: int = 0
 ) -> Iterator[Heard]:
     """Hear samples as they are, and write them down."""
-    for stretch in stretches(blocks, longest_s, lambda wav: cast(Any, wav), start_samples):
-        said = write([cast(Any, piece.tokens) for piece in stretch.pieces]) if stretch.pieces else []
-        yield Heard(stretch.segments(said), stretch.until_samples)
+    for passage in passages(blocks, longest_s, lambda wav: cast(Any, wav), start_samples):
+        said = write([cast(Any, piece.tokens) for piece in passage.pieces]) if passage.pieces else []
+        yield Heard(passage.segments(said), passage.until_samples)
 
 
 def test_segments_and_words_lie_where_they_are_said():
     heard = list(listen(recording("a.b"), 1.0, write))
-    assert [one for stretch in heard for one in stretch.segments] == [
+    assert [one for passage in heard for one in passage.segments] == [
         Segment("a", 0.25, 0.75, (Word("a", 0.25, 0.5), Word("!", 0.5, 0.75))),
         Segment("b", 2.25, 2.75, (Word("b", 2.25, 2.5), Word("!", 2.5, 2.75))),
     ]
@@ -79,19 +79,19 @@ def test_how_far_one_is_is_told_in_silence_too():
     assert heard == [Heard((), MAX_PIECES * SECOND), Heard((), (MAX_PIECES + 3) * SECOND)]
 
 
-@pytest.mark.parametrize("stretches", [1, 2, 3])
-def test_going_on_gives_what_one_run_gives(stretches: int):
+@pytest.mark.parametrize("passages", [1, 2, 3])
+def test_going_on_gives_what_one_run_gives(passages: int):
     letters = "ab.cdefg..hijk"
     whole = list(listen(recording(letters), 1.0, write))
-    first = whole[:stretches]
+    first = whole[:passages]
     rest = list(listen(recording(letters), 1.0, write, first[-1].until_samples))
-    said = [segment for stretch in [*first, *rest] for segment in stretch.segments]
-    assert said == [segment for stretch in whole for segment in stretch.segments]
+    said = [segment for passage in [*first, *rest] for segment in passage.segments]
+    assert said == [segment for passage in whole for segment in passage.segments]
     assert rest[-1].until_samples == whole[-1].until_samples == len(letters) * SECOND
 
 
 def test_what_the_model_leaves_empty_is_no_segment():
-    assert [stretch.segments for stretch in listen(recording("ab"), 1.0, lambda some: [("", [])] * len(some))] == [
+    assert [passage.segments for passage in listen(recording("ab"), 1.0, lambda some: [("", [])] * len(some))] == [
         (),
         (),
     ]
