@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -123,22 +123,31 @@ def forked(function: Callable[[], Any]) -> int:
     os._exit(1)
 
 
-def together(function: Callable[[], Any], result: Path) -> None:
-    """Call a function in two processes as ``torchrun`` would, and write what both said in the end."""
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def together(functions: Mapping[Path, Callable[[], Any]]) -> None:
+    """Call functions in two processes as ``torchrun`` would, and write what both said at the end of each.
+
+    One after the other in the same two: what torch learns about sharded tensors takes longer than these runs.
+    """
+    ports = [free_port() for _ in functions]
 
     def member(number: int) -> None:
         os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "GLOO_SOCKET_IFNAME": "lo"}
-        with joined():
-            try:
-                function()
-                said = "done"
-            except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
-                said = f"{type(error).__name__}: {error}"
-        Path(f"{result}.{number}").write_text(said)
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+        for (result, function), port in zip(functions.items(), ports, strict=True):
+            os.environ["MASTER_PORT"] = str(port)
+            with joined():
+                try:
+                    function()
+                    said = "done"
+                except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+                    said = f"{type(error).__name__}: {error}"
+            Path(f"{result}.{number}").write_text(said)
 
     for pid in [forked(lambda number=number: member(number)) for number in range(2)]:
         os.waitpid(pid, 0)
@@ -228,21 +237,27 @@ def parallel(folder: Path) -> None:
     four = replace(CONFIG, micro_batches=4)
     for name, config in {"plain": CONFIG, "muon": muon, "four": four}.items():
         os.waitpid(forked(lambda name=name, config=config: run(folder / f"one-{name}", config)), 0)
-    for name, config in {"plain": CONFIG, "layered": layered, "economical": economical, "muon": muon}.items():
-        together(lambda name=name, config=config: run(folder / f"two-{name}", config), folder / f"two-{name}.said")
-    for name, once in {"four": False, "once": True}.items():
-        config = replace(four, sharded_layers=("layers",), reduce_once=once)
-        together(lambda name=name, config=config: counted(folder / f"two-{name}", config), folder / f"two-{name}.said")
     os.waitpid(forked(lambda: run(folder / "one-two", break_at=kill)), 0)
-    together(lambda: run(folder / "one-two", layered), folder / "one-two.said")
-    together(lambda: run(folder / "two-one", layered, kill), folder / "two-one.said")
+    four_layered = replace(four, sharded_layers=("layers",))
+    together(
+        {
+            folder / "two-plain.said": lambda: run(folder / "two-plain"),
+            folder / "two-layered.said": lambda: run(folder / "two-layered", layered),
+            folder / "two-economical.said": lambda: run(folder / "two-economical", economical),
+            folder / "two-muon.said": lambda: run(folder / "two-muon", muon),
+            folder / "two-four.said": lambda: counted(folder / "two-four", replace(four_layered, reduce_once=False)),
+            folder / "two-once.said": lambda: counted(folder / "two-once", replace(four_layered, reduce_once=True)),
+            folder / "one-two.said": lambda: run(folder / "one-two", layered),
+            folder / "stopped.said": lambda: run(folder / "stopped", layered, interrupt),
+            folder / "poisoned.said": lambda: run(folder / "poisoned", layered, poison),
+            folder / "unlucky.said": lambda: run(folder / "unlucky", layered, make=unlucky),
+            folder / "went-on.said": lambda: run(folder / "unlucky", layered),
+            folder / "other.said": lambda: run(folder / "stopped", replace(layered, seed=1)),
+            folder / "odd.said": lambda: run(folder / "odd", replace(CONFIG, micro_batches=3)),
+        }
+    )
+    together({folder / "two-one.said": lambda: run(folder / "two-one", layered, kill)})
     os.waitpid(forked(lambda: run(folder / "two-one")), 0)
-    together(lambda: run(folder / "stopped", layered, interrupt), folder / "stopped.said")
-    together(lambda: run(folder / "poisoned", layered, poison), folder / "poisoned.said")
-    together(lambda: run(folder / "unlucky", layered, make=unlucky), folder / "unlucky.said")
-    together(lambda: run(folder / "unlucky", layered), folder / "went-on.said")
-    together(lambda: run(folder / "stopped", replace(layered, seed=1)), folder / "other.said")
-    together(lambda: run(folder / "odd", replace(CONFIG, micro_batches=3)), folder / "odd.said")
 
 
 if __name__ == "__main__":
