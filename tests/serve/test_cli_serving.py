@@ -11,7 +11,7 @@ from kimi_audio import cli
 from kimi_audio.cli.options import ModelChoice
 from kimi_audio.cli.serving import _keys
 
-QUESTION = Path(__file__).parents[2] / "kimi_audio" / "nano" / "questions" / "02-at-home.wav"
+QUESTION = Path(__file__).parents[2] / "kimi_audio" / "nano" / "questions" / "02-a-capital.wav"
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from kimi_audio.serve.settings import ServeSettings
 from kimi_audio.serve.wire_audio import InputBuffer, samples_of
 
 MANUAL: Any = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
-QUESTION = files("kimi_audio") / "nano" / "questions" / "02-at-home.wav"
+QUESTION = files("kimi_audio") / "nano" / "questions" / "02-a-capital.wav"
 PATIENT: Any = {
     "type": "realtime",
     "audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 900}}},

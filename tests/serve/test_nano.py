@@ -38,7 +38,7 @@ def until_done(connection: Any) -> list[Any]:
 
 
 def test_a_question_is_written_down(client, nano):
-    question = files("kimi_audio") / "nano" / "questions" / "02-at-home.wav"
+    question = files("kimi_audio") / "nano" / "questions" / "02-a-capital.wav"
     heard = client.audio.transcriptions.create(file=("q.wav", question.read_bytes()), model="nano")
     assert heard.text == nano.transcribe(question.read_bytes())
     assert re.search("[a-z]{3}", heard.text)
@@ -52,7 +52,7 @@ def test_streamed_speech_is_that_of_the_library(client, nano):
 
 def test_a_spoken_question_is_answered_in_a_conversation(client):
     """Sound is sent as from a microphone; the turn is found, and the answer comes as text and sound, and is known."""
-    question = load_audio(str(files("kimi_audio") / "nano" / "questions" / "02-at-home.wav"), 24_000).numpy()
+    question = load_audio(str(files("kimi_audio") / "nano" / "questions" / "02-a-capital.wav"), 24_000).numpy()
     turn = np.concatenate([np.zeros(12_000), question, np.zeros(24_000)])
     sound = (turn * 32767).astype("<i2").tobytes()
     vad: Any = {"type": "server_vad", "silence_duration_ms": 300}

@@ -28,7 +28,7 @@ from kimi_audio.serve.session_config import Audio, AudioInput, SessionConfig
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 from kimi_audio.transcript.timed_text import Segment
 
-QUESTION = files("kimi_audio") / "nano" / "questions" / "02-at-home.wav"
+QUESTION = files("kimi_audio") / "nano" / "questions" / "02-a-capital.wav"
 MANUAL: Any = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
 TIMER: Any = {
     "type": "function",

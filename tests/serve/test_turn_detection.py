@@ -19,7 +19,7 @@ from kimi_audio.serve.turn_detection import (
     TurnDetector,
 )
 
-QUESTION = files("kimi_audio") / "nano" / "questions" / "02-at-home.wav"
+QUESTION = files("kimi_audio") / "nano" / "questions" / "02-a-capital.wav"
 ACTIVITIES = [
     GateActivity,
     pytest.param(
