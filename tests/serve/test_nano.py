@@ -79,7 +79,7 @@ def test_a_spoken_question_is_answered_in_a_conversation(client):
 def test_the_time_is_asked_for_and_told_by_voice(client):
     """Speech, call, result, spoken answer, with the question read aloud by the model itself."""
     question = client.audio.speech.create(
-        input="What time is it?", voice="Ben", model="nano", response_format="pcm", extra_body={"seed": 0}
+        input="What time is it?", voice="Ava", model="nano", response_format="pcm", extra_body={"seed": 0}
     ).content
     sound = bytes(24_000) + question + bytes(48_000)
     vad: Any = {"type": "server_vad", "silence_duration_ms": 300}
