@@ -578,10 +578,9 @@ class KimiAudio:
             damage: which damage of a file is borne, see ``load_audio``.
             start_samples: go on where an earlier passage ended.
         """
-        hotwords = tuple(hotwords)
-        for passage in self.passages(source, damage=damage, start_samples=start_samples):
-            segments = self.write_down(passage, timestamps, instruction=instruction, hotwords=hotwords)
-            yield Heard(segments, passage.until_samples)
+        write = self._writer(timestamps, instruction, hotwords)
+        heard = self.passages(source, damage=damage, start_samples=start_samples)
+        return (Heard(write(passage), passage.until_samples) for passage in heard)
 
     def passages(self, source: AudioSource, *, damage: Damage = "cut", start_samples: int = 0) -> Iterator[Passage]:
         """Yield the tokens of a recording while it is read: the hearing of ``listen``, with its arguments."""
@@ -601,20 +600,28 @@ class KimiAudio:
         hotwords: Iterable[str] = (),
     ) -> tuple[Segment, ...]:
         """Return what is said in a passage of a recording: the writing of ``listen``, with its arguments."""
+        return self._writer(timestamps, instruction, hotwords)(passage)
+
+    def _writer(
+        self, timestamps: Timestamps, instruction: str | None, hotwords: Iterable[str]
+    ) -> Callable[[Passage], tuple[Segment, ...]]:
         if timestamps not in ("segment", "word"):
             raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
         request = self.settings.transcribe_prompt if instruction is None else instruction
         options = replace(self.default_options("text"), hotwords=Hotwords.of(hotwords, self.text_tokenizer))
-        chats = [_question(piece.tokens, request) for piece in passage.pieces]
-        replies = [self.stream(chat, options) for chat in chats]  # all of them begin before the first is read
-        texts = [Answer.of(reply).text for reply in replies]
-        if timestamps == "segment":
-            return passage.segments([(text, []) for text in texts])
-        prompts = [self._prompt(chat, "text") for chat in chats]
-        pairs = zip(prompts, texts, strict=True)
-        return passage.segments(
-            [(text, word_times(self.lm, self.text_tokenizer, prompt, text)) for prompt, text in pairs]
-        )
+
+        def write(passage: Passage) -> tuple[Segment, ...]:
+            chats = [_question(piece.tokens, request) for piece in passage.pieces]
+            replies = [self.stream(chat, options) for chat in chats]  # all of them begin before the first is read
+            texts = [Answer.of(reply).text for reply in replies]
+            if timestamps == "segment":
+                return passage.segments([(text, []) for text in texts])
+            pairs = zip((self._prompt(chat, "text") for chat in chats), texts, strict=True)
+            return passage.segments(
+                [(text, word_times(self.lm, self.text_tokenizer, prompt, text)) for prompt, text in pairs]
+            )
+
+        return write
 
     def ask(self, source: AudioSource, question: str) -> str:
         """Return the answer to a written question about a recording."""

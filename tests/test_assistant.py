@@ -309,6 +309,11 @@ def test_codes_are_drawn_as_the_settings_of_the_model_say(model, monkeypatch):
         )
 
 
+def test_unknown_timestamps_are_refused_before_the_recording_is_read(model):
+    with pytest.raises(ValueError, match="use 'segment' or 'word'"):
+        model.listen("not-there.wav", "sentence")
+
+
 def test_a_transcript_is_streamed_while_the_recording_is_read(model, monkeypatch):
     read = []
 
