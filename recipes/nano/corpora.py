@@ -32,8 +32,8 @@ from recipes.nano.people import Heard, orders, readers
 from recipes.nano.recording import recordings
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.synthetic import READER
-from recipes.nano.talks import learned_talks
-from recipes.nano.world.registry import FACT_SHARES, take_talks
+from recipes.nano.talks import learned_facts, learned_talks
+from recipes.nano.world.registry import take_talks
 from recipes.nano.world.types import Talk, Turn
 
 # The first is what nano's settings say, and short: a long one takes a quarter of the time of learning.
@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("--orders", type=Path, help="coffee commands")
     parser.add_argument("--transcripts", type=Path, help="what Whisper heard in them")
     parser.add_argument("--typed", type=int, default=0, help="conversations without sound")
-    parser.add_argument("--facts", type=int, default=0, help="of these, only what has to be known by heart")
+    parser.add_argument("--facts", action="store_true", help="conversations about what has to be known by heart")
     parser.add_argument("--prose", action="store_true", help="texts alone, from which spelling is learned")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -243,8 +243,7 @@ def main() -> None:
         typed = take_talks(arguments.typed, random.Random(f"typed {seed}"), reserved=False)  # noqa: S311
         write_conversations(arguments.out / "typed.jsonl", talked(typed, {}, {}, seed))
     if arguments.facts:
-        facts = take_talks(arguments.facts, random.Random(f"facts {seed}"), reserved=False, shares=FACT_SHARES)  # noqa: S311
-        write_conversations(arguments.out / "facts.jsonl", talked(facts, {}, {}, seed))
+        write_conversations(arguments.out / "facts.jsonl", talked(learned_facts(), said, replies, seed))
     if arguments.prose:
         write_conversations(arguments.out / "prose.jsonl", prose(seed))
 

@@ -16,7 +16,7 @@ from recipes.nano.closed.mandarin import english_answers
 from recipes.nano.closed.qa import side
 from recipes.nano.recording import Line, record
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
-from recipes.nano.talks import learned_talks, replied, said
+from recipes.nano.talks import learned_facts, learned_talks, replied, said
 from recipes.nano.world.commands import commands as learned_commands
 from recipes.nano.world.sentences import development_sentences, evaluation_sentences
 
@@ -54,6 +54,12 @@ def questions(seed: int = 0) -> Iterator[Line]:
     """Yield what users say in conversations, in any voice that is not reserved."""
     generator = random.Random(f"questions {seed}")  # noqa: S311
     return (_anyhow(text, generator) for text in said(learned_talks()))
+
+
+def facts(seed: int = 0) -> Iterator[Line]:
+    """Yield questions about what has to be known by heart, in any voice that is not reserved."""
+    generator = random.Random(f"facts {seed}")  # noqa: S311
+    return (_anyhow(text, generator) for text in said(learned_facts()))
 
 
 def commands(seed: int = 0) -> Iterator[Line]:
@@ -113,6 +119,7 @@ def everyday(sentences: Sequence[str]) -> Iterator[Line]:
 KINDS = {
     "heard": heard,
     "questions": questions,
+    "facts": facts,
     "commands": commands,
     "spoken": spoken,
     "replies": replies,

@@ -15,7 +15,7 @@ from recipes.nano.closed.synthesis import resample, synthesise
 from recipes.nano.closed.voices import SEEN, draw_delivery
 from recipes.nano.kokoro import texts
 from recipes.nano.recording import Line, record
-from recipes.nano.talks import learned_talks, said
+from recipes.nano.talks import learned_facts, learned_talks, said
 from recipes.nano.world.commands import commands as learned_commands
 from recipes.nano.world.sentences import development_sentences, evaluation_sentences
 
@@ -33,6 +33,12 @@ def questions(seed: int = 0) -> Iterator[Line]:
     """Yield what users say in conversations, in voices that are not reserved."""
     generator = random.Random(f"synthetic questions {seed}")  # noqa: S311
     return (_anyhow(text, generator) for text in said(learned_talks()))
+
+
+def facts(seed: int = 0) -> Iterator[Line]:
+    """Yield questions about what has to be known by heart, in voices that are not reserved."""
+    generator = random.Random(f"synthetic facts {seed}")  # noqa: S311
+    return (_anyhow(text, generator) for text in said(learned_facts()))
 
 
 def commands(seed: int = 0) -> Iterator[Line]:
@@ -67,6 +73,7 @@ def everyday(sentences: Sequence[str]) -> Iterator[Line]:
 KINDS = {
     "heard": heard,
     "questions": questions,
+    "facts": facts,
     "commands": commands,
     "clear": clear,
     "development": lambda: everyday(development_sentences()),

@@ -1,23 +1,33 @@
 """The conversations that nano learns, drawn once, and what has to be spoken of them."""
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
 from kimi_audio.core.files import read_json, write_json
-from recipes.nano.world.registry import take_talks
+from recipes.nano.world.registry import FACT_SHARES, take_talks
 from recipes.nano.world.types import Talk, Turn
 
-COUNT = 9000
-CACHE = Path("runs/nano/talks.json")  # drawing them takes more than a minute
+COUNT, FACT_COUNT = 9000, 24_000
+CACHE, FACT_CACHE = Path("runs/nano/talks.json"), Path("runs/nano/facts.json")  # drawing them takes a minute
 
 
 @cache
 def learned_talks(cache_file: Path = CACHE, count: int = COUNT) -> tuple[Talk, ...]:
     """Return conversations of all kinds, none of them reserved."""
+    return _drawn_once(cache_file, "talks", count, None)
+
+
+@cache
+def learned_facts(cache_file: Path = FACT_CACHE, count: int = FACT_COUNT) -> tuple[Talk, ...]:
+    """Return conversations about what has to be known by heart, none of them reserved."""
+    return _drawn_once(cache_file, "facts 0", count, FACT_SHARES)
+
+
+def _drawn_once(cache_file: Path, seed: str, count: int, shares: Mapping[str, float] | None) -> tuple[Talk, ...]:
     if not cache_file.exists():
-        talks = take_talks(count, random.Random("talks"), reserved=False)  # noqa: S311 (texts, not secrets)
+        talks = take_talks(count, random.Random(seed), reserved=False, shares=shares)  # noqa: S311 (texts, not secrets)
         cache_file.parent.mkdir(parents=True, exist_ok=True)
         write_json(cache_file, {"talks": [to_values(talk) for talk in talks]})
     return tuple(of_values(values) for values in read_json(cache_file)["talks"])

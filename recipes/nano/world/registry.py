@@ -22,7 +22,7 @@ KINDS: Mapping[str, Kind] = {kind.name: kind for module in _MODULES for kind in 
 # Kinds whose right reply is that nano does not know, or cannot.
 REFUSED = frozenset({"unknown-word", "missing", "refusal", "statement", "no-tool"})
 
-# What has to be known by heart, each kind about as often as it has facts; words that are not known keep it honest.
+# What has to be known by heart, each kind about as often as it has facts; what is not known keeps it honest.
 FACT_SHARES: Mapping[str, float] = {
     "definition": 50,
     "opposite": 10,
@@ -30,13 +30,17 @@ FACT_SHARES: Mapping[str, float] = {
     "example": 8,
     "is-a": 4,
     "spell": 6,
-    "unknown-word": 5,
-    "missing": 2,
+    "unknown-word": 8,
+    "missing": 3,
+    "refusal": 10,
+    "statement": 3,
     "capital": 5,
     "capital-of": 4,
     "continent": 3,
     "multiply": 3,
-    "small-talk": 2,
+    "small-talk": 14,
+    "joke": 2,
+    "farewell": 1,
 } | {kind.name: kind.share for module in (sums, calendar, words) for kind in module.KINDS if kind.name != "multiply"}
 
 

@@ -14,6 +14,7 @@ from recipes.nano import corpora, kokoro, talks
 from recipes.nano.closed.splits import is_reserved
 from recipes.nano.corpora import aloud, anyhow, talked, write_conversations, written
 from recipes.nano.recording import Line, record
+from recipes.nano.world.registry import FACT_SHARES
 from recipes.nano.world.sentences import evaluation_sentences
 from recipes.nano.world.tools import KINDS as TOOLS
 from recipes.nano.world.types import Talk, Turn
@@ -101,7 +102,7 @@ def test_prose_is_written_like_transcripts_and_nothing_reserved_is_in_it(monkeyp
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(talks, "take_talks", lambda count, generator, reserved: [GREETING] * count)
+    monkeypatch.setattr(talks, "take_talks", lambda count, *_, **__: [GREETING] * count)
     return tmp_path / "talks.json"
 
 
@@ -119,5 +120,6 @@ def test_nothing_reserved_is_talked_about(monkeypatch, tmp_path):
     wanted = []
     monkeypatch.setattr(talks, "take_talks", lambda *arguments, **named: wanted.append(named) or [])
     talks.learned_talks(tmp_path / "other.json", 5)
-    assert wanted == [{"reserved": False}]
+    talks.learned_facts(tmp_path / "facts.json", 6)
+    assert wanted == [{"reserved": False, "shares": None}, {"reserved": False, "shares": FACT_SHARES}]
     assert corpora.NAMES["af_heart"] == "Ava"
