@@ -50,6 +50,7 @@ from kimi_audio.serve.wire_audio import OutputEncoder, samples_of, ticks_per_byt
 from kimi_audio.transcript.timed_text import joined, separator
 
 REPLY_ROOM_TOKENS = 400  # 32 s of speech, kept free for the reply as far as the context allows
+TRANSCRIPT_WAITS_S = 2.0  # at most, for the reply to the same turn to be heard first
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class RealtimeModel:
         self._early: EarlyHearing | None = None  # of the turn that goes on
         self._prepared: PreparedReply | None = None
         self._replies: dict[str, asyncio.Task[None]] = {}
+        self._has_begun = asyncio.Event()  # the reply that was started last: something of it was told, or it is over
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def start(self, work: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
@@ -96,6 +98,7 @@ class RealtimeModel:
         """Do what the session wants."""
         match action:
             case StartReply():
+                self._has_begun.clear()
                 self._replies[action.response_id] = self.start(self._reply(action, self._begun(action)))
             case CancelReply(response_id):
                 self._cancel(response_id)
@@ -211,8 +214,13 @@ class RealtimeModel:
         return await self._heard(None, Samples(samples_of(content[:whole], format), format.rate_hz))
 
     async def _transcript(self, item_id: str, sound: Samples) -> None:
+        """Write down a turn; the reply to it has the model for itself until it begins."""
         parts: list[str] = []
         try:
+            if self._replies:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TRANSCRIPT_WAITS_S):
+                        await self._has_begun.wait()
             with self._services.metrics.stage_s.labels("transcribe").time():
                 async with aclosing(self._backend.transcript(sound)) as found:  # pyright: ignore
                     async for segment in found:
@@ -243,6 +251,7 @@ class RealtimeModel:
             told = failure(error)
             await self._tell(ReplyFailed(wanted.response_id, told.message, told.code or "internal_error"))
         finally:
+            self._has_begun.set()
             self._replies.pop(wanted.response_id, None)
 
     async def _messages(self, items: tuple[ConversationItem, ...], config: ResponseConfig) -> list[Message]:
@@ -274,6 +283,8 @@ class RealtimeModel:
                 ticks = round(len(sound) * ticks_per_byte(config.output.format))
                 encoded = base64.b64encode(sound).decode()
                 await self._tell(ReplyChunk(wanted.response_id, chunk.text, encoded, ticks, chunk.codes))
+                if sound or not config.is_spoken:
+                    self._has_begun.set()
                 self._services.metrics.spoken_s.inc(len(chunk.audio) / OUTPUT_RATE_HZ)
                 if self._room is None:
                     await pace.keep(len(chunk.audio) / OUTPUT_RATE_HZ)

@@ -133,13 +133,29 @@ def test_turns_are_found_and_interrupted():
             assert abs(times["input_audio_buffer.speech_started"].audio_start_ms - 200) <= 200
             assert abs(times["input_audio_buffer.speech_stopped"].audio_end_ms - 1800) <= 300
             connection.input_audio_buffer.append(audio=b64(speech(0.5)))
-            done = until(connection, "response.done")[-1].response
+            events += until(connection, "response.done")
+            done = events[-1].response
             assert (done.status, done.status_details.reason) == ("cancelled", "turn_detected")
             assert assistant.stopped.wait(5)
             transcripts = [event for event in events if event.type.endswith("transcription.completed")]
             if not transcripts:
                 transcripts = until(connection, "conversation.item.input_audio_transcription.completed")
             assert transcripts[-1].transcript.endswith("seconds of sound.")
+
+
+def test_the_reply_is_heard_before_the_turn_is_written_down():
+    with running(FakeAssistant(pause_s=0.2)) as address:
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
+        with client.realtime.connect(model="fake") as connection:
+            vad: Any = {"type": "server_vad", "silence_duration_ms": 300}
+            transcription: Any = {"model": "whisper-1"}
+            audio: Any = {"input": {"turn_detection": vad, "transcription": transcription}}
+            connection.session.update(session={"type": "realtime", "audio": audio})
+            connection.input_audio_buffer.append(
+                audio=b64(np.concatenate([np.zeros(12_000), speech(1.0), np.zeros(24_000)]))
+            )
+            events = until(connection, "conversation.item.input_audio_transcription.completed")
+    assert "response.output_audio.delta" in [event.type for event in events]
 
 
 def test_what_is_said_can_be_read_while_it_is_said():
