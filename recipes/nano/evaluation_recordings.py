@@ -30,8 +30,7 @@ from kimi_audio.evals.contract.rows import save_rows
 from kimi_audio.evals.tasks.datasets import DatasetFiles
 from recipes.nano import kokoro, synthetic
 from recipes.nano.closed.speakers import CONVERT
-from recipes.nano.listen import dev_readers
-from recipes.nano.people import is_held_out
+from recipes.nano.people import dev_readers, is_held_out
 from recipes.nano.recording import Line, Speak, record, recordings
 from recipes.nano.talks import to_values
 from recipes.nano.world import calendar, dictionary, memory, places, small_talk, sums, words

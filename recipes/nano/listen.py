@@ -11,11 +11,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from kimi_audio import KimiAudio
+from kimi_audio import KimiAudio, Message
 from kimi_audio.core.lines import read_objects
 from kimi_audio.core.words import normalise, word_errors
-from recipes.nano.people import Heard, is_held_out
+from recipes.nano.evaluation_recordings import evaluation_talks
+from recipes.nano.people import Heard, dev_readers, is_held_out
 from recipes.nano.recording import recordings
+from recipes.nano.world.registry import KINDS
+from recipes.nano.world.types import Talk
 
 console = Console(highlight=False, markup=False)
 
@@ -33,13 +36,6 @@ def error_rate(model: KimiAudio, items: Sequence[Heard], shown: int) -> float:
     return 100 * errors / words
 
 
-def dev_readers(folder: Path, count: int) -> list[Heard]:
-    """Return recordings of adults of speechocean762 whose speakers are never trained on."""
-    rows, _ = read_objects(folder / "manifest.jsonl")
-    chosen = [row for row in rows.values() if row["split"] == "dev" and row.get("age", 99) >= 16]
-    return [Heard(folder / row["audio"], normalise(row["text"])) for row in chosen[:: max(1, len(chosen) // count)]]
-
-
 def slots_heard(model: KimiAudio, folder: Path, count: int) -> float:
     """Return the share in percent of the slot values of held-out coffee commands that are in what is heard."""
     rows, _ = read_objects(folder / "manifest.jsonl")
@@ -52,6 +48,27 @@ def slots_heard(model: KimiAudio, folder: Path, count: int) -> float:
     return 100 * found / total
 
 
+def typed_talks(model: KimiAudio, count: int) -> dict[str, tuple[int, int]]:
+    """Type the reserved conversations of the scores: of each group, how many replies are right, and of how many.
+
+    Beside the score of the same conversations in speech, it tells what is not known from what is not heard.
+    """
+    right: dict[str, list[bool]] = {}
+    for group, talk in evaluation_talks():
+        if len(right.setdefault(group, [])) < count:
+            right[group].append(KINDS[talk.kind].is_right(talk, _typed(model, talk)))
+    return {group: (sum(found), len(found)) for group, found in right.items()}
+
+
+def _typed(model: KimiAudio, talk: Talk) -> str:
+    """Return the last reply to a conversation, whose earlier ones are the model's own, too."""
+    messages: list[Message] = []
+    for turn in talk.turns:
+        messages.append(Message("user", "text", turn.said))
+        messages.append(Message("assistant", "text", model.answer(messages).text))
+    return str(messages[-1].content)
+
+
 def main() -> None:
     """Print the word error rate of every folder."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -59,7 +76,8 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="*", help="folders of recordings")
     parser.add_argument("--readers", type=Path, help="speechocean762")
     parser.add_argument("--orders", type=Path, help="coffee commands")
-    parser.add_argument("--count", type=int, default=100, help="recordings of each, at most")
+    parser.add_argument("--talks", action="store_true", help="type the reserved conversations to it")
+    parser.add_argument("--count", type=int, default=100, help="recordings or conversations of each, at most")
     parser.add_argument("--shown", type=int, default=0, help="print so many of what was heard")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -72,6 +90,9 @@ def main() -> None:
         console.print(f"readers: {error_rate(model, items, arguments.shown):.1f} % of {len(items)}")
     if arguments.orders:
         console.print(f"slots heard: {slots_heard(model, arguments.orders, arguments.count):.1f} %")
+    if arguments.talks:
+        for group, (right, asked) in typed_talks(model, arguments.count).items():
+            console.print(f"{group}, typed: {right} of {asked} right")
 
 
 if __name__ == "__main__":

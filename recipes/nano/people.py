@@ -33,6 +33,12 @@ def readers(folder: Path) -> list[Heard]:
     return [item for item in found if item.text and item.text in allowed]
 
 
+def dev_readers(folder: Path, count: int) -> list[Heard]:
+    """Return recordings of adults of speechocean762 whose speakers are never trained on."""
+    chosen = [row for row in _lines(folder) if row["split"] == "dev" and row.get("age", 99) >= 16]
+    return [Heard(folder / row["audio"], normalise(row["text"])) for row in chosen[:: max(1, len(chosen) // count)]]
+
+
 def is_held_out(audio: str) -> bool:
     """Tell whether a coffee command belongs to the third that is never trained on."""
     return hashlib.sha256(audio.encode()).digest()[0] % 3 == 0
