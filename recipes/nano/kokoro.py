@@ -6,7 +6,7 @@ file and its voices (Apache-2.0), which the recipe does not download.
 
 import argparse
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -116,16 +116,16 @@ def everyday(sentences: Sequence[str]) -> Iterator[Line]:
     return (Line(text, (voices[number % len(voices)],)) for number, text in enumerate(sentences))
 
 
-KINDS = {
+KINDS: Mapping[str, Callable[[int], Iterator[Line]]] = {  # by a seed, where anything is drawn
     "heard": heard,
     "questions": questions,
     "facts": facts,
     "commands": commands,
     "spoken": spoken,
-    "replies": replies,
-    "closed": closed,
-    "development": lambda: everyday(development_sentences()),
-    "evaluation": lambda: everyday(evaluation_sentences()),
+    "replies": lambda _: replies(),
+    "closed": lambda _: closed(),
+    "development": lambda _: everyday(development_sentences()),
+    "evaluation": lambda _: everyday(evaluation_sentences()),
 }
 
 
@@ -157,9 +157,10 @@ def main() -> None:
         "--kokoro", type=Path, default=Path("runs/teachers/kokoro"), help="kokoro_int8.onnx, voices.npz"
     )
     parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--seed", type=int, default=0, help="another one draws other texts and voices")
     parser.add_argument("--count", type=int, default=1000, help="recordings in all")
     arguments = parser.parse_args()
-    record(KINDS[arguments.kind](), Kokoro(arguments.kokoro).speak, arguments.folder, arguments.count)
+    record(KINDS[arguments.kind](arguments.seed), Kokoro(arguments.kokoro).speak, arguments.folder, arguments.count)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# nano learns further on a CPU, from the bundled one on: bash recipes/nano/cpu_session.sh OUT STEPS
+# Everything goes on where it was stopped, as long as SHARE, STEPS and the folders are the same.
+# A rehearsal of some minutes: SHARE=0.01 bash recipes/nano/cpu_session.sh /tmp/nano 2
+#
+# KOKORO holds its ONNX file and voices; READERS (speechocean762), and ORDERS (coffee commands) with what Whisper wrote of them
+# in ORDERS_WRITTEN, are people; without these names, none are heard. OUT/model is what came of it.
+set -eu
+out=$(realpath -m "${1:?usage: cpu_session.sh OUT STEPS}") steps=${2:?usage: cpu_session.sh OUT STEPS}
+kokoro=$(realpath "${KOKORO:-runs/teachers/kokoro}") share=${SHARE:-1} python=${PYTHON:-python3} cores=${CORES:-$(nproc)}
+people=()
+if [ -n "${READERS:-}" ]; then people+=(--readers "$(realpath "$READERS")"); fi
+if [ -n "${ORDERS:-}" ]; then people+=(--orders "$(realpath "$ORDERS")" --transcripts "$(realpath "${ORDERS_WRITTEN:?}")"); fi
+cd "$(dirname "$0")/../.."
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE # one core for each process
+corpora=$out/corpora
+mkdir -p "$corpora"
+
+speak() { # module, kind, recordings of it
+    "$python" -m "recipes.nano.$1" "$out/$1-$2" --kind "$2" --count "$(awk "BEGIN { print int($3 * $share) + 2 }")" "${@:4}"
+}
+
+natural() {
+    for kind in spoken:900 replies:1200 closed:400 heard:1700 facts:700; do
+        speak kokoro "${kind%:*}" "${kind#*:}" --kokoro "$kokoro"
+    done
+}
+
+synthetic() {
+    for kind in clear:7000 heard:12000 facts:12000 questions:4000 commands:2000; do
+        speak synthetic "${kind%:*}" "${kind#*:}"
+    done
+}
+
+natural &
+synthetic
+wait $!
+"$python" -m recipes.nano.corpora "$corpora" --speech "$out"/synthetic-{heard,facts,questions,commands} "$out"/kokoro-{heard,facts} \
+    --spoken "$out"/synthetic-clear "$out"/kokoro-spoken --replies "$out"/kokoro-replies "${people[@]}" --typed 30000 --facts --prose &
+"$python" -m recipes.nano.tasks "$corpora" --spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "$out"/kokoro-closed
+wait $!
+data=()
+for name in heard aloud talks tasks typed facts prose; do data+=(--data "$corpora/$name.jsonl"); done
+for name in heard aloud talks tasks facts; do
+    "$python" -m kimi_audio.cli prepare tokens "$corpora/$name.jsonl" --model nano --out "$corpora/tokens"
+done
+"$python" -m torch.distributed.run --nproc-per-node "$cores" -m kimi_audio.cli train recipes/nano/training.py:talking --out "$out/lm" \
+    --tokens "$corpora/tokens" "${data[@]}" --set loop.steps="$steps" --set loop.micro_batches="$cores"
+"$python" -m kimi_audio.cli export "$out/lm" --out "$out/model"
