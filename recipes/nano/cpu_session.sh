@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # nano learns further on a CPU, from the bundled one on: bash recipes/nano/cpu_session.sh OUT STEPS
-# Everything goes on where it was stopped, as long as SHARE, STEPS and the folders are the same.
+# Everything goes on where it was stopped, as long as SEED, SHARE, STEPS and the folders are the same. SEED draws other texts.
 # A rehearsal of some minutes: SHARE=0.01 bash recipes/nano/cpu_session.sh /tmp/nano 2
 #
 # KOKORO holds its ONNX file and voices; READERS (speechocean762), and ORDERS (coffee commands) with what Whisper wrote of them
 # in ORDERS_WRITTEN, are people; without these names, none are heard. OUT/model is what came of it.
 set -eu
 out=$(realpath -m "${1:?usage: cpu_session.sh OUT STEPS}") steps=${2:?usage: cpu_session.sh OUT STEPS}
-kokoro=$(realpath "${KOKORO:-runs/teachers/kokoro}") share=${SHARE:-1} python=${PYTHON:-python3} cores=${CORES:-$(nproc)}
+kokoro=$(realpath "${KOKORO:-runs/teachers/kokoro}") share=${SHARE:-1} seed=${SEED:-1} python=${PYTHON:-python3} cores=${CORES:-$(nproc)}
 people=()
 if [ -n "${READERS:-}" ]; then people+=(--readers "$(realpath "$READERS")"); fi
 if [ -n "${ORDERS:-}" ]; then people+=(--orders "$(realpath "$ORDERS")" --transcripts "$(realpath "${ORDERS_WRITTEN:?}")"); fi
@@ -17,7 +17,8 @@ corpora=$out/corpora
 mkdir -p "$corpora"
 
 speak() { # module, kind, recordings of it
-    "$python" -m "recipes.nano.$1" "$out/$1-$2" --kind "$2" --count "$(awk "BEGIN { print int($3 * $share) + 2 }")" "${@:4}"
+    "$python" -m "recipes.nano.$1" "$out/$1-$2" --kind "$2" --seed "$seed" \
+        --count "$(awk "BEGIN { print int($3 * $share) + 2 }")" "${@:4}"
 }
 
 natural() {
