@@ -113,7 +113,7 @@ class RealtimeModel:
         reply = self._replies.pop(response_id, None)
         if reply is not None:
             reply.cancel()
-            self._has_begun.set()  # nobody waits for what is cancelled before it could run
+            self._has_begun.set()  # a task that is cancelled before it runs cannot do so
 
     # -----------------------------------------------------------------------------------------------------------------
     # Hearing
