@@ -129,11 +129,12 @@ async def soak(minutes: float, clients: int, silent: int, plot: Path | None) -> 
         f"{summary.first_sound_p50_s:.2f} s, p95 {summary.first_sound_p95_s:.2f} s; "
         f"{100 * (after[CPU] - before[CPU]) / (60 * minutes):.0f} % of a core"
     )
-    table = Table("", "before", "at most", "after", box=None, padding=(0, 3, 0, 0))
+    table = Table("", "before", "a quarter", "half", "at most", "after", box=None, padding=(0, 3, 0, 0))
+    quarter, half = readings[len(readings) // 4], readings[len(readings) // 2]  # what grows in the second half goes on
     for name, said in HELD.items():
         unit = 1e6 if name.endswith("bytes") else 1
-        most = max(reading[name] for reading in readings)
-        table.add_row(said, *(f"{value / unit:.0f}" for value in (before[name], most, after[name])))
+        values = (before[name], quarter[name], half[name], max(one[name] for one in readings), after[name])
+        table.add_row(said, *(f"{value / unit:.0f}" for value in values))
     print_line(table)
     if plot is not None:
         draw(readings, plot)
