@@ -4,7 +4,7 @@
 # A rehearsal of some minutes: SHARE=0.01 bash recipes/nano/cpu_session.sh /tmp/nano 2
 #
 # KOKORO holds its ONNX file and voices; READERS (speechocean762), and ORDERS (coffee commands) with what Whisper wrote of them
-# in ORDERS_WRITTEN, are people; without these names, none are heard. OUT/model is what came of it.
+# in ORDERS_WRITTEN (python -m recipes.nano.people), are people; without these names, none are heard. OUT/model is what came of it.
 set -eu
 out=$(realpath -m "${1:?usage: cpu_session.sh OUT STEPS}") steps=${2:?usage: cpu_session.sh OUT STEPS}
 kokoro=$(realpath "${KOKORO:-runs/teachers/kokoro}") share=${SHARE:-1} seed=${SEED:-1} python=${PYTHON:-python3} cores=${CORES:-$(nproc)}

@@ -1,9 +1,11 @@
 """Recordings of people that nano learns to hear: speechocean762, and the coffee orders of an open benchmark.
 
 Users download both (OpenSLR 101; a public repository under Apache-2.0) as folders with a ``manifest.jsonl``. The first
-has transcripts; those of the second are written by Whisper base, and kept where they hold every slot value.
+has transcripts; those of the second are written by Whisper base, ``python -m recipes.nano.people ORDERS --whisper
+FOLDER --out orders.json``, and kept where they hold every slot value.
 """
 
+import argparse
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -78,3 +80,17 @@ def _lines(folder: Path) -> Iterator[dict[str, Any]]:
     if problems:
         raise ValueError(f"{folder / 'manifest.jsonl'}, line {problems[0].line}: {problems[0].reason}")
     yield from rows.values()
+
+
+def main() -> None:
+    """Write down the coffee commands."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("orders", type=Path, help="coffee commands")
+    parser.add_argument("--whisper", type=Path, required=True, help="Whisper base as CTranslate2 has it")
+    parser.add_argument("--out", type=Path, required=True, help="what it heard, for recipes.nano.corpora --transcripts")
+    arguments = parser.parse_args()
+    transcribe_orders(arguments.orders, arguments.whisper, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
