@@ -142,7 +142,7 @@ async def soak(minutes: float, clients: int, silent: int, plot: Path | None) -> 
 
 def draw(readings: list[Reading], target: Path) -> None:
     """Draw the memory and the open files over the time."""
-    from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     minutes = [number * EVERY_S / 60 for number in range(len(readings))]

@@ -69,7 +69,7 @@ def _speech(results: Results) -> list[str]:
 
 def draw(results: Results, target: Path) -> None:
     """Write the curves over requests and over positions; needs matplotlib."""
-    from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)

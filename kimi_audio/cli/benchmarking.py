@@ -59,7 +59,7 @@ def bench(
         with write_whole(out_folder / target) as partial:
             partial.write_text(text, "utf-8")
     if importlib.util.find_spec("matplotlib") is None:
-        warn("the picture is left out; it needs matplotlib: pip install matplotlib")
+        warn("the picture is left out; it needs matplotlib: pip install 'kimi-audio[plots]'")
     else:
         draw(results, out_folder / f"{name}.png")
     report = Report(as_json)

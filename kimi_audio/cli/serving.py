@@ -180,6 +180,9 @@ def loadtest(
     clients: Annotated[list[int] | None, typer.Option(help="Conversations at once; give several for a curve.")] = None,
     turns: Annotated[int, typer.Option(min=1, help="Questions of every conversation.")] = 3,
     silence_ms: Annotated[int, typer.Option(min=50, help="What the server takes for the end of a turn.")] = 300,
+    transcripts: Annotated[
+        bool, typer.Option("--transcripts", help="Have the questions written down, too, as the page does.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Picture of the curve; needs matplotlib.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -192,9 +195,9 @@ def loadtest(
     from kimi_audio.serve.load_test import Script, Summary, run
 
     if plot is not None and not _is_there("matplotlib"):
-        raise RuntimeError("the picture needs matplotlib; install it with: pip install matplotlib")
+        raise RuntimeError("the picture needs matplotlib; install it with: pip install 'kimi-audio[plots]'")
     check_files(*(recordings or ()))
-    script = Script(recordings or bundled_questions(find_model(NANO)), turns, silence_ms)
+    script = Script(recordings or bundled_questions(find_model(NANO)), turns, silence_ms, transcripts)
     report, summaries = Report(as_json), []
     report.line("clients   turns  failed   first sound p50     p95   with gaps", style="bold")
     for number in clients or [1]:
@@ -215,7 +218,7 @@ def loadtest(
 
 
 def _draw(summaries: "list[Summary]", target: Path) -> None:
-    from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()

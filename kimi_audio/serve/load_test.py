@@ -42,6 +42,7 @@ class Script:
     recordings: Sequence[Path]
     turns: int = 3
     silence_ms: int = 300
+    is_transcribed: bool = False  # what the clients say is written down for them, as the page wants it
 
 
 async def run(address: str, script: Script, clients: int, api_key: str = "") -> list[Exchange]:
@@ -76,7 +77,8 @@ async def _converse(
     try:
         async with connect(address, additional_headers=headers, max_size=None) as socket:
             vad = {"type": "server_vad", "silence_duration_ms": script.silence_ms, "interrupt_response": False}
-            session = {"type": "realtime", "audio": {"input": {"turn_detection": vad}}}
+            transcription = {"model": "whisper-1"} if script.is_transcribed else None
+            session = {"type": "realtime", "audio": {"input": {"turn_detection": vad, "transcription": transcription}}}
             await socket.send(json.dumps({"type": "session.update", "session": session}))
             await asyncio.sleep(FRAME_S * number % 1.0)  # not all in the same moment
             for turn in range(script.turns):

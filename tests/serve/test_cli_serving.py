@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serve_fakes import FakeAssistant, running
@@ -47,11 +48,19 @@ def test_keys_come_from_a_file_and_the_environment(tmp_path, monkeypatch):
 
 
 def test_a_server_is_tested_under_load(tmp_path):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed, and the curve is drawn with it")
-    with running(FakeAssistant(pause_s=0.01)) as address:
+    written = []
+
+    class Writer(FakeAssistant):
+        def write_down(self, passage: Any, *arguments: Any, **options: Any) -> Any:
+            written.append(passage.seconds)
+            return super().write_down(passage, *arguments, **options)
+
+    with running(Writer(pause_s=0.01)) as address:
         arguments = [f"ws://{address}/v1/realtime", "--recording", str(QUESTION), "--clients", "2", "--turns", "1"]
-        done = CliRunner().invoke(cli.app, ["loadtest", *arguments, "--json", "--plot", str(tmp_path / "curve.png")])
+        arguments += ["--transcripts", "--json", "--plot", str(tmp_path / "curve.png")]
+        done = CliRunner().invoke(cli.app, ["loadtest", *arguments])
     assert done.exit_code == 0, done.output
+    assert written
     summary = json.loads(done.stdout)
     assert (summary["clients"], summary["turns"], summary["failed"]) == (2, 2, 0)
     assert 0.2 < summary["first_sound_p50_s"] < 30  # 300 ms of silence at least, from the end of the speech
