@@ -66,7 +66,8 @@ def random_past(config: LMConfig, length: int, dtype: torch.dtype) -> list[tuple
     draw = torch.Generator().manual_seed(length)
     shape = 2, 1, config.num_kv_heads, length, config.head_size
     layers = config.num_layers + config.num_audio_layers
-    return [tuple(torch.randn(shape, generator=draw).to(dtype)) for _ in range(layers)]
+    drawn = (torch.randn(shape, generator=draw).to(dtype) for _ in range(layers))
+    return [(keys, values) for keys, values in drawn]
 
 
 def cache_of(past: list[tuple[Tensor, Tensor]]) -> KVCache:

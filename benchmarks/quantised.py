@@ -92,14 +92,14 @@ def likeliest(model: AudioLM, request: Request) -> tuple[torch.Tensor, torch.Ten
     """Return the likeliest ids of the text and of the speech of a reply, after what was said."""
     heard = request.is_continuous + [False] * (request.num_known - len(request.is_continuous))
     features = None if request.features is None else request.features.to(model.dtype)
-    ids = (torch.tensor([row]) for row in (request.audio_ids, request.text_ids))
-    output = model(Inputs(*ids, torch.tensor([heard]), features, torch.arange(request.num_known)[None]))
+    audio, text = (torch.tensor([row]) for row in (request.audio_ids, request.text_ids))
+    output = model(Inputs(audio, text, torch.tensor([heard]), features, torch.arange(request.num_known)[None]))
     assert output.text_logits is not None
     assert output.audio_logits is not None
     start = len(request.is_continuous) - 1
-    text = slice(start, start + len(request.reply().text_ids) + 1)  # with the sign of its end
-    audio = slice(start + model.config.delay_tokens, None)
-    return output.text_logits[0, text].argmax(-1), output.audio_logits[0, audio].argmax(-1)
+    written = slice(start, start + len(request.reply().text_ids) + 1)  # with the sign of its end
+    spoken = slice(start + model.config.delay_tokens, None)
+    return output.text_logits[0, written].argmax(-1), output.audio_logits[0, spoken].argmax(-1)
 
 
 def measure_quality(console: Console, questions: int) -> None:
