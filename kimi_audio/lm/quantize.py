@@ -20,6 +20,7 @@ from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.precision import computes_bf16
 
 FEW_POSITIONS = 32  # up to so many, the product of torch's kernel for CPUs is faster than one of widened int8 codes
+KERNEL_ALIGNMENT_BYTES = 64  # where torch puts what it makes; with AVX-512, its int8 kernel crashes at other addresses
 KERNEL_COLUMNS = 32  # torch's int8 kernel reads whole vectors, behind the end of rows that are no multiple of one
 _BLOCK_VALUES = 2**22  # are widened at once, on a CPU
 _GPU_BLOCK_VALUES = 2**27  # on another device, which small blocks leave idle; 270 MB
@@ -57,7 +58,10 @@ class Int8Linear(QuantizedLinear):
 
     def __init__(self, weight: Int8, bias: Tensor | None) -> None:
         super().__init__(bias)
-        self.register_buffer("codes", weight.codes, persistent=False)
+        codes = weight.codes
+        if codes.data_ptr() % KERNEL_ALIGNMENT_BYTES:  # a view of a file is where it lies in the file
+            codes = codes.clone()
+        self.register_buffer("codes", codes, persistent=False)
         self.register_buffer("scale", weight.scale, persistent=False)
 
     def _product(self, x: Tensor) -> Tensor:

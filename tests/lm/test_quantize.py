@@ -14,7 +14,7 @@ from torch.nn.functional import linear
 
 from kimi_audio.checkpoint import load_lm
 from kimi_audio.core.config import LMConfig
-from kimi_audio.core.quantized import Format, dequantised, quantise_int4, quantise_int8, quantized
+from kimi_audio.core.quantized import Format, Int8, dequantised, quantise_int4, quantise_int8, quantized
 from kimi_audio.core.sequence import Inputs
 from kimi_audio.core.weights import save_quantized, save_weights
 from kimi_audio.lm.engine import Engine
@@ -64,6 +64,17 @@ def test_which_matrix_takes_which_format():
     for name in ("model.embed_tokens", "lm_head", "mimo_output"):
         assert formats[f"{name}.weight"] == "int8"
     assert not [name for name in formats if "vq_adaptor" in name or "norm" in name or "bias" in name]
+
+
+def test_codes_that_lie_anywhere_in_a_file_are_moved_to_where_the_kernel_can_read_them():
+    weight = quantise_int8(torch.randn(7, 64, generator=torch.Generator().manual_seed(3)))
+    x = torch.ones(2, 64)
+    for offset in (1, 4, 60):
+        file = torch.empty(weight.codes.numel() + offset, dtype=torch.int8)
+        codes = file[offset:].view_as(weight.codes).copy_(weight.codes)
+        layer = Int8Linear(Int8(codes, weight.scale), None)
+        assert layer.codes.data_ptr() % 64 == 0
+        assert torch.equal(layer(x), Int8Linear(weight, None)(x))
 
 
 @pytest.fixture(scope="module", params=FORMATS)
