@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # nano learns further on a CPU, from the bundled one on: bash recipes/nano/cpu_session.sh OUT STEPS
 # Everything goes on where it was stopped, as long as SEED, SHARE, STEPS and the folders are the same. SEED draws other texts.
-# A rehearsal of some minutes: SHARE=0.01 bash recipes/nano/cpu_session.sh /tmp/nano 2
+# A rehearsal, for which the sounds of the closed tasks are still made whole: SHARE=0.01 bash recipes/nano/cpu_session.sh /tmp/nano 2
 #
 # KOKORO holds its ONNX file and voices; READERS (speechocean762), and ORDERS (coffee commands) with what Whisper wrote of them
 # in ORDERS_WRITTEN (python -m recipes.nano.people), are people; without these names, none are heard. OUT/model is what came of it.
