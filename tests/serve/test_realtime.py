@@ -30,6 +30,9 @@ from kimi_audio.transcript.timed_text import Segment
 
 QUESTION = files("kimi_audio") / "nano" / "questions" / "02-a-capital.wav"
 MANUAL: Any = {"type": "realtime", "audio": {"input": {"turn_detection": None}}}
+VAD: Any = {"type": "server_vad", "silence_duration_ms": 300}
+TRANSCRIBED: Any = {"turn_detection": VAD, "transcription": {"model": "whisper-1"}}
+LISTENING: Any = {"type": "realtime", "audio": {"input": TRANSCRIBED}}
 TIMER: Any = {
     "type": "function",
     "name": "set_timer",
@@ -115,10 +118,7 @@ def test_turns_are_found_and_interrupted():
     with running(assistant) as address:
         client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
         with client.realtime.connect(model="fake") as connection:
-            vad: Any = {"type": "server_vad", "silence_duration_ms": 300}
-            transcription: Any = {"model": "whisper-1"}
-            audio: Any = {"input": {"turn_detection": vad, "transcription": transcription}}
-            connection.session.update(session={"type": "realtime", "audio": audio})
+            connection.session.update(session=LISTENING)
             turn = np.concatenate([np.zeros(12_000), speech(1.0), np.zeros(24_000)])
             connection.input_audio_buffer.append(audio=b64(turn))
             events = until(connection, "response.output_audio.delta")
@@ -147,10 +147,7 @@ def test_the_reply_is_heard_before_the_turn_is_written_down():
     with running(FakeAssistant(pause_s=0.2)) as address:
         client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
         with client.realtime.connect(model="fake") as connection:
-            vad: Any = {"type": "server_vad", "silence_duration_ms": 300}
-            transcription: Any = {"model": "whisper-1"}
-            audio: Any = {"input": {"turn_detection": vad, "transcription": transcription}}
-            connection.session.update(session={"type": "realtime", "audio": audio})
+            connection.session.update(session=LISTENING)
             connection.input_audio_buffer.append(
                 audio=b64(np.concatenate([np.zeros(12_000), speech(1.0), np.zeros(24_000)]))
             )
