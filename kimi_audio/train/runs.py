@@ -272,6 +272,7 @@ def train_rows(
     mixture: Mixture,
     *,
     hide: Callable[[Batch, int], Batch] | None = None,
+    audio_weight: float = 1.0,
     heard_weight: float = 0.0,
     loop: LoopConfig,
     folder: Path,
@@ -282,7 +283,8 @@ def train_rows(
 ) -> int:
     """Train on the packed rows of a mixture; arguments, result and errors as for ``loop.train``.
 
-    ``hide`` returns what the model sees of the batch of a number; ``heard_weight`` is the weight of ``LMLoss.heard``.
+    ``hide`` returns what the model sees of the batch of a number; ``audio_weight`` and ``heard_weight`` are
+    the weights of ``LMLoss.audio`` and ``LMLoss.heard``.
     """
 
     def make(number: int) -> LabelledBatch:
@@ -307,7 +309,7 @@ def train_rows(
     def losses_of(batch: LabelledBatch, _step: int) -> Mapping[str, Tensor]:
         loss = loss_of(batch)
         heard = {} if loss.heard is None else {"heard": heard_weight * loss.heard.mean}
-        return {"text": loss.text.mean, "audio": loss.audio.mean, **heard}
+        return {"text": loss.text.mean, "audio": audio_weight * loss.audio.mean, **heard}
 
     if scores is None:
         loop = replace(loop, best_score=None, patience=None)

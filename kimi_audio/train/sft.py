@@ -67,6 +67,7 @@ class FinetuneConfig:
     blank_loss: bool = False  # also learn the blanks of spoken replies, see ``ChatTemplate``
     hiding: Hiding = field(default_factory=Hiding)  # what the model does without while it learns
     text_smoothing: float = 0.0  # share of the probability of each text id that all others are to have
+    audio_weight: float = 1.0  # of the loss of the audio row; the official loss has 1
     heard_weight: float = 0.0  # of a loss on the transcripts that the data gives of what is heard, see ``heard_loss``
     held_out: float = 0.05  # share of the samples of each task that are not learned and give the scores; 0 gives none
     scored_samples: int = 64  # of the held-out ones
@@ -86,6 +87,7 @@ class FinetuneConfig:
             check_range("epochs", self.epochs, above=0)
         check_range("rows", self.rows, least=1)
         check_range("held_out", self.held_out, least=0, below=1)
+        check_range("audio_weight", self.audio_weight, least=0)
         check_range("heard_weight", self.heard_weight, least=0)
         check_range("text_smoothing", self.text_smoothing, least=0, below=1)
         check_range("max_left_out", self.max_left_out, least=0, most=1)
@@ -254,6 +256,7 @@ class Finetuning:
             size=counted(sum(map(len, learned)), "sample"),
             scores=None if held_out is None else _scores(lm, held_out, tokenizer, config, opened.left_out),
             hide=_hide(config, lm.config, tokenizer),
+            audio_weight=config.audio_weight,
             heard_weight=config.heard_weight,
         )
 

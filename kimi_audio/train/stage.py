@@ -86,6 +86,7 @@ class Prepared:
     size: str  # of the data, for people
     scores: _Scores | None
     hide: Callable[[Batch, int], Batch] | None = None  # what the model sees of the batch of a number
+    audio_weight: float = 1.0  # of ``LMLoss.audio``
     heard_weight: float = 0.0  # of ``LMLoss.heard``
 
 
@@ -173,6 +174,7 @@ def run_stage(
             prepared.loss_of,
             prepared.mixture,
             hide=prepared.hide,
+            audio_weight=prepared.audio_weight,
             heard_weight=prepared.heard_weight,
             loop=config.loop,
             folder=folder,

@@ -123,6 +123,17 @@ def test_transcripts_of_what_is_heard_are_learned_beside_the_replies(config, dat
     assert "heard" not in rows(tmp_path / "plain")[0]
 
 
+def test_the_loss_of_the_audio_row_counts_by_its_weight(config, data, tmp_path):
+    config = replace(config, held_out=0, loop=replace(LOOP, steps=1))
+    logs = {}
+    for weight in (1.0, 0.25):
+        finetune(replace(config, audio_weight=weight), [data], tmp_path / str(weight))
+        logs[weight] = rows(tmp_path / str(weight))[0]
+    assert logs[0.25]["text"] == logs[1.0]["text"]
+    assert logs[0.25]["audio"] == pytest.approx(logs[1.0]["audio"] / 4)
+    assert logs[0.25]["grad_norm"] < logs[1.0]["grad_norm"]
+
+
 def test_a_killed_run_resumes_to_the_same_weights(config, data, tmp_path, monkeypatch):
     config = replace(config, held_out=0, loop=LOOP, hiding=Hiding(heard=0.5, text=0.2, codes=0.2))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
