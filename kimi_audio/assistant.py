@@ -613,7 +613,11 @@ class KimiAudio:
         def write(passage: Passage) -> tuple[Segment, ...]:
             chats = [_question(piece.tokens, request) for piece in passage.pieces]
             replies = [self.stream(chat, options) for chat in chats]  # all of them begin before the first is read
-            texts = [Answer.of(reply).text for reply in replies]
+            texts = []
+            for piece, reply in zip(passage.pieces, replies, strict=True):
+                answer = Answer.of(reply)
+                _tell_if_cut_off(answer, f"the transcript from {piece.start_s:.0f} s on")
+                texts.append(answer.text)
             if timestamps == "segment":
                 return passage.segments([(text, []) for text in texts])
             pairs = zip((self._prompt(chat, "text") for chat in chats), texts, strict=True)
@@ -682,6 +686,7 @@ class KimiAudio:
 
     def _spoken(self, messages: Chat, seed: int | None, voice: Voice | None) -> Tensor:
         answer = self.answer(messages, "both", seed=seed, voice=voice)
+        _tell_if_cut_off(answer, "the speech")
         return torch.zeros(0) if answer.audio is None else answer.audio
 
     def convert_voice(
@@ -756,6 +761,12 @@ def _unless(cancelled: Callable[[], bool] | None, events: ReplyEvents) -> Iterat
         if cancelled is not None and cancelled():
             events.cancel()
         yield next(events)
+
+
+def _tell_if_cut_off(answer: Answer, what: str) -> None:
+    """Warn of a reply whose caller gets a part of it alone, without the reason why it ended."""
+    if answer.finish_reason != "stop":
+        logger.warning("%s was cut off (%s)", what, answer.finish_reason)
 
 
 def _question(source: AudioSource | AudioTokens, question: str) -> list[Message]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import Result
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from kimi_audio import Answer, GenerationOptions, KimiAudio, cli
@@ -564,3 +565,119 @@ def test_recordings_of_one_name_do_not_share_subtitles(model, question, tmp_path
         shutil.copy(question, tmp_path / folder / "x.wav")
     result = run("transcribe", tmp_path / "a" / "x.wav", tmp_path / "b" / "x.wav", "--srt", "--out", tmp_path)
     assert "two recordings would have their subtitles in" in result.stderr
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    shutil.copy(question, tmp_path / "a" / "x.flac")
+    result = run("transcribe", tmp_path / "a" / "x.wav", tmp_path / "link" / "x.flac", "--srt")
+    assert "two recordings would have their subtitles in" in result.stderr
+
+
+def test_of_several_recordings_those_that_were_written_down_before_an_interruption_stay(
+    model, question, tmp_path, heard
+):
+    starts, stops_at = heard
+    first, second = (shutil.copy(question, tmp_path / name) for name in ("a.wav", "b.wav"))
+    run("transcribe", first, "--srt")
+    stops_at.append(2)
+    assert run("transcribe", first, second, "--srt").exit_code == 130
+    stops_at.clear()
+    result = run("transcribe", first, second, "--srt")
+    assert result.exit_code == 0, result.output
+    assert "a.srt is there already, and stays" in result.stderr
+    assert starts == [0, 0, 32_000]
+    assert (tmp_path / "b.srt").read_text().count(" --> ") == 4
+    os.utime(first, ns=(2**62, 2**62))  # the recording is another one now
+    (tmp_path / "b.srt").unlink()
+    assert "a.srt exists already" in run("transcribe", first, second, "--srt").stderr
+
+
+def test_what_was_heard_before_damage_is_not_heard_again(model, question, tmp_path, heard):
+    starts, stops_at = heard
+    stops_at.append(2)
+    file = shutil.copy(question, tmp_path / "a.wav")
+    run("transcribe", file, "--srt")
+    stops_at.clear()
+    assert run("transcribe", file, "--srt", "--damaged").exit_code == 0
+    assert starts == [0, 32_000]
+
+
+def test_a_file_of_the_user_is_not_taken_for_a_transcript_under_way(model, question, tmp_path, heard):
+    file = shutil.copy(question, tmp_path / "a.wav")
+    (tmp_path / "a.srt.partial").write_text("my notes\n")
+    assert "a.srt.partial is no transcript under way" in run("transcribe", file, "--srt").stderr
+    assert (tmp_path / "a.srt.partial").read_text() == "my notes\n"
+
+
+def test_two_processes_do_not_write_down_one_recording_together(model, question, tmp_path, heard):
+    file = shutil.copy(question, tmp_path / "a.wav")
+    with FileLock(tmp_path / "a.srt.partial.lock"):
+        result = run("transcribe", file, "--srt")
+    assert result.exit_code == 1
+    assert "another process is writing" in result.stderr
+    assert run("transcribe", file, "--srt").exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.srt", "a.wav"]
+
+
+def test_what_is_no_recording_leaves_nothing_behind(model, tmp_path):
+    (tmp_path / "notes.txt").write_text("no sound")
+    assert run("transcribe", tmp_path / "notes.txt", "--srt").exit_code == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_standard_input_is_not_said_to_go_on(model, question, tmp_path, heard, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    heard[1].append(2)
+    result = CliRunner().invoke(cli.app, ["transcribe", "-", "--srt"], input=question.read_bytes())
+    assert result.exit_code == 130
+    assert "goes on" not in result.stderr
+
+
+def test_subtitles_that_cannot_be_written_are_refused_before_any_work(no_model, question, tmp_path, monkeypatch):
+    def refuse(folder):
+        raise ValueError(f"{folder} is read-only")
+
+    monkeypatch.setattr("kimi_audio.audio.io.check_folder", refuse)
+    file = shutil.copy(question, tmp_path / "a.wav")
+    assert_one_line_error(run("transcribe", file, "--srt"), "is read-only")
+    assert_one_line_error(run("chat", file), "is read-only")
+
+
+def test_speech_that_was_cut_off_is_told(model, question, tmp_path, caplog):
+    run("speak", "hello", "--out", tmp_path / "speech.wav")
+    assert "the speech was cut off (length)" in caplog.text
+    caplog.clear()
+    run("transcribe", question)
+    assert "the transcript from 0 s on was cut off (length)" in caplog.text
+
+
+def test_detect_goes_on_after_a_bad_file(question, tmp_path):
+    (tmp_path / "notes.txt").write_text("no sound")
+    result = run("detect", tmp_path / "notes.txt", question)
+    assert result.exit_code == 2
+    assert "notes.txt is not audio" in result.stderr
+    assert f"{question}: no mark found" in result.stdout
+    assert run("detect", question).exit_code == 1
+
+
+def test_convert_reads_standard_input(model, question, tmp_path):
+    target = tmp_path / "c.wav"
+    result = CliRunner().invoke(cli.app, ["convert", "-", "--out", str(target)], input=question.read_bytes())
+    assert result.exit_code == 0, result.output
+    assert target.exists()
+
+
+def test_the_log_cannot_steer_the_terminal():
+    code = """
+import logging
+from kimi_audio.cli.command import app, command
+
+@command()
+def show() -> None:
+    logging.getLogger("kimi_audio").warning("red \\x1b[31m.wav is not complete")
+
+@command()
+def other() -> None: ...
+
+app()
+"""
+    done = subprocess.run([sys.executable, "-c", code, "show"], capture_output=True, check=True)
+    assert done.stderr == b"red [31m.wav is not complete\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from kimi_audio.cli.report import bear_any_text, print_error, warn
+from kimi_audio.cli.report import bear_any_text, log_to_stderr, print_error, warn
 
 Function = Callable[..., None]
 
@@ -33,6 +33,7 @@ def command(group: typer.Typer = app) -> Callable[[Function], Function]:
         @functools.wraps(function)
         def run(**values: Any) -> None:
             bear_any_text()
+            log_to_stderr()
             try:
                 function(**collect(values))
             except typer.Exit:

@@ -31,7 +31,16 @@ from kimi_audio.cli.replies import (
     spoken,
 )
 from kimi_audio.cli.report import Report, print_error, status, warn
-from kimi_audio.cli.transcripts import Watch, clock, kept, partial_of, targets_of, write_transcript
+from kimi_audio.cli.transcripts import (
+    Watch,
+    check_apart,
+    clock,
+    is_written,
+    kept,
+    partial_of,
+    targets_of,
+    write_transcript,
+)
 from kimi_audio.core.numbers import counted
 
 if TYPE_CHECKING:
@@ -94,6 +103,8 @@ def chat(
     targets = reply_targets(files, out_folder)
     if not text:
         check_targets(targets, [*files, voice], overwrite=overwrite)
+        for target in targets:
+            check_folder(target.parent)
     assistant, _ = model.load(load_detokenizer=not text)
     if out_folder:
         out_folder.mkdir(parents=True, exist_ok=True)
@@ -134,24 +145,28 @@ def transcribe(
     check_files(*files, hotwords)
     suffixes = [suffix for suffix, wanted in ((".srt", srt), (".vtt", vtt)) if wanted]
     targets = [targets_of(file, out_folder, suffixes) for file in files]
-    flat = [target for some in targets for target in some]
-    if twice := [target for target in flat if flat.count(target) > 1]:
-        raise ValueError(f"two recordings would have their subtitles in {twice[0]}; write down one after the other")
-    check_targets(flat, [*files], overwrite=overwrite)
-    if out_folder:
-        check_folder(out_folder)
+    check_apart(target for some in targets for target in some)
+    written = {file for file, places in zip(files, targets, strict=True) if not overwrite and is_written(file, places)}
+    if written.issuperset(files):
+        written = set()  # nothing would be left to do: that is refused
+    for file, places in zip(files, targets, strict=True):
+        check_targets(places, [*files], overwrite=overwrite or file in written)
+        for place in places:
+            check_folder(place.parent)
     options = {
         "timestamps": "word" if words else "segment",
         "instruction": instruction,
         "hotwords": read_lines(hotwords) if hotwords else [],
-        "damage": "keep" if damaged else "cut",
     }
     assistant, _ = model.load(load_detokenizer=False)
     failed = False
     for number, (file, places) in enumerate(zip(files, targets, strict=True), 1):
+        if file in written:
+            warn(f"{file}: {places[0]} is there already, and stays; --overwrite replaces it")
+            continue
         if len(files) > 1:
             report.line(file.name, style="bold")
-        listen = partial(assistant.listen, sound_source(file), **options)
+        listen = partial(assistant.listen, sound_source(file), damage="keep" if damaged else "cut", **options)
         if places and file != STANDARD_INPUT:
             facts = options | {"model": model.model, "revision": model.revision}
             heard = kept(lambda start, listen=listen: listen(start_samples=start), places[0], file, facts)
@@ -186,20 +201,20 @@ def _write_down(heard: "Iterator[Heard]", file: Path, places: list[Path], report
                 segments += stretch.segments
                 until_s = stretch.until_samples / INPUT_RATE_HZ
                 watch(until_s)
-        if places:
-            write_transcript(places, segments)
-            partial_of(places[0]).unlink(missing_ok=True)
     except KeyboardInterrupt:
-        if places and until_s:
+        if places and until_s and file != STANDARD_INPUT:
             warn(f"{file}: heard until {clock(until_s)}; the same command goes on from there")
         raise
     finally:
         if text:
             report.text("")
+    values = {"file": str(file), "text": joined(segment.text for segment in segments)}
+    report.result(values | {"segments": [segment.as_dict() for segment in segments]})  # even if nothing can be written
+    if places:
+        write_transcript(places, segments)
+        partial_of(places[0]).unlink(missing_ok=True)
     for place in places:
         report.line(f"{place}: {counted(len(segments), 'segment')}")
-    values = {"file": str(file), "text": joined(segment.text for segment in segments)}
-    report.result(values | {"segments": [segment.as_dict() for segment in segments]})
 
 
 @command()
@@ -221,21 +236,29 @@ def ask(
 
 @command()
 def detect(files: Files, *, as_json: JsonOption = False) -> None:
-    """Tell of recordings whether they hold the mark of speech that this program made; exit code 1 if one does not."""
+    """Tell of recordings whether they hold the mark of speech that this program made.
+
+    The exit code is 1 if one does not hold it, and 2 if one cannot be read.
+    """
     from kimi_audio.audio import marking
     from kimi_audio.audio.io import load_audio
 
     report = Report(as_json)
     check_files(*files)
-    found = []
+    codes = [0]
     for file in files:
-        detection = marking.detect(load_audio(sound_source(file), marking.DETECTION_RATE_HZ))
-        found.append(detection.is_marked)
+        try:
+            detection = marking.detect(load_audio(sound_source(file), marking.DETECTION_RATE_HZ))
+        except (ValueError, OSError, MemoryError) as error:
+            print_error(error)
+            codes.append(2)
+            continue
+        codes.append(0 if detection.is_marked else 1)
         verdict = "made by kimi-audio" if detection.is_marked else "no mark found"
         report.line(f"{file}: {verdict} (score {detection.score:.1f}, from {marking.THRESHOLD:g} on it is there)")
         report.result({"file": str(file), "is_marked": detection.is_marked, "score": round(detection.score, 2)})
-    if not all(found):
-        raise typer.Exit(1)
+    if max(codes):
+        raise typer.Exit(max(codes))
 
 
 @command()
@@ -276,4 +299,4 @@ def convert(
     taken_on = model.voice(voice)
     check_targets([target], [file, *recordings(taken_on)])
     assistant, _ = model.load()
-    save_speech(assistant.convert_voice(file, voice=taken_on, seed=seed), target, Report(as_json))
+    save_speech(assistant.convert_voice(sound_source(file), voice=taken_on, seed=seed), target, Report(as_json))

@@ -16,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from kimi_audio.cli.report import log_to_stderr
 from kimi_audio.train.speech.voice_adaptation import Likeness, OwnVoiceConfig, VoiceReport, train_own_voice
 
 
@@ -55,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="cores to use")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    log_to_stderr(logging.INFO)
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = OwnVoiceConfig(seed=arguments.seed)

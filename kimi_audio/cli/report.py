@@ -6,6 +6,7 @@ the environment and brackets for markup.
 
 import io
 import json
+import logging
 import sys
 import unicodedata
 from dataclasses import dataclass
@@ -40,6 +41,19 @@ def bear_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+
+
+class _ToStderr(logging.Handler):
+    """Prints the log, which has names of files in it, without disturbing a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(Text(visible(self.format(record))))
+
+
+def log_to_stderr(level: int = logging.WARNING) -> None:
+    """Print the log from a level on, where nobody has said yet how."""
+    logging.basicConfig(format="%(message)s", handlers=[_ToStderr()])
+    logging.getLogger().setLevel(level)
 
 
 def status(text: str) -> Status:

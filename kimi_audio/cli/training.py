@@ -13,7 +13,7 @@ from rich.table import Column
 from kimi_audio.cli.command import app, command
 from kimi_audio.cli.options import DeviceOption, JsonOption, ModelOption, QuantizeOption, check_files
 from kimi_audio.cli.recipes import find_recipe, with_changes
-from kimi_audio.cli.report import Report, err, status
+from kimi_audio.cli.report import Report, err, log_to_stderr, status
 from kimi_audio.core.numbers import counted
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def train(
         on_gpu = on_gpu or find_device(device).type != "cpu"
         _show_budget(report, stage.budget(config, processes=gpus or 1, on_gpu=on_gpu), on_gpu=on_gpu)
         return
-    _log_to_stderr(logging.INFO if is_first() else logging.ERROR)
+    log_to_stderr(logging.INFO if is_first() else logging.ERROR)
     with ExitStack() as stack:
         watch = stack.enter_context(_bar(out.name)) if err.is_terminal and is_first() else None
         stack.enter_context(_told_how_to_go_on(out))
@@ -230,17 +230,6 @@ def _show_budget(report: Report, needed: "Budget", *, on_gpu: bool) -> None:
     report.line(f"on {'GPUs' if on_gpu else 'the CPU'}\n{needed.report()}")
     totals = {"tokens_per_step": needed.tokens_per_step, "total_bytes": needed.total_bytes, "on_gpu": on_gpu}
     report.result(asdict(needed) | totals)
-
-
-class _ToStderr(logging.Handler):
-    """Prints the log without disturbing a progress bar."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        err.print(self.format(record), markup=False, emoji=False)
-
-
-def _log_to_stderr(level: int) -> None:
-    logging.basicConfig(level=level, format="%(message)s", handlers=[_ToStderr()])
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What ``transcribe`` writes to files, and how it tells how far it is."""
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,27 @@ def targets_of(file: Path, folder: Path | None, suffixes: Iterable[str]) -> list
     return [(folder or file.parent) / f"{name}{suffix}" for suffix in suffixes]
 
 
+def check_apart(targets: Iterable[Path]) -> None:
+    """Check that no two recordings have their transcripts in one file, by whatever names.
+
+    Raises:
+        ValueError: two have.
+    """
+    seen: set[str] = set()
+    for target in targets:
+        place = os.path.normcase(os.path.realpath(target))
+        if place in seen:
+            raise ValueError(f"two recordings would have their subtitles in {target}; write down one after the other")
+        seen.add(place)
+
+
+def is_written(file: Path, targets: list[Path]) -> bool:
+    """Return whether a recording has its transcripts already, as the files before the one in which a command ended."""
+    if file == STANDARD_INPUT or not targets or not all(target.is_file() for target in targets):
+        return False
+    return min(target.stat().st_mtime_ns for target in targets) >= file.stat().st_mtime_ns
+
+
 def write_transcript(targets: Iterable[Path], segments: "list[Segment]") -> None:
     """Write subtitles in the format of each target."""
     from kimi_audio.core.files import write_whole
@@ -48,17 +70,18 @@ def kept(
     """
     from kimi_audio.core.units import INPUT_RATE_HZ
     from kimi_audio.transcript.listening import Heard
-    from kimi_audio.transcript.partial import PartialTranscript
+    from kimi_audio.transcript.partial import PartialTranscript, alone
 
     about = file.stat()
     facts = {"file": str(file.resolve()), "bytes": about.st_size, "changed_ns": about.st_mtime_ns} | facts
-    partial = PartialTranscript(partial_of(target), facts)
-    if partial.until_samples:
-        warn(f"{file}: going on from {clock(partial.until_samples / INPUT_RATE_HZ)}")
-        yield Heard(tuple(partial.segments), partial.until_samples)
-    for heard in listen(partial.until_samples):
-        partial.add(heard)
-        yield heard
+    with alone(partial_of(target)):
+        partial = PartialTranscript(partial_of(target), facts)
+        if partial.until_samples:
+            warn(f"{file}: going on from {clock(partial.until_samples / INPUT_RATE_HZ)}")
+            yield Heard(tuple(partial.segments), partial.until_samples)
+        for heard in listen(partial.until_samples):
+            partial.add(heard)
+            yield heard
 
 
 def partial_of(target: Path) -> Path:

@@ -35,7 +35,8 @@ def write_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(os.path.realpath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.stem[:100]}-{secrets.token_hex(8)}{target.suffix}")
+    # At most 100 bytes of the old name, whose characters may have four: file systems take 255.
+    partial = target.with_name(f".{target.stem[:25]}-{secrets.token_hex(8)}{target.suffix}")
     os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # fails where something lies, be it a link
     try:
         if target.is_file():

@@ -90,3 +90,10 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
 def test_json_is_strict(tmp_path):
     write_json(tmp_path / "x.json", {"a": float("nan")})
     assert (tmp_path / "x.json").read_text() == '{\n "a": null\n}\n'
+
+
+def test_names_of_any_script_may_be_as_long_as_file_systems_bear(tmp_path):
+    target = tmp_path / ("语" * 80 + ".srt")
+    with write_whole(target) as partial:
+        partial.write_text("whole")
+    assert target.read_text() == "whole"
