@@ -19,6 +19,7 @@ TEXTS = {
     "kimi_audio/nano/MODEL_CARD.md": "MODEL_CARD.md",
     **{f"docs/{path.name}": path.name for path in (ROOT / "docs").glob("*.md")},
 }
+SHOWN = ("assets", "images", "sounds")  # folders of docs/ that pages show
 
 
 def page_of(source: str) -> str:
@@ -37,8 +38,10 @@ def page_of(source: str) -> str:
         return f"`{text.strip('`')}`"
 
     text = (ROOT / source).read_text("utf-8")
-    text = re.sub(r"(?<!!)\[([^\]\n]+)\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)", link, text)
-    return text.replace("docs/assets/", "assets/").replace("docs/sounds/", "sounds/")
+    text = re.sub(r"(?<!!)\[((?:!\[[^\]]*\]\([^)]*\)|[^\]\n])+)\]\((?!https?:|#)([^)#\s]+)(#[^)]*)?\)", link, text)
+    for shown in SHOWN:
+        text = text.replace(f"docs/{shown}/", f"{shown}/")
+    return text
 
 
 def main() -> None:
@@ -47,7 +50,7 @@ def main() -> None:
     PAGES.mkdir(parents=True)
     for source, page in TEXTS.items():
         (PAGES / page).write_text(page_of(source), "utf-8")
-    for folder in ("assets", "sounds"):
+    for folder in SHOWN:
         shutil.copytree(ROOT / "docs" / folder, PAGES / folder, ignore=shutil.ignore_patterns("*.py"))
 
 

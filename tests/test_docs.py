@@ -30,6 +30,7 @@ def test_every_document_is_a_page_of_the_site():
 def test_links_to_code_become_its_name():
     page_of = runpy.run_path(str(ROOT / "docs" / "pages.py"))["page_of"]
     start = page_of("README.md")
+    assert "](images/page-wide.webp)](SERVING.md)" in start
     assert "[docs/FINETUNING.md](FINETUNING.md)" in start
     assert "`kimi_audio/assistant.py`" in start
     assert "](kimi_audio/" not in start

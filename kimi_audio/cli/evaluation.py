@@ -146,7 +146,10 @@ class Elsewhere:
 
 @command(evaluation)
 def nano(choice: RunChoice, as_json: JsonOption = False) -> None:
-    """Run nano's own suite, which makes its data itself; minutes on two cores. The model hears its own speech, too."""
+    """Run nano's own suite in minutes on two cores. The model hears its own speech, too.
+
+    It makes its data itself, but for natural voices and people: their recordings are made by recipes/nano first.
+    """
     from kimi_audio.evals.registry import all_suites
 
     if "nano" not in all_suites():
