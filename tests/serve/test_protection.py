@@ -7,6 +7,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import openai
@@ -168,6 +169,30 @@ def test_who_connects_and_says_nothing_is_let_go():
             time.sleep(0.6)
             conversation.send("{}")
             assert "error" in str(conversation.recv(timeout=10))
+
+
+def test_who_does_not_read_is_let_go_and_gives_its_place_back():
+    limits = ServeLimits(requests=1, send_s=0.5)
+    with running(FakeAssistant(), ServeSettings(is_marked=False, limits=limits)) as address:
+        host, port = address.split(":")
+        body = json.dumps({"input": "a " * 2000, "voice": "ava", "model": "x", "response_format": "pcm"}).encode()
+        head = "POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((host, int(port)))
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert came_true(lambda: address.services.slots.count == 1)
+            assert came_true(lambda: address.services.slots.count == 0)
+            client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
+            asked = {"input": "one two", "voice": "ava", "model": "x", "response_format": "pcm"}
+            assert len(client.audio.speech.create(**asked).content) == 2 * 2 * OUTPUT_SAMPLES_PER_TOKEN
+
+
+def came_true(condition: Callable[[], bool], within_s: float = 15.0) -> bool:
+    end_s = time.monotonic() + within_s
+    while not condition() and time.monotonic() < end_s:
+        time.sleep(0.02)
+    return condition()
 
 
 def test_a_busy_server_says_when_to_come_back(narrow):
