@@ -21,6 +21,7 @@ from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.encodings import encoder_of, to_pcm16, wav_header
 from kimi_audio.serve.http_errors import ApiError, unsupported
 from kimi_audio.serve.json_route import JsonRoute
+from kimi_audio.serve.presence import while_there
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.sounds import decoded, from_base64
 from kimi_audio.serve.spoken_answers import AUDIO_LIFE_S
@@ -71,8 +72,8 @@ async def chat_completions(asked: ChatRequest, request: Request) -> Response:
     services = services_of(request)
     completion = Completion(services, asked)
     if asked.stream:
-        return await event_stream(completion.events())
-    return JSONResponse(await completion.whole())
+        return await event_stream(request, completion.events())
+    return JSONResponse(await while_there(request, completion.whole()))
 
 
 class Completion:

@@ -147,7 +147,12 @@ class Assistant(Protocol):
         ...
 
     def write_down(
-        self, passage: Passage, timestamps: Timestamps = ..., *, hotwords: Iterable[str] = ...
+        self,
+        passage: Passage,
+        timestamps: Timestamps = ...,
+        *,
+        hotwords: Iterable[str] = ...,
+        cancelled: IsStopped | None = None,
     ) -> tuple[Segment, ...]:
         """Return what is said in a passage of a recording."""
         ...
@@ -255,7 +260,7 @@ class LocalInstance:
             case FitJob(opening, messages, kind, room_tokens):
                 yield within(opening, messages, room_tokens, lambda some: assistant.count_tokens(some, kind))
             case WriteJob(passage, timestamps, hotwords):
-                yield from assistant.write_down(passage, timestamps, hotwords=hotwords)
+                yield from assistant.write_down(passage, timestamps, hotwords=hotwords, cancelled=is_stopped)
 
     def _hear(self, job_id: str, job: HearingJob, is_stopped: IsStopped) -> Iterator[AudioTokens | Passage]:
         match job:

@@ -52,8 +52,8 @@ async def speech(asked: SpeechRequest, request: Request) -> Response:
     media_type, encoder = encoder_of(asked.response_format)
     reading = Reading(services, asked, voice)
     if asked.stream_format == "sse":
-        return await event_stream(reading.events(encoder))
-    return StreamingResponse(await begun(reading.parts(encoder)), media_type=media_type)
+        return await event_stream(request, reading.events(encoder))
+    return StreamingResponse(await begun(request, reading.parts(encoder)), media_type=media_type)
 
 
 class Reading:

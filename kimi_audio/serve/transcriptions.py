@@ -17,6 +17,7 @@ from kimi_audio.core.words import is_ideographic
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.http_errors import ApiError, unsupported
+from kimi_audio.serve.presence import while_there
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.sounds import decoded, seconds_of
 from kimi_audio.serve.streaming import event, event_stream
@@ -101,10 +102,8 @@ async def transcriptions(request: Request) -> Response:
     services = services_of(request)
     asked = await read_form(request)
     if asked.stream:
-        return await event_stream(_events(services, asked))
-    async with services.slots.place():
-        sound = await services.backend.call(decoded, asked.content, services.limits)
-        segments = await all_of(services.backend.transcript(sound, asked.timestamps, asked.keywords))
+        return await event_stream(request, _events(services, asked))
+    sound, segments = await while_there(request, _written(services, asked))
     return _answer(asked, sound, segments)
 
 
@@ -113,12 +112,23 @@ async def translations(request: Request) -> Response:
     """Write down in English what is said, as far as the model was taught to translate."""
     services = services_of(request)
     asked = replace(await read_form(request), granularities=())
+    sound, segments = await while_there(request, _translated(services, asked))
+    return _answer(asked, sound, segments)
+
+
+async def _written(services: Services, asked: TranscriptionRequest) -> tuple[Samples, list[Segment]]:
+    async with services.slots.place():
+        sound = await services.backend.call(decoded, asked.content, services.limits)
+        return sound, await all_of(services.backend.transcript(sound, asked.timestamps, asked.keywords))
+
+
+async def _translated(services: Services, asked: TranscriptionRequest) -> tuple[Samples, list[Segment]]:
     async with services.slots.place():
         sound = await services.backend.call(decoded, asked.content, services.limits)
         options: GenerationOptions = services.backend.assistant.default_options("text")
         messages = [Message("user", "text", TRANSLATE), Message("user", "audio", sound)]
         text = "".join(chunk.text for chunk in await all_of(services.backend.reply(messages, options)))
-    return _answer(asked, sound, [Segment(text, 0.0, seconds_of(sound))])
+        return sound, [Segment(text, 0.0, seconds_of(sound))]
 
 
 async def _events(services: Services, asked: TranscriptionRequest) -> AsyncIterator[bytes]:

@@ -7,11 +7,14 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import openai
 import pytest
+import torch
 from openai import OpenAI
 from serve_fakes import FakeAssistant, running, wav_file
 from websockets.sync.client import connect
@@ -186,6 +189,52 @@ def test_who_does_not_read_is_let_go_and_gives_its_place_back():
             client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
             asked = {"input": "one two", "voice": "ava", "model": "x", "response_format": "pcm"}
             assert len(client.audio.speech.create(**asked).content) == 2 * 2 * OUTPUT_SAMPLES_PER_TOKEN
+
+
+@pytest.mark.parametrize("path", ["transcriptions", "translations", "chat", "speech", "events"])
+def test_who_leaves_before_the_answer_stops_the_model_and_gives_the_place_back(path):
+    class Slow(FakeAssistant):
+        """Writes until nobody wants it any more."""
+
+        def write_down(self, *_: Any, cancelled: Any, **__: Any) -> Iterator[Any]:
+            if came_true(cancelled):
+                self.stopped.set()
+            yield from ()
+
+        def begin_speech(self, *_: Any) -> Any:
+            return SimpleNamespace(render=lambda *_: torch.zeros(0))  # so that no answer begins
+
+    assistant = Slow(says="a " * 400, pause_s=0.05)
+    with running(assistant, ServeSettings(is_marked=False)) as address:
+        host, port = address.split(":")
+        slots = address.services.slots
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(unanswered(path))
+            assert came_true(lambda: slots.count == 1)
+            time.sleep(0.3)  # the model is at work
+        assert came_true(lambda: slots.count == 0, within_s=5)
+        assert assistant.stopped.wait(5)
+        metrics = address.services.metrics
+        assert came_true(lambda: b'status="499"' in metrics.text())
+
+
+def unanswered(path: str) -> bytes:
+    """Return a request whose answer begins late."""
+    words = "a " * 400
+    bodies = {
+        "chat": ("chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+        "speech": ("audio/speech", {"input": words, "response_format": "pcm"}),
+        "events": ("audio/speech", {"input": words, "response_format": "pcm", "stream_format": "sse"}),
+    }
+    if path in bodies:
+        place, values = bodies[path]
+        kind, body = "application/json", json.dumps(values).encode()
+    else:
+        place, kind = f"audio/{path}", "multipart/form-data; boundary=x"
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        body = head + wav_file(2.0) + b"\r\n--x--\r\n"
+    lines = f"POST /v1/{place} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", f"Content-Length: {len(body)}"
+    return "\r\n".join((*lines, "", "")).encode() + body
 
 
 def came_true(condition: Callable[[], bool], within_s: float = 15.0) -> bool:
