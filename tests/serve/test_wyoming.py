@@ -97,6 +97,23 @@ def test_a_text_is_read_aloud():
     assert assistant.asked[-1] == ("one two three", "Ben", "")
 
 
+def test_speech_that_is_cut_off_ends_with_an_error():
+    class Hoarse(FakeAssistant):
+        """Says one word of a text."""
+
+        def _chunks(self, *given: Any) -> Any:
+            return super()._chunks(*given[:-1], 1)
+
+    async def talk(client: AsyncTcpClient) -> list[str]:
+        await client.write_event(Synthesize("one two three").event())
+        types = []
+        while event := await client.read_event():
+            types.append(event.type)
+        return types
+
+    assert talked(talk, Hoarse()) == ["audio-start", "audio-chunk", "error"]
+
+
 def test_who_does_not_read_is_let_go_and_gives_its_place_back():
     async def story() -> None:
         services = new_services(FakeAssistant(), "fake", ServeSettings(limits=ServeLimits(send_s=0.5)))
