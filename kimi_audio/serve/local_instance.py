@@ -24,6 +24,7 @@ from kimi_audio.serve.instance import (
     HearMoreJob,
     Job,
     ListenJob,
+    LostError,
     PrefillJob,
     SpeakJob,
     ThinkJob,
@@ -236,7 +237,7 @@ class LocalInstance:
                 if isinstance(error, StopAsyncIteration):
                     return
                 if error is not None:
-                    self._is_healthy = self._is_healthy and isinstance(error, ValueError)
+                    self._is_healthy = self._is_healthy and isinstance(error, ValueError | LostError)
                     raise error
                 room.release()
                 yield item
@@ -288,5 +289,5 @@ class LocalInstance:
 def _kept(kept: dict[str, Item], job_id: str) -> Item:
     found = kept.get(job_id)
     if found is None:
-        raise ValueError("this instance does not know the beginning of what it is to go on with")
+        raise LostError("this instance does not know the beginning of what it is to go on with")
     return found
