@@ -166,6 +166,15 @@ def test_voices_and_instructions_reach_the_model(client, assistant):
     assert caught.value.param == "voice"
 
 
+def test_null_is_the_default_and_a_seed_is_any_number(client, assistant):
+    asked = {"input": "hello", "model": "tts-1", "voice": "ava"}
+    nulls = dict.fromkeys(("instructions", "speed", "stream_format"))
+    client.audio.speech.create(**asked, response_format="pcm", extra_body=nulls | {"seed": -1})
+    assert assistant.asked[-1] == ("hello", "Ava", "")
+    plain = client.audio.speech.create(**asked, extra_body={"response_format": None})
+    assert plain.response.headers["content-type"] == "audio/mpeg"
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
