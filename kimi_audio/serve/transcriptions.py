@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -43,6 +43,7 @@ class TranscriptionRequest:
     stream: bool
     granularities: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
+    task: Literal["transcribe", "translate"] = "transcribe"
 
     @property
     def timestamps(self) -> Timestamps:
@@ -111,7 +112,7 @@ async def transcriptions(request: Request) -> Response:
 async def translations(request: Request) -> Response:
     """Write down in English what is said, as far as the model was taught to translate."""
     services = services_of(request)
-    asked = replace(await read_form(request), granularities=())
+    asked = replace(await read_form(request), granularities=(), task="translate")
     sound, segments = await while_there(request, _translated(services, asked))
     return _answer(asked, sound, segments)
 
@@ -140,7 +141,7 @@ async def _events(services: Services, asked: TranscriptionRequest) -> AsyncItera
                 delta = separator(text, segment.text) + segment.text
                 text += delta
                 yield event({"type": "transcript.text.delta", "delta": delta})
-        yield event({"type": "transcript.text.done", "text": text, "usage": usage_of(sound)})
+        yield event({"type": "transcript.text.done", "text": text})  # its usage would be in tokens, not in seconds
 
 
 def _answer(asked: TranscriptionRequest, sound: Samples, segments: list[Segment]) -> Response:
@@ -159,8 +160,8 @@ def _answer(asked: TranscriptionRequest, sound: Samples, segments: list[Segment]
 
 def _verbose(asked: TranscriptionRequest, sound: Samples, segments: list[Segment], text: str) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "task": "transcribe",
-        "language": "chinese" if any(map(is_ideographic, text)) else "english",
+        "task": asked.task,
+        "language": "english" if asked.task == "translate" else _language(text),
         "duration": round(seconds_of(sound), 3),
         "text": text,
         "usage": usage_of(sound),
@@ -174,6 +175,10 @@ def _verbose(asked: TranscriptionRequest, sound: Samples, segments: list[Segment
             for word in segment.words
         ]
     return values
+
+
+def _language(text: str) -> str:
+    return "chinese" if any(map(is_ideographic, text)) else "english"
 
 
 def _segment(number: int, segment: Segment) -> dict[str, Any]:
