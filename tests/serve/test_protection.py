@@ -73,6 +73,8 @@ def test_pages_from_elsewhere(address, locked):
     for origin in ("https://evil.example", "null", "http://localhost.evil.example"):
         assert status_of(address, "/v1/models", Origin=origin) == 403
     assert status_of(address, "/v1/models", Host="evil.example") == 403  # a name that points to this machine
+    assert status_of(address, "/v1/models", Origin="http://[") == 403  # no address at all
+    assert status_of(address, "/v1/models", Host="[") == 403
     key = {"Authorization": f"Bearer {KEYS[0]}"}
     assert status_of(locked, "/v1/models", Origin="https://app.example", **key) == 200
     assert status_of(locked, "/v1/models", Origin="https://evil.example", **key) == 403
