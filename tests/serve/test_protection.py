@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -198,7 +199,12 @@ def test_who_leaves_before_the_answer_stops_the_model_and_gives_the_place_back(p
     class Slow(FakeAssistant):
         """Writes until nobody wants it any more."""
 
+        def think(self, *given: Any, **options: Any) -> Iterator[Any]:
+            is_at_work.set()
+            return super().think(*given, **options)
+
         def write_down(self, *_: Any, cancelled: Any, **__: Any) -> Iterator[Any]:
+            is_at_work.set()
             if came_true(cancelled):
                 self.stopped.set()
             yield from ()
@@ -206,14 +212,16 @@ def test_who_leaves_before_the_answer_stops_the_model_and_gives_the_place_back(p
         def begin_speech(self, *_: Any) -> Any:
             return SimpleNamespace(render=lambda *_: torch.zeros(0))  # so that no answer begins
 
+    is_at_work = threading.Event()
     assistant = Slow(says="a " * 400, pause_s=0.05)
     with running(assistant, ServeSettings(is_marked=False)) as address:
         host, port = address.split(":")
         slots = address.services.slots
+        is_at_work.clear()  # to warm up is work, too
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(unanswered(path))
-            assert came_true(lambda: slots.count == 1)
-            time.sleep(0.3)  # the model is at work
+            assert is_at_work.wait(15)
+            assert slots.count == 1
         assert came_true(lambda: slots.count == 0, within_s=5)
         assert assistant.stopped.wait(5)
         metrics = address.services.metrics
