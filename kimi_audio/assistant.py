@@ -598,12 +598,20 @@ class KimiAudio:
         *,
         instruction: str | None = None,
         hotwords: Iterable[str] = (),
+        cancelled: Callable[[], bool] | None = None,
     ) -> tuple[Segment, ...]:
-        """Return what is said in a passage of a recording: the writing of ``listen``, with its arguments."""
-        return self._writer(timestamps, instruction, hotwords)(passage)
+        """Return what is said in a passage of a recording: the writing of ``listen``, with its arguments.
+
+        Where ``cancelled`` ends it, as in ``stream``, what was written so far is returned.
+        """
+        return self._writer(timestamps, instruction, hotwords, cancelled)(passage)
 
     def _writer(
-        self, timestamps: Timestamps, instruction: str | None, hotwords: Iterable[str]
+        self,
+        timestamps: Timestamps,
+        instruction: str | None,
+        hotwords: Iterable[str],
+        cancelled: Callable[[], bool] | None = None,
     ) -> Callable[[Passage], tuple[Segment, ...]]:
         if timestamps not in ("segment", "word"):
             raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
@@ -612,7 +620,8 @@ class KimiAudio:
 
         def write(passage: Passage) -> tuple[Segment, ...]:
             chats = [_question(piece.tokens, request) for piece in passage.pieces]
-            replies = [self.stream(chat, options) for chat in chats]  # all of them begin before the first is read
+            # All of them begin before the first is read.
+            replies = [self.stream(chat, options, cancelled=cancelled) for chat in chats]
             texts = []
             for piece, reply in zip(passage.pieces, replies, strict=True):
                 answer = Answer.of(reply)
@@ -765,7 +774,7 @@ def _unless(cancelled: Callable[[], bool] | None, events: ReplyEvents) -> Iterat
 
 def _tell_if_cut_off(answer: Answer, what: str) -> None:
     """Warn of a reply whose caller gets a part of it alone, without the reason why it ended."""
-    if answer.finish_reason != "stop":
+    if answer.finish_reason not in ("stop", "cancelled"):
         logger.warning("%s was cut off (%s)", what, answer.finish_reason)
 
 

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -79,11 +79,11 @@ class Gate:
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if not self.keys.are_needed and urlsplit(f"//{host}").hostname not in LOOPBACK:
+        if not self.keys.are_needed and _split(f"//{host}").hostname not in LOOPBACK:
             # A page elsewhere may let its own name point to this machine; without keys nothing else would stop it.
             raise ApiError(f"This server answers to localhost, not to {host[:100]!r}.", 403, code="wrong_host")
         origin = headers.get("origin")
-        if origin is not None and origin not in self.settings.origins and urlsplit(origin).netloc != host:
+        if origin is not None and origin not in self.settings.origins and _split(origin).netloc != host:
             raise ApiError(
                 f"Scripts of pages from {origin[:100]!r} may not use this server; allow them with --origin.",
                 403,
@@ -99,6 +99,14 @@ class Gate:
         if token is None or not self.keys.knows(token, secrets_too=is_realtime):
             what = "The API key is missing" if token is None else "The API key is wrong or has expired"
             raise ApiError(f"{what}; send it as 'Authorization: Bearer KEY'.", 401, code="invalid_api_key")
+
+
+def _split(address: str) -> SplitResult:
+    """Return the parts of an address that somebody sent; of what is none, nothing."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def bearer_token(headers: Headers) -> str | None:

@@ -3,22 +3,24 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from kimi_audio.assistant import StreamChunk
+from kimi_audio.aloud import read_in_pieces
+from kimi_audio.assistant import StreamChunk, Usage
 from kimi_audio.audio.sources import AudioSource
 from kimi_audio.chat import Message, OutputType
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.instance import (
     EncodeJob,
     FitJob,
@@ -209,7 +211,26 @@ class ModelBackend:
     async def speech(
         self, text: str, voice: Voice | AudioSource | None = None, instructions: str = "", seed: int | None = None
     ) -> AsyncIterator[StreamChunk]:
-        """Yield speech that says a text; arguments as for ``KimiAudio.stream_speech``."""
+        """Yield speech that says a text of any length, read in pieces; arguments as for ``KimiAudio.stream_speech``.
+
+        Raises:
+            ApiError: the model did not read to the end.
+        """
+        pieces = read_in_pieces(text, self.assistant.context_tokens)
+        usage: Usage | None = None
+        for number, piece in enumerate(pieces, 1):
+            async with aclosing(self._read(piece, voice, instructions, seed)) as chunks:
+                async for chunk in chunks:
+                    if chunk.is_final:
+                        _check_end(chunk)
+                        usage = _sum(usage, chunk.usage)
+                        is_last = number == len(pieces)
+                        chunk = replace(chunk, usage=usage) if is_last else _not_final(chunk)
+                    yield chunk
+
+    async def _read(
+        self, text: str, voice: Voice | AudioSource | None, instructions: str, seed: int | None
+    ) -> AsyncGenerator[StreamChunk]:
         messages, found = self.assistant.reading(text, voice, instructions)
         made = self.reply(messages, self.assistant.default_options("both"), found, seed)
         async with aclosing(made) as chunks:  # pyright: ignore[reportArgumentType]
@@ -292,6 +313,23 @@ class _Beginning:
                 return []
         self._has_begun = True
         return self._kept
+
+
+def _check_end(chunk: StreamChunk) -> None:
+    if chunk.finish_reason != "stop":
+        message = f"The model did not read the text to its end ({chunk.finish_reason}); try again, or change the text."
+        raise ApiError(message, 500, code="speech_incomplete")
+
+
+def _not_final(chunk: StreamChunk) -> StreamChunk:
+    """Return the last chunk of a piece as one after which another piece comes."""
+    return replace(chunk, is_final=False, finish_reason=None, usage=None)
+
+
+def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
+    if one is None or other is None:
+        return one or other
+    return Usage(*map(sum, zip(astuple(one), astuple(other), strict=True)))
 
 
 def _cut(cutting: Cutting, chunk: StreamChunk) -> Iterator[tuple[list[int], bool]]:

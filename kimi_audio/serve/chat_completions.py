@@ -21,6 +21,8 @@ from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.encodings import encoder_of, to_pcm16, wav_header
 from kimi_audio.serve.http_errors import ApiError, unsupported
 from kimi_audio.serve.json_route import JsonRoute
+from kimi_audio.serve.presence import while_there
+from kimi_audio.serve.request_fields import Seed
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.sounds import decoded, from_base64
 from kimi_audio.serve.spoken_answers import AUDIO_LIFE_S
@@ -41,28 +43,28 @@ class AudioOptions(BaseModel):
 class StreamOptions(BaseModel):
     """What is sent beside the answer while it is streamed."""
 
-    include_usage: bool = False
+    include_usage: bool | None = None
 
 
 class ChatRequest(BaseModel):
-    """The fields of a request that matter; others are passed over."""
+    """The fields of a request that matter; others are passed over. None, or null, is the default."""
 
     messages: list[dict[str, Any]] = Field(min_length=1, max_length=1000)
     model: str | None = None
-    modalities: list[Literal["text", "audio"]] = Field(default=["text"], min_length=1)
+    modalities: list[Literal["text", "audio"]] | None = Field(default=None, min_length=1)
     audio: AudioOptions | None = None
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     max_completion_tokens: int | None = Field(default=None, ge=1)
     max_tokens: int | None = Field(default=None, ge=1)
-    temperature: float = Field(default=0.0, ge=0, le=2)
-    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    seed: Seed | None = None
     n: Literal[1] | None = None
 
     @property
     def is_spoken(self) -> bool:
         """Whether the answer is to be heard."""
-        return "audio" in self.modalities
+        return "audio" in (self.modalities or ())
 
 
 @router.post("/v1/chat/completions", response_model=None)
@@ -71,8 +73,8 @@ async def chat_completions(asked: ChatRequest, request: Request) -> Response:
     services = services_of(request)
     completion = Completion(services, asked)
     if asked.stream:
-        return await event_stream(completion.events())
-    return JSONResponse(await completion.whole())
+        return await event_stream(request, completion.events())
+    return JSONResponse(await while_there(request, completion.whole()))
 
 
 class Completion:

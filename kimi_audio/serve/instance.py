@@ -19,6 +19,10 @@ from kimi_audio.transcript.timed_text import Timestamps
 from kimi_audio.voice import Voice
 
 
+class LostError(Exception):
+    """What a job goes on with is not here: it was begun at another instance, which failed."""
+
+
 @dataclass(frozen=True)
 class EncodeJob:
     """Hear a recording of fewer than ``most_tokens``, if that is given: one ``AudioTokens``."""
@@ -128,7 +132,8 @@ class Instance(Protocol):
             deadline_s: when nobody waits any more, on the clock of ``time.monotonic``.
 
         Raises:
-            ValueError: the job cannot be done by anybody. All other errors are the instance's own.
+            ValueError: the job cannot be done by anybody.
+            LostError: it cannot be done here, which is no fault of this instance. All other errors are.
         """
         ...
 

@@ -24,6 +24,7 @@ from kimi_audio.serve.instance import (
     HearMoreJob,
     Job,
     ListenJob,
+    LostError,
     PrefillJob,
     SpeakJob,
     ThinkJob,
@@ -147,7 +148,12 @@ class Assistant(Protocol):
         ...
 
     def write_down(
-        self, passage: Passage, timestamps: Timestamps = ..., *, hotwords: Iterable[str] = ...
+        self,
+        passage: Passage,
+        timestamps: Timestamps = ...,
+        *,
+        hotwords: Iterable[str] = ...,
+        cancelled: IsStopped | None = None,
     ) -> tuple[Segment, ...]:
         """Return what is said in a passage of a recording."""
         ...
@@ -231,7 +237,7 @@ class LocalInstance:
                 if isinstance(error, StopAsyncIteration):
                     return
                 if error is not None:
-                    self._is_healthy = self._is_healthy and isinstance(error, ValueError)
+                    self._is_healthy = self._is_healthy and isinstance(error, ValueError | LostError)
                     raise error
                 room.release()
                 yield item
@@ -255,7 +261,7 @@ class LocalInstance:
             case FitJob(opening, messages, kind, room_tokens):
                 yield within(opening, messages, room_tokens, lambda some: assistant.count_tokens(some, kind))
             case WriteJob(passage, timestamps, hotwords):
-                yield from assistant.write_down(passage, timestamps, hotwords=hotwords)
+                yield from assistant.write_down(passage, timestamps, hotwords=hotwords, cancelled=is_stopped)
 
     def _hear(self, job_id: str, job: HearingJob, is_stopped: IsStopped) -> Iterator[AudioTokens | Passage]:
         match job:
@@ -283,5 +289,5 @@ class LocalInstance:
 def _kept(kept: dict[str, Item], job_id: str) -> Item:
     found = kept.get(job_id)
     if found is None:
-        raise ValueError("this instance does not know the beginning of what it is to go on with")
+        raise LostError("this instance does not know the beginning of what it is to go on with")
     return found

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kimi_audio.serve.http_errors import ApiError
-from kimi_audio.serve.instance import KEPT, Instance, Job
+from kimi_audio.serve.instance import KEPT, Instance, Job, LostError
 from kimi_audio.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -170,6 +170,9 @@ class Scheduler:
             self._replace(place, instance, "stalled")
             message = f"The model did not answer ({error}) and is started anew; try again."
             raise ApiError(message, 503, code="model_stalled", retry_after_s=_RETRY_S) from None
+        except LostError:
+            message = "The model is started anew and lost what this is to go on with; try again."
+            raise ApiError(message, 503, code="model_restarts", retry_after_s=_RETRY_S) from None
         finally:
             if not instance.is_healthy:
                 self._replace(place, instance, "failed")

@@ -64,7 +64,9 @@ def make_server(
         app,
         settings.host,
         settings.port,
-        http=partial(PunctualHttp, handshake_s=limits.handshake_s),  # pyright: ignore[reportArgumentType] - it is called
+        http=partial(  # pyright: ignore[reportArgumentType] - it is called
+            PunctualHttp, handshake_s=limits.handshake_s, send_s=limits.send_s
+        ),
         log_config=None,
         access_log=False,  # paths may hold what is nobody's business; we log ours
         ws="websockets-sansio",

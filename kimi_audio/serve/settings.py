@@ -27,6 +27,7 @@ class ServeLimits:
         sdp_bytes: of an offer to speak over WebRTC, and of the configuration beside it.
         connect_s: until a call is connected, once its offer was answered.
         handshake_s: until a client has said what it wants, and between two pieces of a body.
+        send_s: until a client has read what is in the way of the next piece of an answer.
         idle_s: without a message of the client.
         reply_s: until a reply has ended.
         stall_s: without a new piece of what the model makes, until it is started anew.
@@ -53,6 +54,7 @@ class ServeLimits:
     sdp_bytes: int = 64 << 10
     connect_s: float = 30.0
     handshake_s: float = 10.0
+    send_s: float = 60.0
     idle_s: float = 600.0
     reply_s: float = 300.0
     stall_s: float = 120.0

@@ -15,6 +15,7 @@ from kimi_audio.assistant import StreamChunk, Usage
 from kimi_audio.serve.encodings import Encoder, encoder_of
 from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.json_route import JsonRoute
+from kimi_audio.serve.request_fields import Seed
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.streaming import begun, event, event_stream
 from kimi_audio.serve.tempo import at_speed, marked
@@ -23,16 +24,16 @@ router = APIRouter(route_class=JsonRoute)
 
 
 class SpeechRequest(BaseModel):
-    """The fields of a request that matter; others are passed over."""
+    """The fields of a request that matter; others are passed over. None, or null, is the default."""
 
     input: str = Field(min_length=1)
     voice: str | dict[str, Any] | None = None
     model: str | None = None
-    instructions: str = Field("", max_length=4096)
-    response_format: str = "mp3"
-    speed: float = Field(1.0, ge=0.25, le=4.0)
-    stream_format: Literal["audio", "sse"] = "audio"
-    seed: int | None = Field(None, ge=0, lt=2**63)  # the same one gives the same speech; not in OpenAI's interface
+    instructions: str | None = Field(None, max_length=4096)
+    response_format: str | None = None
+    speed: float | None = Field(None, ge=0.25, le=4.0)
+    stream_format: Literal["audio", "sse"] | None = None
+    seed: Seed | None = None  # the same one gives the same speech; not in OpenAI's interface
 
 
 @router.post("/v1/audio/speech", response_model=None)
@@ -49,11 +50,11 @@ async def speech(asked: SpeechRequest, request: Request) -> Response:
     if not asked.input.strip():
         raise ApiError("The text holds nothing to read aloud.", code="empty_string", param="input")
     voice = services.voices.find(asked.voice)
-    media_type, encoder = encoder_of(asked.response_format)
+    media_type, encoder = encoder_of(asked.response_format or "mp3")
     reading = Reading(services, asked, voice)
     if asked.stream_format == "sse":
-        return await event_stream(reading.events(encoder))
-    return StreamingResponse(await begun(reading.parts(encoder)), media_type=media_type)
+        return await event_stream(request, reading.events(encoder))
+    return StreamingResponse(await begun(request, reading.parts(encoder)), media_type=media_type)
 
 
 class Reading:
@@ -67,7 +68,7 @@ class Reading:
         """Yield the sound as a file, piece by piece."""
         async with self._services.slots.place():
             marker = self._services.new_marker()
-            async for wav in marked(at_speed(self._sounds(), self._asked.speed), marker):
+            async for wav in marked(at_speed(self._sounds(), self._asked.speed or 1.0), marker):
                 if part := encoder.push(wav):
                     yield part
             if part := encoder.finish():
@@ -82,7 +83,7 @@ class Reading:
     async def _sounds(self) -> AsyncIterator[Tensor]:
         asked = self._asked
         chunks = self._services.backend.speech(
-            asked.input, voice=self._voice, instructions=asked.instructions, seed=asked.seed
+            asked.input, voice=self._voice, instructions=asked.instructions or "", seed=asked.seed
         )
         async with aclosing(chunks) as open_chunks:  # pyright: ignore[reportArgumentType] - it is a generator
             async for chunk in open_chunks:

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -17,6 +17,7 @@ from kimi_audio.core.words import is_ideographic
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.http_errors import ApiError, unsupported
+from kimi_audio.serve.presence import while_there
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.sounds import decoded, seconds_of
 from kimi_audio.serve.streaming import event, event_stream
@@ -42,6 +43,7 @@ class TranscriptionRequest:
     stream: bool
     granularities: tuple[str, ...] = ()
     keywords: tuple[str, ...] = ()
+    task: Literal["transcribe", "translate"] = "transcribe"
 
     @property
     def timestamps(self) -> Timestamps:
@@ -101,10 +103,8 @@ async def transcriptions(request: Request) -> Response:
     services = services_of(request)
     asked = await read_form(request)
     if asked.stream:
-        return await event_stream(_events(services, asked))
-    async with services.slots.place():
-        sound = await services.backend.call(decoded, asked.content, services.limits)
-        segments = await all_of(services.backend.transcript(sound, asked.timestamps, asked.keywords))
+        return await event_stream(request, _events(services, asked))
+    sound, segments = await while_there(request, _written(services, asked))
     return _answer(asked, sound, segments)
 
 
@@ -112,13 +112,24 @@ async def transcriptions(request: Request) -> Response:
 async def translations(request: Request) -> Response:
     """Write down in English what is said, as far as the model was taught to translate."""
     services = services_of(request)
-    asked = replace(await read_form(request), granularities=())
+    asked = replace(await read_form(request), granularities=(), task="translate")
+    sound, segments = await while_there(request, _translated(services, asked))
+    return _answer(asked, sound, segments)
+
+
+async def _written(services: Services, asked: TranscriptionRequest) -> tuple[Samples, list[Segment]]:
+    async with services.slots.place():
+        sound = await services.backend.call(decoded, asked.content, services.limits)
+        return sound, await all_of(services.backend.transcript(sound, asked.timestamps, asked.keywords))
+
+
+async def _translated(services: Services, asked: TranscriptionRequest) -> tuple[Samples, list[Segment]]:
     async with services.slots.place():
         sound = await services.backend.call(decoded, asked.content, services.limits)
         options: GenerationOptions = services.backend.assistant.default_options("text")
         messages = [Message("user", "text", TRANSLATE), Message("user", "audio", sound)]
         text = "".join(chunk.text for chunk in await all_of(services.backend.reply(messages, options)))
-    return _answer(asked, sound, [Segment(text, 0.0, seconds_of(sound))])
+        return sound, [Segment(text, 0.0, seconds_of(sound))]
 
 
 async def _events(services: Services, asked: TranscriptionRequest) -> AsyncIterator[bytes]:
@@ -130,7 +141,7 @@ async def _events(services: Services, asked: TranscriptionRequest) -> AsyncItera
                 delta = separator(text, segment.text) + segment.text
                 text += delta
                 yield event({"type": "transcript.text.delta", "delta": delta})
-        yield event({"type": "transcript.text.done", "text": text, "usage": usage_of(sound)})
+        yield event({"type": "transcript.text.done", "text": text})  # its usage would be in tokens, not in seconds
 
 
 def _answer(asked: TranscriptionRequest, sound: Samples, segments: list[Segment]) -> Response:
@@ -149,8 +160,8 @@ def _answer(asked: TranscriptionRequest, sound: Samples, segments: list[Segment]
 
 def _verbose(asked: TranscriptionRequest, sound: Samples, segments: list[Segment], text: str) -> dict[str, Any]:
     values: dict[str, Any] = {
-        "task": "transcribe",
-        "language": "chinese" if any(map(is_ideographic, text)) else "english",
+        "task": asked.task,
+        "language": "english" if asked.task == "translate" else _language(text),
         "duration": round(seconds_of(sound), 3),
         "text": text,
         "usage": usage_of(sound),
@@ -164,6 +175,10 @@ def _verbose(asked: TranscriptionRequest, sound: Samples, segments: list[Segment
             for word in segment.words
         ]
     return values
+
+
+def _language(text: str) -> str:
+    return "chinese" if any(map(is_ideographic, text)) else "english"
 
 
 def _segment(number: int, segment: Segment) -> dict[str, Any]:

@@ -83,10 +83,25 @@ class WyomingClient(AsyncEventHandler):
         except (TimeoutError, ValueError, KeyError, TypeError, AttributeError, asyncio.IncompleteReadError, OSError):
             logger.info("a Wyoming client was let go")
 
+    async def write_event(self, event: Event) -> None:
+        """Send an event; a client that does not read is let go.
+
+        Raises:
+            OSError: it does not read, or has left.
+        """
+        try:
+            async with asyncio.timeout(self._services.limits.send_s):
+                await super().write_event(event)
+        except TimeoutError:
+            self.writer.transport.abort()  # to close it would wait for the client to read the rest
+            raise
+
     async def handle_event(self, event: Event) -> bool:
         """Do what the client wants; an error is told, and ends the connection."""
         try:
             await self._handle(event)
+        except (TimeoutError, ConnectionError):
+            raise  # there is nobody to tell
         except Exception as error:  # noqa: BLE001 - told to the client
             told = failure(error)
             await self.write_event(Error(told.message, told.code).event())

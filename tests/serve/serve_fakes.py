@@ -98,7 +98,9 @@ class FakeAssistant:
     def passages(self, source: Any) -> Iterator[Any]:
         yield SimpleNamespace(pieces=(None,), seconds=len(load_audio(source, INPUT_RATE_HZ)) / INPUT_RATE_HZ)
 
-    def write_down(self, passage: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
+    def write_down(
+        self, passage: Any, timestamps: Any = "segment", *, hotwords: Any = (), cancelled: Any = None
+    ) -> Iterator[Any]:
         seconds = passage.seconds
         self.asked.append(("transcript", seconds, timestamps, list(hotwords)))
         for number, text in enumerate((f"{seconds:.1f} seconds", "of sound.")):

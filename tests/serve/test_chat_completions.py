@@ -110,3 +110,16 @@ def test_json_is_read_as_the_standard_has_it(address, value):
         urllib.request.urlopen(request)
     assert caught.value.code == 400
     assert json.load(caught.value)["error"]["code"] == "invalid_json"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        dict.fromkeys(("temperature", "stream", "modalities", "stream_options", "max_tokens", "n", "audio", "seed")),
+        {"seed": -1},
+        {"seed": -(2**63)},
+    ],
+)
+def test_null_is_the_default_and_a_seed_is_any_number(client, fields):
+    done = client.chat.completions.create(model="x", messages=[{"role": "user", "content": "a"}], **fields)
+    assert done.choices[0].message.content == "it is three."

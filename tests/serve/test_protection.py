@@ -4,13 +4,18 @@ import asyncio
 import json
 import logging
 import socket
+import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import openai
 import pytest
+import torch
 from openai import OpenAI
 from serve_fakes import FakeAssistant, running, wav_file
 from websockets.sync.client import connect
@@ -69,6 +74,8 @@ def test_pages_from_elsewhere(address, locked):
     for origin in ("https://evil.example", "null", "http://localhost.evil.example"):
         assert status_of(address, "/v1/models", Origin=origin) == 403
     assert status_of(address, "/v1/models", Host="evil.example") == 403  # a name that points to this machine
+    assert status_of(address, "/v1/models", Origin="http://[") == 403  # no address at all
+    assert status_of(address, "/v1/models", Host="[") == 403
     key = {"Authorization": f"Bearer {KEYS[0]}"}
     assert status_of(locked, "/v1/models", Origin="https://app.example", **key) == 200
     assert status_of(locked, "/v1/models", Origin="https://evil.example", **key) == 403
@@ -168,6 +175,83 @@ def test_who_connects_and_says_nothing_is_let_go():
             time.sleep(0.6)
             conversation.send("{}")
             assert "error" in str(conversation.recv(timeout=10))
+
+
+def test_who_does_not_read_is_let_go_and_gives_its_place_back():
+    limits = ServeLimits(requests=1, send_s=0.5)
+    with running(FakeAssistant(), ServeSettings(is_marked=False, limits=limits)) as address:
+        host, port = address.split(":")
+        body = json.dumps({"input": "a " * 2000, "voice": "ava", "model": "x", "response_format": "pcm"}).encode()
+        head = "POST /v1/audio/speech HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((host, int(port)))
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert came_true(lambda: address.services.slots.count == 1)
+            assert came_true(lambda: address.services.slots.count == 0)
+            client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
+            asked = {"input": "one two", "voice": "ava", "model": "x", "response_format": "pcm"}
+            assert len(client.audio.speech.create(**asked).content) == 2 * 2 * OUTPUT_SAMPLES_PER_TOKEN
+
+
+@pytest.mark.parametrize("path", ["transcriptions", "translations", "chat", "speech", "events"])
+def test_who_leaves_before_the_answer_stops_the_model_and_gives_the_place_back(path):
+    class Slow(FakeAssistant):
+        """Writes until nobody wants it any more."""
+
+        def think(self, *given: Any, **options: Any) -> Iterator[Any]:
+            is_at_work.set()
+            return super().think(*given, **options)
+
+        def write_down(self, *_: Any, cancelled: Any, **__: Any) -> Iterator[Any]:
+            is_at_work.set()
+            if came_true(cancelled):
+                self.stopped.set()
+            yield from ()
+
+        def begin_speech(self, *_: Any) -> Any:
+            return SimpleNamespace(render=lambda *_: torch.zeros(0))  # so that no answer begins
+
+    is_at_work = threading.Event()
+    assistant = Slow(says="a " * 400, pause_s=0.05)
+    with running(assistant, ServeSettings(is_marked=False)) as address:
+        host, port = address.split(":")
+        slots = address.services.slots
+        is_at_work.clear()  # to warm up is work, too
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(unanswered(path))
+            assert is_at_work.wait(15)
+            assert slots.count == 1
+        assert came_true(lambda: slots.count == 0, within_s=5)
+        assert assistant.stopped.wait(5)
+        metrics = address.services.metrics
+        assert came_true(lambda: b'status="499"' in metrics.text())
+
+
+def unanswered(path: str) -> bytes:
+    """Return a request whose answer begins late."""
+    words = "a " * 400
+    bodies = {
+        "chat": ("chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+        "speech": ("audio/speech", {"input": words, "response_format": "pcm"}),
+        "events": ("audio/speech", {"input": words, "response_format": "pcm", "stream_format": "sse"}),
+    }
+    if path in bodies:
+        place, values = bodies[path]
+        kind, body = "application/json", json.dumps(values).encode()
+    else:
+        place, kind = f"audio/{path}", "multipart/form-data; boundary=x"
+        head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        body = head + wav_file(2.0) + b"\r\n--x--\r\n"
+    lines = f"POST /v1/{place} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", f"Content-Length: {len(body)}"
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+def came_true(condition: Callable[[], bool], within_s: float = 15.0) -> bool:
+    end_s = time.monotonic() + within_s
+    while not condition() and time.monotonic() < end_s:
+        time.sleep(0.02)
+    return condition()
 
 
 def test_a_busy_server_says_when_to_come_back(narrow):

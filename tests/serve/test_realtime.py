@@ -159,7 +159,7 @@ def test_what_is_said_can_be_read_while_it_is_said():
     class Writer(FakeAssistant):
         """Hears one word a second."""
 
-        def write_down(self, passage: Any, timestamps: Any = "segment", *, hotwords: Any = ()) -> Iterator[Any]:
+        def write_down(self, passage: Any, *_: Any, **__: Any) -> Iterator[Any]:
             text = " ".join(f"word{number}" for number in range(round(passage.seconds)))
             yield Segment(text, 0.0, passage.seconds, ())
 

@@ -26,7 +26,7 @@ from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.backend import ModelBackend, Threads
 from kimi_audio.serve.http_errors import ApiError
-from kimi_audio.serve.instance import HearEndJob, HearJob, Job, SpeakJob, ThinkJob, VoiceJob
+from kimi_audio.serve.instance import HearEndJob, HearJob, Job, LostError, SpeakJob, ThinkJob, VoiceJob
 from kimi_audio.serve.local_instance import LocalInstance
 from kimi_audio.serve.metrics import Metrics
 from kimi_audio.serve.scheduler import Patience, Route, Scheduler
@@ -187,6 +187,28 @@ def test_without_an_instance_one_is_told_so_and_attempts_go_on():
     asyncio.run(story())
 
 
+def test_who_has_begun_at_an_instance_that_failed_is_told_to_come_back():
+    async def story() -> None:
+        made = []
+
+        def make(_: int) -> LocalInstance:
+            made.append(LocalInstance(FakeAssistant()))
+            return made[-1]
+
+        scheduler = Scheduler("speaking", make, 1, 8, [VoiceJob()], Patience(5.0, 60.0), Metrics())
+        route = Route()
+        assert [item async for item in scheduler.stream(VoiceJob(), route, "mine")] == []
+        scheduler._replace(scheduler._places[0], made[0], "failed")  # under the speech of another client
+        with pytest.raises(ApiError, match="started anew") as caught:
+            await anext(scheduler.stream(SpeakJob("mine", [1], False), route))
+        assert (caught.value.status, caught.value.code) == (503, "model_restarts")
+        assert caught.value.retry_after_s
+        assert len(made) == 2
+        assert made[1].is_healthy
+
+    asyncio.run(story())
+
+
 def test_a_job_ends_at_its_deadline_and_the_instance_stays():
     async def story() -> None:
         workshop = Workshop()
@@ -212,7 +234,7 @@ def test_recordings_are_kept_until_they_are_cancelled():
                 raise AssertionError("nothing comes of it")
         assert sorted(instance._hearings) == ["a", "b"]
         instance.cancel("a")
-        with pytest.raises(ValueError, match="not know the beginning"):
+        with pytest.raises(LostError, match="not know the beginning"):
             await anext(instance.submit("c", HearEndJob("a"), deadline_s))
         assert sorted(instance._hearings) == ["b"]
         assert instance.is_healthy

@@ -1,10 +1,13 @@
 """Speech, by OpenAI's client, and heard by other programs."""
 
 import base64
+import http.client
 import io
+import json
 import shutil
 import struct
 import subprocess
+import urllib.request
 
 import numpy as np
 import openai
@@ -115,6 +118,43 @@ def test_events(client):
     assert '"output_tokens": 10' in lines[-1]
 
 
+LONG = "One two three four five. Six seven eight nine ten, eleven twelve. " * 8
+
+
+def test_a_text_longer_than_the_context_is_read_to_its_end(client, assistant):
+    asked = {"input": LONG, "voice": "ava", "model": "tts-1", "response_format": "pcm"}
+    assistant.asked.clear()
+    sound = client.audio.speech.create(**asked).content
+    pieces = [text for text, *_ in assistant.asked]
+    assert len(pieces) > 3
+    assert " ".join(pieces) == LONG.strip()
+    assert all(piece.endswith(".") for piece in pieces)
+    assert len(sound) == 2 * len(LONG.split()) * OUTPUT_SAMPLES_PER_TOKEN
+    last = client.audio.speech.create(**asked, stream_format="sse").content.decode().splitlines()[-2]
+    assert f'"output_tokens": {len(LONG.split())}' in last
+    assert f'"input_tokens": {8 * len(pieces)}' in last
+
+
+class Hoarse(FakeAssistant):
+    """Says three words of a text."""
+
+    def _chunks(self, text, kind, cancelled, most):
+        return super()._chunks(text, kind, cancelled, 3)
+
+
+def test_speech_that_is_cut_off_is_no_answer():
+    with running(Hoarse()) as address:
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
+        asked = {"input": TEXT, "voice": "ava", "model": "tts-1", "response_format": "pcm"}
+        body, headers = json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://{address}/v1/audio/speech", body, headers)
+        with urllib.request.urlopen(request) as response, pytest.raises(http.client.IncompleteRead):
+            response.read()
+        events = client.audio.speech.create(**asked, stream_format="sse").content.decode()
+        assert '"speech_incomplete"' in events.splitlines()[-2]
+        assert "speech.audio.done" not in events
+
+
 def test_voices_and_instructions_reach_the_model(client, assistant):
     asked = {"input": "hello", "model": "tts-1", "response_format": "pcm", "instructions": "whisper"}
     client.audio.speech.create(**asked, voice="BEN")
@@ -124,6 +164,15 @@ def test_voices_and_instructions_reach_the_model(client, assistant):
     with pytest.raises(openai.BadRequestError, match="Ava") as caught:
         client.audio.speech.create(**asked, voice="../../etc/passwd")
     assert caught.value.param == "voice"
+
+
+def test_null_is_the_default_and_a_seed_is_any_number(client, assistant):
+    asked = {"input": "hello", "model": "tts-1", "voice": "ava"}
+    nulls = dict.fromkeys(("instructions", "speed", "stream_format"))
+    client.audio.speech.create(**asked, response_format="pcm", extra_body=nulls | {"seed": -1})
+    assert assistant.asked[-1] == ("hello", "Ava", "")
+    plain = client.audio.speech.create(**asked, extra_body={"response_format": None})
+    assert plain.response.headers["content-type"] == "audio/mpeg"
 
 
 @pytest.mark.parametrize(

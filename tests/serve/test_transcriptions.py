@@ -24,6 +24,7 @@ def test_events(client, recording):
         events = list(stream)
     assert [event.type for event in events] == ["transcript.text.delta"] * 2 + ["transcript.text.done"]
     assert "".join(event.delta for event in events[:-1]) == events[-1].text == "2.0 seconds of sound."
+    assert events[-1].usage is None  # clients expect tokens there
 
 
 @pytest.mark.parametrize(
@@ -104,3 +105,9 @@ def test_translation(client, recording, assistant):
     done = client.audio.translations.create(file=("talk.wav", recording), model="fake")
     assert done.text == "it is three."
     assert "English" in assistant.asked[-1][0].content
+
+
+def test_a_translation_says_that_it_is_one_into_english(client, recording, assistant, monkeypatch):
+    monkeypatch.setattr(assistant, "says", "你好 world")
+    done = client.audio.translations.create(file=("talk.wav", recording), model="fake", response_format="verbose_json")
+    assert (done.task, done.language) == ("translate", "english")

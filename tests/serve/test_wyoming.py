@@ -1,6 +1,8 @@
 """Home Assistant's protocol, spoken by the unmodified client library."""
 
 import asyncio
+import json
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -93,6 +95,45 @@ def test_a_text_is_read_aloud():
     assert (start.rate, start.width, start.channels) == (24_000, 2, 1)
     assert count == 3 * OUTPUT_SAMPLES_PER_TOKEN
     assert assistant.asked[-1] == ("one two three", "Ben", "")
+
+
+def test_speech_that_is_cut_off_ends_with_an_error():
+    class Hoarse(FakeAssistant):
+        """Says one word of a text."""
+
+        def _chunks(self, *given: Any) -> Any:
+            return super()._chunks(*given[:-1], 1)
+
+    async def talk(client: AsyncTcpClient) -> list[str]:
+        await client.write_event(Synthesize("one two three").event())
+        types = []
+        while event := await client.read_event():
+            types.append(event.type)
+        return types
+
+    assert talked(talk, Hoarse()) == ["audio-start", "audio-chunk", "error"]
+
+
+def test_who_does_not_read_is_let_go_and_gives_its_place_back():
+    async def story() -> None:
+        services = new_services(FakeAssistant(), "fake", ServeSettings(limits=ServeLimits(send_s=0.5)))
+        server = wyoming_server("tcp://127.0.0.1:0")
+        await server.start(handler_of(services))
+        address = server._server.sockets[0].getsockname()  # pyright: ignore
+        with socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(address)
+            data = json.dumps(Synthesize("a " * 1500).event().data).encode()
+            connection.sendall(json.dumps({"type": "synthesize", "data_length": len(data)}).encode() + b"\n" + data)
+            async with asyncio.timeout(15):
+                while not services.slots.count:
+                    await asyncio.sleep(0.01)
+                while services.slots.count:
+                    await asyncio.sleep(0.01)
+        await server.stop()
+        services.backend.close()
+
+    asyncio.run(story())
 
 
 @pytest.mark.parametrize(
