@@ -649,6 +649,14 @@ def test_speech_that_was_cut_off_is_told(model, question, tmp_path, caplog):
     assert "the transcript from 0 s on was cut off (length)" in caplog.text
 
 
+def test_a_long_text_is_read_in_pieces(model, tmp_path):
+    sentences = [f"Sentence number {number} of a text that does not end soon." for number in range(60)]
+    run("speak", " ".join(sentences), "--out", tmp_path / "speech.wav")
+    asked = [messages[-1].content for messages in model.asked]
+    assert len(asked) > 1
+    assert all(sum(sentence in text for text in asked) == 1 for sentence in sentences)
+
+
 def test_detect_goes_on_after_a_bad_file(question, tmp_path):
     (tmp_path / "notes.txt").write_text("no sound")
     result = run("detect", tmp_path / "notes.txt", question)

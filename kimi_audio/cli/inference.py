@@ -271,14 +271,19 @@ def speak(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Read a text aloud."""
+    """Read a text of any length aloud."""
+    import torch
+
+    from kimi_audio.aloud import read_in_pieces
     from kimi_audio.audio.io import check_target
 
     check_target(target)
     taken_on = model.voice(voice)
     check_targets([target], recordings(taken_on))
     assistant, _ = model.load()
-    save_speech(assistant.speak(text, voice=taken_on, seed=seed), target, Report(as_json))
+    pieces = read_in_pieces(text, assistant.context_tokens)
+    speech = [assistant.speak(piece, voice=taken_on, seed=seed) for piece in pieces]
+    save_speech(torch.cat(speech), target, Report(as_json))
 
 
 @command()

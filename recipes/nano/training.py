@@ -13,8 +13,8 @@ from kimi_audio.train.sft import FinetuneConfig
 # Of all positions, whatever the sizes of the files.
 FIRST_SHARES = {"heard.jsonl": 0.6, "aloud.jsonl": 0.25, "talks.jsonl": 0.15}
 SHARES = {"heard.jsonl": 0.42, "aloud.jsonl": 0.23, "talks.jsonl": 0.15, "tasks.jsonl": 0.2}
-# A dictionary is learned by heart, so a fact has to be met many times; prose teaches what cannot be heard: *bought* fresh
-# bread, not *boat*. With a quarter for what is heard, hearing got worse.
+# A dictionary is learned by heart, so a fact has to be met many times; prose teaches what cannot be heard: *bought*
+# fresh bread, not *boat*. With a quarter for what is heard, hearing got worse.
 TALKING_SHARES = {
     "heard.jsonl": 0.42,
     "aloud.jsonl": 0.12,
