@@ -25,7 +25,6 @@ from kimi_audio.serve.realtime_model import RealtimeModel
 from kimi_audio.serve.realtime_transport import TOO_SLOW, Connection, ReplyPlayer
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.session import begin, deadline_s, step
-from kimi_audio.serve.session_config import SessionConfig
 from kimi_audio.serve.session_state import (
     TICKS_PER_S,
     Action,
@@ -52,7 +51,6 @@ from kimi_audio.serve.session_state import (
     Play,
     PlaybackCleared,
     Prepare,
-    Rules,
     Send,
     SessionState,
     StartReply,
@@ -88,8 +86,8 @@ class RealtimeSession:
         self, connection: Connection, services: Services, given: Admitted, player: ReplyPlayer | None = None
     ) -> None:
         self._connection, self._services, self._player, self.id = connection, services, player, given.id
-        rules, now_s = Rules(services.limits, services.voices.has), time.monotonic()
-        self._state: SessionState = begin(given.id, given.config, rules, now_s, has_tracks=player is not None)
+        now_s, has_tracks = time.monotonic(), player is not None
+        self._state: SessionState = begin(given.id, given.config, services.rules, now_s, has_tracks=has_tracks)
         self._inbox: Inbox[Happening | str | None] = Inbox(INBOX_EVENTS)
         self._outbox: asyncio.Queue[str | Close] = asyncio.Queue()
         self._outbox_bytes = 0
@@ -293,10 +291,7 @@ class RealtimeSession:
     # What is kept
 
     def _restore(self, kept: KeptSession) -> None:
-        config = SessionConfig.model_validate(kept.config)
-        self._state = replace(
-            self._state, config=config, items=kept.items, count=kept.count, has_spoken=kept.has_spoken
-        )
+        self._state = replace(self._state, items=kept.items, count=kept.count, has_spoken=kept.has_spoken)
         self._model.sounds.restore(kept.heard, kept.spoken)
 
     def _begin_to_save(self) -> None:

@@ -14,6 +14,7 @@ from kimi_audio.serve.auth import Keys
 from kimi_audio.serve.backend import ModelBackend
 from kimi_audio.serve.limits import Slots
 from kimi_audio.serve.metrics import Metrics
+from kimi_audio.serve.session_state import Rules
 from kimi_audio.serve.session_store import SessionStore
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 from kimi_audio.serve.spoken_answers import SpokenAnswers
@@ -73,6 +74,11 @@ class Services:
     def limits(self) -> ServeLimits:
         """The limits of the settings."""
         return self.settings.limits
+
+    @property
+    def rules(self) -> Rules:
+        """What holds for every conversation."""
+        return Rules(self.limits, self.voices.has)
 
     @contextmanager
     def open_session(self, session: Drainable) -> Iterator[None]:

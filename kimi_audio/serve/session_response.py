@@ -10,6 +10,7 @@ from kimi_audio.chat.tools import is_call
 from kimi_audio.serve import session_playback as playback
 from kimi_audio.serve.client_events import ResponseCreate, described
 from kimi_audio.serve.items import Content, ConversationItem, function_call, parse_item, plain_tools
+from kimi_audio.serve.session_checks import check_voice
 from kimi_audio.serve.session_config import ResponseConfig, ServerVad
 from kimi_audio.serve.session_state import (
     TICKS_PER_S,
@@ -30,6 +31,15 @@ from kimi_audio.serve.session_step import Refused, Step
 
 CALL_END = "</call>"
 _PLACE = {"output_index": 0, "content_index": 0}
+
+
+def begin(step: Step) -> None:
+    """Begin a response that no message of the client asks for; what stands against it is told all the same."""
+    try:
+        create(step)
+    except Refused as refused:
+        step.set(response_wanted=False)
+        step.error(str(refused), refused.code, param=refused.param)
 
 
 def create(step: Step, asked: ResponseCreate | None = None) -> None:
@@ -58,8 +68,7 @@ def create(step: Step, asked: ResponseCreate | None = None) -> None:
         raise Refused(*described(error), "invalid_value", "response") from None
     except ValueError as error:
         raise Refused(f"{error}.", "invalid_value", "response") from None
-    if not state.rules.is_voice(config.output.voice_name):
-        raise Refused(f"There is no voice {config.output.voice_name[:50]!r}.", "invalid_value", "audio.output.voice")
+    check_voice(config.output.voice_name, state.rules, "audio.output.voice")
     playback.check_format(step, config.output.format)
     moments = replace(state.last_turn or Moments(), created_s=step.now_s)
     own_ids = {item.id for item in step.state.items}

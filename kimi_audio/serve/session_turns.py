@@ -179,7 +179,7 @@ def _want_response(step: Step) -> None:
     if not _may_respond(step.state):
         return
     if step.state.response is None:
-        responses.create(step)
+        responses.begin(step)
     else:
         step.set(response_wanted=True)
 

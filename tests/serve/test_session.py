@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -369,6 +370,25 @@ def test_bad_configurations(changes):
     assert session.types()[-1] == "error"
     assert session.last("error")["error"]["event_id"] == "mine"
     assert session.state.config == before
+
+
+@pytest.mark.parametrize("changes", [{"audio": {"output": {"voice": "nobody"}}}, {"tools": [{"name": "天气"}]}])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_response_that_nobody_asked_for_and_that_cannot_be_is_told(changes, is_late):
+    vad = {"type": "server_vad", "interrupt_response": False}
+    session = Watched(SessionConfig().updated({"audio": {"input": {"turn_detection": vad}}}))
+    if is_late:  # another response is under way, and this one waits for its end
+        session.do(client("response.create"))
+    session.state = replace(session.state, config=session.state.config.updated(changes))
+    talk(session)
+    if is_late:
+        session.do(ended(session))
+    assert session.last("error")["error"]["code"] == "invalid_value"
+    assert session.types().count("error") == 1
+    assert session.state.response is None
+    session.do(client("session.update", session={"audio": {"output": {"voice": "ava"}}, "tools": []}))
+    talk(session)
+    assert session.state.response is not None
 
 
 @pytest.mark.parametrize(
