@@ -47,6 +47,7 @@ from kimi_audio.serve.session_state import (
     HearGiven,
     HearSoFar,
     KeepSpeech,
+    ListenAnew,
     Measure,
     Play,
     PlaybackCleared,
@@ -243,6 +244,9 @@ class RealtimeSession:
                     activity = await self._services.backend.detect(new_activity)
                     self._detector = TurnDetector(by, self._state.received, activity)
                     self._resampler = Resampler(self._state.config.audio.input.format)
+            case ListenAnew(start):
+                if self._detector is not None:
+                    self._detector.begin_anew(start)
             case GiveUp():
                 self._model.give_up()
             case Close():

@@ -45,6 +45,7 @@ from kimi_audio.serve.session_state import (
     Forget,
     FromClient,
     Happening,
+    ListenAnew,
     PlaybackCleared,
     PlaybackStarted,
     PlaybackStopped,
@@ -181,6 +182,7 @@ def _grant(work: Step, event: AnyClientEvent) -> None:
         case Clear():
             work.set(turn=None, buffer_start=work.state.received)
             work.act(Discard(work.state.received))
+            work.act(ListenAnew(work.state.received))
             work.send("input_audio_buffer.cleared")
         case ItemCreate():
             _create_item(work, event)
