@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from kimi_audio.chat.tools import is_call
 from kimi_audio.serve import session_playback as playback
 from kimi_audio.serve.client_events import ResponseCreate, described
+from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.items import Content, ConversationItem, function_call, parse_item, plain_tools
 from kimi_audio.serve.session_checks import check_voice
 from kimi_audio.serve.session_config import ResponseConfig, ServerVad
@@ -28,6 +29,7 @@ from kimi_audio.serve.session_state import (
     ms,
 )
 from kimi_audio.serve.session_step import Refused, Step
+from kimi_audio.serve.sounds import from_base64
 
 CALL_END = "</call>"
 _PLACE = {"output_index": 0, "content_index": 0}
@@ -100,15 +102,25 @@ def hear_given(step: Step, item_id: str, sounds: Mapping[int, str]) -> None:
     """Let the sounds that came with an item be heard.
 
     Raises:
-        Refused: the client sends more sound than it may.
+        Refused: the client sends more sound than it may, or what is none.
     """
     format, limits = step.state.config.audio.input.format, step.state.rules.limits
     for index, sound in sounds.items():
         burst_s = step.state.burst_s + 3 * len(sound) / 4 / format.sample_bytes / format.rate_hz
         if burst_s > limits.buffer_s:
             raise Refused("The client sends sound faster than it may.", "input_audio_buffer_full", "item")
+        _check_sound(sound, format.sample_bytes, limits.frame_bytes)
         step.set(burst_s=burst_s)
         step.act(HearGiven(item_id, index, sound))
+
+
+def _check_sound(sound: str, least_bytes: int, most_bytes: int) -> None:
+    try:
+        content = from_base64(sound, most_bytes, "audio")
+    except ApiError as error:
+        raise Refused(error.message, error.code or "invalid_value", "item") from None
+    if len(content) < least_bytes:
+        raise Refused("The audio holds no sound.", "invalid_value", "item")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -347,6 +347,19 @@ def test_bad_items(item):
     assert session.state.items == ()
 
 
+@pytest.mark.parametrize("audio", ["", "!!!!", "QQ==", "QUJ"])
+def test_a_sound_that_is_none_is_no_item(audio):
+    session = Watched(MANUAL)
+    item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": audio}]}
+    session.do(client("conversation.item.create", item=item))
+    assert session.types()[-1] == "error"
+    session.do(client("response.create", response={"input": [item]}))
+    assert session.types()[-2:] == ["error", "error"]
+    assert {event["error"]["event_id"] for event in session.sent if event["type"] == "error"} == {"mine"}
+    assert (session.state.items, session.state.response, session.state.burst_s) == ((), None, 0.0)
+    assert actions_of(session, HearGiven) == []
+
+
 @pytest.mark.parametrize(
     "changes",
     [
