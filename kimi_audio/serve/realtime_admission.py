@@ -40,7 +40,7 @@ class Admitted:
 async def admitted(
     services: Services, token: str | None, wanted: dict[str, Any], session_id: str | None = None
 ) -> Admitted:
-    """Return what a session begins with.
+    """Return what a session begins with; it is to be opened before anything is waited for.
 
     Args:
         services: of the server.
@@ -51,17 +51,21 @@ async def admitted(
     Raises:
         ApiError: the server is full or not ready, or cannot do what is wanted.
     """
-    if not services.is_ready or len(services.sessions) >= services.limits.sessions:
-        services.metrics.sessions_refused.inc()
-        what = "full" if services.is_ready else "not ready"
-        raise ApiError(
-            f"The server is {what}; try again later.", 503, code="session_limit_reached", retry_after_s=RETRY_S
-        )
+    _check_room(services)
     given = usable_config(services, services.keys.session_of(token or ""), wanted)
     if session_id is None:
         return Admitted(f"sess_{secrets.token_hex(16)}", given)
     kept = await _kept(services, session_id)
+    _check_room(services)  # the server may be about to stop by now
     return Admitted(session_id, usable_config(services, kept.config), kept)
+
+
+def _check_room(services: Services) -> None:
+    if services.is_ready and services.has_room:
+        return
+    services.metrics.sessions_refused.inc()
+    what = "full" if services.is_ready else "not ready"
+    raise ApiError(f"The server is {what}; try again later.", 503, code="session_limit_reached", retry_after_s=RETRY_S)
 
 
 def usable_config(services: Services, *changes: Mapping[str, Any]) -> SessionConfig:
@@ -85,8 +89,10 @@ def usable_config(services: Services, *changes: Mapping[str, Any]) -> SessionCon
 async def _kept(services: Services, session_id: str) -> KeptSession:
     """Return a conversation that is to go on."""
     is_id = re.fullmatch(r"sess_[0-9a-f]{32}", session_id)
-    is_open = any(session.id == session_id for session in services.sessions)
-    content = await services.store.load(session_id) if is_id and not is_open else None
+    is_open, content = services.holds(session_id), None
+    if is_id and not is_open:
+        with services.reserved(session_id):
+            content = await services.store.load(session_id)
     try:
         if content is not None:
             return KeptSession.from_bytes(content)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,8 @@ from serve_fakes import FakeAssistant, running
 from websockets.sync.client import connect
 
 from kimi_audio.serve.services import Services
-from kimi_audio.serve.session_store import KeptSession
+from kimi_audio.serve.session_store import KeptSession, MemoryStore
+from kimi_audio.serve.settings import ServeLimits, ServeSettings
 
 WRONG: list[dict[str, Any]] = [
     {"audio": {"output": {"voice": "nobody"}}},
@@ -53,3 +55,45 @@ def test_a_kept_conversation_goes_on_only_if_it_can(address, session):
     told = first(address, "sess_" + "1" * 32)
     assert told["type"] == "error"
     assert "session" in told["error"]["param"]
+
+
+class SlowStore(MemoryStore):
+    """Takes its time, as one over a network does."""
+
+    async def load(self, session_id: str) -> bytes | None:
+        await asyncio.sleep(0.3)
+        return await super().load(session_id)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "code"), [(("1", "1"), "session_in_use"), (("1", "2"), "session_limit_reached")], ids=["same", "other"]
+)
+def test_while_a_conversation_is_looked_for_its_place_is_taken(wanted, code):
+    with running(
+        FakeAssistant(), ServeSettings(limits=ServeLimits(sessions=2 if code == "session_in_use" else 1))
+    ) as address:
+        address.services.store = SlowStore(60, 1 << 20)
+        for digit in "12":
+            keep(address.services, "sess_" + digit * 32)
+        told: list[str] = []
+        both = threading.Barrier(2)
+
+        def come(digit: str) -> None:
+            with connect(f"ws://{address}/v1/realtime?session=sess_{digit * 32}") as socket:
+                event = json.loads(socket.recv(timeout=10))
+                told.append(event["error"]["code"] if event["type"] == "error" else event["type"])
+                both.wait(10)
+
+        threads = [threading.Thread(target=come, args=(digit,)) for digit in wanted]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+        assert sorted(told) == ["session.created", code]
+
+
+def test_a_conversation_that_is_not_found_gives_its_place_back():
+    with running(FakeAssistant(), ServeSettings(limits=ServeLimits(sessions=1))) as address:
+        for _ in range(2):
+            assert first(address, "sess_" + "3" * 32)["error"]["code"] == "session_not_found"
+        assert not address.services.awaited
