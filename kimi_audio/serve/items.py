@@ -47,6 +47,7 @@ class ConversationItem:
     status: Status = "completed"
     content: tuple[Content, ...] = ()
     audio_ms: int = 0  # of what the assistant says
+    speed: float = 1.0  # at which it is said
     written: str = ""  # of what the user said, while that is being written down
     told: str = ""  # of it, to the client
     call_id: str = ""

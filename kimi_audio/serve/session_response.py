@@ -162,6 +162,7 @@ def _become_message(step: Step, response: Response, *chunks: ReplyChunk) -> None
     response = replace(response, kind="message", text="", held=())
     content = Content("output_audio" if response.config.is_spoken else "output_text", "")
     item = ConversationItem(step.new_id("item"), role="assistant", status="in_progress", content=(content,))
+    item = replace(item, speed=response.config.output.speed)
     response = replace(response, item=item)
     step.set(response=response)
     shown = replace(item, content=())

@@ -191,6 +191,17 @@ def test_what_was_not_heard_is_forgotten():
     assert session.last("error")["error"]["param"] == "audio_end_ms"
 
 
+def test_speech_is_cut_by_the_speed_at_which_it_was_said():
+    session = Watched(MANUAL.updated({"audio": {"output": {"speed": 1.5}}}))
+    session.do(client("response.create"))
+    words(session, "one", " two", ticks=TICKS_PER_S)
+    session.do(ended(session))
+    session.do(client("session.update", session={"audio": {"output": {"speed": 0.5}}}))
+    item_id = session.state.items[-1].id
+    session.do(client("conversation.item.truncate", item_id=item_id, audio_end_ms=1000))
+    assert actions_of(session, CutSpeech) == [CutSpeech(item_id, 1500)]
+
+
 def test_manual_turns():
     session = Watched(MANUAL)
     session.do(client("input_audio_buffer.commit"))
