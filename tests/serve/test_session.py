@@ -470,6 +470,22 @@ def test_spellings_of_the_beta():
     assert session.last("response.created")["response"]["output_modalities"] == ["text"]
 
 
+def test_a_transcription_session_of_the_beta():
+    session = Watched()
+    beta = {"input_audio_format": "pcm16", "input_audio_transcription": {"model": "whisper-1"}, "turn_detection": None}
+    session.do(client("transcription_session.update", session=beta))
+    told = session.last("session.updated")["session"]
+    assert told["type"] == "transcription"
+    assert told["audio"]["input"]["turn_detection"] is None
+    assert told["audio"]["input"]["transcription"]["model"] == "whisper-1"
+
+
+def test_a_response_of_null_is_one_without_wishes():
+    session = Watched(MANUAL)
+    session.do(client("response.create", response=None))
+    assert session.types()[-1] == "response.created"
+
+
 def test_the_voice_stays_once_it_was_heard():
     session = Watched(MANUAL)
     session.do(client("session.update", session={"audio": {"output": {"voice": "ava"}}}))
