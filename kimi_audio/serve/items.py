@@ -55,6 +55,11 @@ class ConversationItem:
     arguments: str = ""
     output: str = ""
 
+    @property
+    def chars(self) -> int:
+        """How much text it holds."""
+        return sum(len(part.text or "") for part in self.content) + len(self.output) + len(self.arguments)
+
     def wire(self) -> dict[str, Any]:
         """Return what clients see."""
         common = {"id": self.id, "object": "realtime.item", "type": self.type, "status": self.status}

@@ -35,6 +35,6 @@ async def client_secrets(asked: SecretRequest, request: Request) -> JSONResponse
     services = services_of(request)
     changes = from_beta({"session": asked.session})["session"]
     config = usable_config(services, changes)
-    secret, expires_at = services.keys.new_secret(asked.expires_after.seconds, changes)
+    secret, expires_at = services.keys.new_secret(asked.expires_after.seconds, config.model_dump())
     session = {"id": "sess_none", "object": "realtime.session", "expires_at": expires_at} | config.wire()
     return JSONResponse({"value": secret, "expires_at": expires_at, "session": session})

@@ -235,8 +235,7 @@ def _create_item(work: Step, event: ItemCreate) -> None:
         item, sounds = parse_item(event.item, given or work.new_id("item"))
     except ValueError as error:
         raise Refused(f"{error}.", "invalid_value", "item") from None
-    chars = sum(len(part.text or "") for part in item.content) + len(item.output) + len(item.arguments)
-    if chars > work.state.rules.limits.chat_chars:
+    if item.chars > work.state.rules.limits.chat_chars:
         raise Refused("The item is too long.", "string_above_max_length", "item")
     work.add_item(item, event.previous_item_id)
     responses.hear_given(work, item.id, sounds)

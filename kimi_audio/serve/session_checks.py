@@ -1,7 +1,9 @@
 """What a session may be configured to do on this server, wherever the configuration comes from."""
 
-from kimi_audio.serve.items import plain_tools
-from kimi_audio.serve.session_config import SessionConfig
+from collections.abc import Iterable
+
+from kimi_audio.serve.items import ConversationItem, plain_tools
+from kimi_audio.serve.session_config import ResponseConfig, SessionConfig
 from kimi_audio.serve.session_state import Rules
 from kimi_audio.serve.session_step import Refused
 
@@ -16,9 +18,23 @@ def check_config(config: SessionConfig, rules: Rules) -> None:
         plain_tools(config.tools)
     except ValueError as error:
         raise Refused(f"{error}.", "invalid_value", "session.tools") from None
-    if len(config.instructions) > rules.limits.chat_chars:
-        raise Refused("The instructions are too long.", "string_above_max_length", "session.instructions")
+    check_length(config, (), rules, "session")
     check_voice(config.audio.output.voice_name, rules, "session.audio.output.voice")
+
+
+def check_length(
+    config: SessionConfig | ResponseConfig, items: Iterable[ConversationItem], rules: Rules, param: str
+) -> None:
+    """See that instructions, tools, whatever else is configured, and items that are given with it are not too long.
+
+    Raises:
+        Refused: they are.
+    """
+    rest = config.model_dump_json(exclude={"instructions"}, exclude_defaults=True)
+    chars = len(config.instructions) + len(rest) + sum(item.chars for item in items)
+    if chars > rules.limits.chat_chars:
+        message = f"Instructions, tools and given items hold more than {rules.limits.chat_chars} characters."
+        raise Refused(message, "string_above_max_length", param)
 
 
 def check_voice(name: str, rules: Rules, param: str) -> None:

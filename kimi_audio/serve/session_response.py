@@ -11,7 +11,7 @@ from kimi_audio.serve import session_playback as playback
 from kimi_audio.serve.client_events import ResponseCreate, described
 from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.items import Content, ConversationItem, function_call, parse_item, plain_tools
-from kimi_audio.serve.session_checks import check_voice
+from kimi_audio.serve.session_checks import check_length, check_voice
 from kimi_audio.serve.session_config import ResponseConfig, ServerVad
 from kimi_audio.serve.session_state import (
     TICKS_PER_S,
@@ -70,6 +70,7 @@ def create(step: Step, asked: ResponseCreate | None = None) -> None:
         raise Refused(*described(error), "invalid_value", "response") from None
     except ValueError as error:
         raise Refused(f"{error}.", "invalid_value", "response") from None
+    check_length(config, () if given is None else items, state.rules, "response")
     check_voice(config.output.voice_name, state.rules, "audio.output.voice")
     playback.check_format(step, config.output.format)
     moments = replace(state.last_turn or Moments(), created_s=step.now_s)

@@ -385,6 +385,7 @@ def test_a_sound_that_is_none_is_no_item(audio):
         {"tools": [TIMER, {"type": "function", "name": "set_timer"}]},
         {"tools": [{"type": "function", "name": "123"}]},
         {"instructions": "a" * 100_001},
+        {"tools": [TIMER | {"description": "a" * 100_001}]},
     ],
 )
 def test_bad_configurations(changes):
@@ -478,6 +479,26 @@ def test_a_transcription_session_of_the_beta():
     assert told["type"] == "transcription"
     assert told["audio"]["input"]["turn_detection"] is None
     assert told["audio"]["input"]["transcription"]["model"] == "whisper-1"
+
+
+LONG = "x" * 60_000
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"instructions": 2 * LONG},
+        {"tools": [TIMER | {"description": 2 * LONG}]},
+        {"instructions": LONG, "tools": [TIMER | {"description": LONG}]},
+        {"instructions": LONG, "input": [USER_ITEM | {"content": [{"type": "input_text", "text": LONG}]}]},
+        {"metadata": {"a": 2 * LONG}},
+    ],
+)
+def test_a_response_that_says_too_much_is_refused(response):
+    session = Watched(MANUAL)
+    session.do(client("response.create", response=response))
+    assert session.last("error")["error"]["code"] == "string_above_max_length"
+    assert session.state.response is None
 
 
 def test_a_response_of_null_is_one_without_wishes():
