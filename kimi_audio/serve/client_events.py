@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 
 from kimi_audio.serve.session_config import Frozen
 from kimi_audio.serve.strict_json import read_json
@@ -76,6 +76,11 @@ class ResponseCreate(ClientEvent):
 
     type: Literal["response.create"]
     response: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("response", mode="before")
+    @classmethod
+    def _null_is_absent(cls, response: Any) -> Any:
+        return {} if response is None else response
 
 
 class ResponseCancel(ClientEvent):
@@ -163,6 +168,8 @@ _BETA_NAMES = {"modalities": "output_modalities", "max_response_output_tokens": 
 
 def from_beta(event: dict[str, Any]) -> dict[str, Any]:
     """Return an event with today's names for those of the beta."""
+    if event.get("type") == "transcription_session.update" and isinstance(event.get("session"), dict):
+        event = event | {"type": "session.update", "session": event["session"] | {"type": "transcription"}}
     for name in ("session", "response"):
         if isinstance(event.get(name), dict):
             event = event | {name: _config_from_beta(event[name])}

@@ -1,6 +1,7 @@
 """What the model is told of a conversation: its items as messages, with their sounds as tokens."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.items import ConversationItem, plain_name, plain_tools
 from kimi_audio.serve.session_config import ResponseConfig
 from kimi_audio.serve.strict_json import read_json
+
+logger = logging.getLogger(__name__)
 
 TOKEN_MS = 1000 * OUTPUT_SAMPLES_PER_TOKEN // OUTPUT_RATE_HZ
 MAX_RESULT_CHARS = 2000
@@ -73,20 +76,36 @@ class Sounds:
     async def messages(self, items: Iterable[ConversationItem]) -> list[Message]:
         """Return the items as messages; sounds that are not encoded yet are waited for.
 
-        Of a sound that was forgotten, what was said in it stands there, if it is known.
+        Of a sound that was forgotten, or that could not be heard, what was said in it stands there, if it is known.
+
+        Raises:
+            Exception: a sound of the last item, which is to be answered, could not be heard.
         """
-        found = []
-        for item in items:
+        found, listed = [], [*items]
+        for number, item in enumerate(listed):
             for index, part in enumerate(item.content):
-                sound = self._heard.get((item.id, index))
-                if sound is not None:
-                    found.append(Message("user", "audio", await asyncio.shield(sound)))
+                tokens = await self._tokens(item.id, index, is_answered=number == len(listed) - 1)
+                if tokens is not None:
+                    found.append(Message("user", "audio", tokens))
                 elif item.role != "assistant" and part.text:
                     found.append(Message(item.role, "text", part.text))
                 elif part.text:
                     found.append(self._said(item, part.text))
             found += _function_messages(item)
         return found
+
+    async def _tokens(self, item_id: str, index: int, *, is_answered: bool) -> AudioTokens | None:
+        sound = self._heard.get((item_id, index))
+        if sound is None:
+            return None
+        try:
+            return await asyncio.shield(sound)
+        except Exception as error:
+            if is_answered:
+                raise
+            # It was told when it was to be answered, and must not be the end of all later replies.
+            logger.warning("a sound of a conversation cannot be heard: %s", type(error).__name__)
+            return None
 
     def _said(self, item: ConversationItem, text: str) -> Message:
         codes = self._spoken.get(item.id)

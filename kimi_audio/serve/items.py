@@ -47,12 +47,18 @@ class ConversationItem:
     status: Status = "completed"
     content: tuple[Content, ...] = ()
     audio_ms: int = 0  # of what the assistant says
+    speed: float = 1.0  # at which it is said
     written: str = ""  # of what the user said, while that is being written down
     told: str = ""  # of it, to the client
     call_id: str = ""
     name: str = ""
     arguments: str = ""
     output: str = ""
+
+    @property
+    def chars(self) -> int:
+        """How much text it holds."""
+        return sum(len(part.text or "") for part in self.content) + len(self.output) + len(self.arguments)
 
     def wire(self) -> dict[str, Any]:
         """Return what clients see."""

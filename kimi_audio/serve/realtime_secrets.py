@@ -4,14 +4,13 @@ from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from kimi_audio.serve.auth import DEFAULT_SECRET_S, MAX_SECRET_S, MIN_SECRET_S
-from kimi_audio.serve.client_events import described, from_beta
-from kimi_audio.serve.http_errors import ApiError
+from kimi_audio.serve.client_events import from_beta
 from kimi_audio.serve.json_route import JsonRoute
+from kimi_audio.serve.realtime_admission import usable_config
 from kimi_audio.serve.services import services_of
-from kimi_audio.serve.session_config import SessionConfig
 
 router = APIRouter(route_class=JsonRoute)
 
@@ -34,11 +33,8 @@ class SecretRequest(BaseModel):
 async def client_secrets(asked: SecretRequest, request: Request) -> JSONResponse:
     """Return a secret."""
     services = services_of(request)
-    changes = from_beta({"session": asked.session})["session"] | {"model": services.model_name}
-    try:
-        config = SessionConfig().updated(changes)
-    except ValidationError as error:
-        raise ApiError(*described(error), code="invalid_value", param="session") from None
-    secret, expires_at = services.keys.new_secret(asked.expires_after.seconds, changes)
+    changes = from_beta({"session": asked.session})["session"]
+    config = usable_config(services, changes)
+    secret, expires_at = services.keys.new_secret(asked.expires_after.seconds, config.model_dump())
     session = {"id": "sess_none", "object": "realtime.session", "expires_at": expires_at} | config.wire()
     return JSONResponse({"value": secret, "expires_at": expires_at, "session": session})

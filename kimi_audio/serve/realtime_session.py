@@ -25,7 +25,6 @@ from kimi_audio.serve.realtime_model import RealtimeModel
 from kimi_audio.serve.realtime_transport import TOO_SLOW, Connection, ReplyPlayer
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.session import begin, deadline_s, step
-from kimi_audio.serve.session_config import SessionConfig
 from kimi_audio.serve.session_state import (
     TICKS_PER_S,
     Action,
@@ -48,11 +47,11 @@ from kimi_audio.serve.session_state import (
     HearGiven,
     HearSoFar,
     KeepSpeech,
+    ListenAnew,
     Measure,
     Play,
     PlaybackCleared,
     Prepare,
-    Rules,
     Send,
     SessionState,
     StartReply,
@@ -88,8 +87,8 @@ class RealtimeSession:
         self, connection: Connection, services: Services, given: Admitted, player: ReplyPlayer | None = None
     ) -> None:
         self._connection, self._services, self._player, self.id = connection, services, player, given.id
-        rules, now_s = Rules(services.limits, services.voices.has), time.monotonic()
-        self._state: SessionState = begin(given.id, given.config, rules, now_s, has_tracks=player is not None)
+        now_s, has_tracks = time.monotonic(), player is not None
+        self._state: SessionState = begin(given.id, given.config, services.rules, now_s, has_tracks=has_tracks)
         self._inbox: Inbox[Happening | str | None] = Inbox(INBOX_EVENTS)
         self._outbox: asyncio.Queue[str | Close] = asyncio.Queue()
         self._outbox_bytes = 0
@@ -100,6 +99,7 @@ class RealtimeSession:
         self._unheard: list[bytes] = []  # stored, and not yet listened to
         self._cleared: PlaybackCleared | None = None  # and the session has not been told
         self._is_unsaved = False
+        self._is_kept = given.kept is not None  # something is, and has to follow what is deleted
         self._saving: asyncio.Task[None] | None = None
         if given.kept is not None:
             self._restore(given.kept)
@@ -136,7 +136,7 @@ class RealtimeSession:
         finally:
             await self._model.close()
             await _ended(reader, writer)
-            if self._state.items:
+            if self._state.items or self._is_kept:
                 await self._save()
             facts = {"session": self._state.id, "items": len(self._state.items)}
             logger.info("session ends", extra={"facts": facts | {"took_s": round(time.monotonic() - began_s, 1)}})
@@ -239,24 +239,32 @@ class RealtimeSession:
                 self._send(dict(event))
             case Store() | Discard() | Hear() | HearSoFar() | Prepare() | WriteSoFar() | HearGiven():
                 self._do_with_sound(action)
-            case Detect(by):
-                self._resampler = self._detector = None
-                if by is not None:
-                    activity = await self._services.backend.detect(new_activity)
-                    self._detector = TurnDetector(by, self._state.received, activity)
-                    self._resampler = Resampler(self._state.config.audio.input.format)
+            case Detect() | ListenAnew():
+                await self._listen(action)
             case GiveUp():
                 self._model.give_up()
             case Close():
                 self._outbox.put_nowait(action)
             case StartReply() | CancelReply() | KeepSpeech() | CutSpeech() | Forget():
                 self._model.do(action)
+                if self._is_kept and isinstance(action, CutSpeech | Forget):
+                    self._begin_to_save()
             case Play() | EndPlayback() | ClearPlayback():
                 self._play(action)
             case Measure(status, seconds):
                 self._services.metrics.reply_done(status, seconds)
-                self._is_unsaved = True
                 self._begin_to_save()
+
+    async def _listen(self, action: Detect | ListenAnew) -> None:
+        if isinstance(action, ListenAnew):
+            if self._detector is not None:
+                self._detector.begin_anew(action.start)
+            return
+        self._resampler = self._detector = None
+        if action.by is not None:
+            activity = await self._services.backend.detect(new_activity)
+            self._detector = TurnDetector(action.by, self._state.received, activity)
+            self._resampler = Resampler(self._state.config.audio.input.format)
 
     def _do_with_sound(self, action: Store | Discard | Hear | HearSoFar | Prepare | WriteSoFar | HearGiven) -> None:
         format = self._state.config.audio.input.format
@@ -293,13 +301,11 @@ class RealtimeSession:
     # What is kept
 
     def _restore(self, kept: KeptSession) -> None:
-        config = SessionConfig.model_validate(kept.config)
-        self._state = replace(
-            self._state, config=config, items=kept.items, count=kept.count, has_spoken=kept.has_spoken
-        )
+        self._state = replace(self._state, items=kept.items, count=kept.count, has_spoken=kept.has_spoken)
         self._model.sounds.restore(kept.heard, kept.spoken)
 
     def _begin_to_save(self) -> None:
+        self._is_unsaved = True
         if self._saving is None or self._saving.done():
             self._saving = self._model.start(self._save_changes())
 
@@ -309,6 +315,7 @@ class RealtimeSession:
             await self._save()
 
     async def _save(self) -> None:
+        self._is_kept = True
         state, (heard, spoken) = self._state, self._model.sounds.known()
         items = tuple(item for item in state.items if item.status != "in_progress")
         kept = KeptSession(items, state.count, state.has_spoken, state.config.model_dump(mode="json"), spoken, heard)

@@ -14,6 +14,7 @@ from kimi_audio.serve.auth import Keys
 from kimi_audio.serve.backend import ModelBackend
 from kimi_audio.serve.limits import Slots
 from kimi_audio.serve.metrics import Metrics
+from kimi_audio.serve.session_state import Rules
 from kimi_audio.serve.session_store import SessionStore
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 from kimi_audio.serve.spoken_answers import SpokenAnswers
@@ -58,6 +59,7 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     is_open: bool = False  # warmed up, and not about to stop
     sessions: set[Drainable] = field(default_factory=set)
+    awaited: set[str] = field(default_factory=set)  # ids of kept conversations that are about to go on
     calls: dict[str, RealtimeCall] = field(default_factory=dict)
 
     def new_marker(self) -> Marker | None:
@@ -73,6 +75,29 @@ class Services:
     def limits(self) -> ServeLimits:
         """The limits of the settings."""
         return self.settings.limits
+
+    @property
+    def rules(self) -> Rules:
+        """What holds for every conversation."""
+        return Rules(self.limits, self.voices.has)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more conversation may begin."""
+        return len(self.sessions) + len(self.awaited) < self.limits.sessions
+
+    def holds(self, session_id: str) -> bool:
+        """Tell whether a conversation goes on, or is about to."""
+        return session_id in self.awaited or any(session.id == session_id for session in self.sessions)
+
+    @contextmanager
+    def reserved(self, session_id: str) -> Iterator[None]:
+        """Keep a conversation, and a place for it, from others until it goes on."""
+        self.awaited.add(session_id)
+        try:
+            yield
+        finally:
+            self.awaited.discard(session_id)
 
     @contextmanager
     def open_session(self, session: Drainable) -> Iterator[None]:

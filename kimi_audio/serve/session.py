@@ -29,7 +29,8 @@ from kimi_audio.serve.client_events import (
     SessionUpdate,
     described,
 )
-from kimi_audio.serve.items import parse_item, plain_tools
+from kimi_audio.serve.items import parse_item
+from kimi_audio.serve.session_checks import check_config
 from kimi_audio.serve.session_config import SessionConfig
 from kimi_audio.serve.session_state import (
     Action,
@@ -44,6 +45,7 @@ from kimi_audio.serve.session_state import (
     Forget,
     FromClient,
     Happening,
+    ListenAnew,
     PlaybackCleared,
     PlaybackStarted,
     PlaybackStopped,
@@ -139,7 +141,7 @@ def _follow_up(work: Step) -> None:
         if not state.playbacks:
             _close(work, GOING_AWAY, "the server stops")
     elif state.response_wanted:
-        responses.create(work)
+        responses.begin(work)
 
 
 def _close(work: Step, code: int, reason: str) -> None:
@@ -180,6 +182,7 @@ def _grant(work: Step, event: AnyClientEvent) -> None:
         case Clear():
             work.set(turn=None, buffer_start=work.state.received)
             work.act(Discard(work.state.received))
+            work.act(ListenAnew(work.state.received))
             work.send("input_audio_buffer.cleared")
         case ItemCreate():
             _create_item(work, event)
@@ -201,18 +204,11 @@ def _update(work: Step, event: SessionUpdate) -> None:
     state, old = work.state, work.state.config
     try:
         new = old.updated(event.session)
-        plain_tools(new.tools)
     except ValidationError as error:
         raise Refused(*described(error), "invalid_value", "session") from None
-    except ValueError as error:
-        raise Refused(f"{error}.", "invalid_value", "session.tools") from None
-    if len(new.instructions) > state.rules.limits.chat_chars:
-        raise Refused("The instructions are too long.", "string_above_max_length", "session.instructions")
+    check_config(new, state.rules)
     playback.check_format(work, new.audio.input.format, new.audio.output.format)
-    voice = new.audio.output.voice_name
-    if not state.rules.is_voice(voice):
-        raise Refused(f"There is no voice {voice[:50]!r}.", "invalid_value", "session.audio.output.voice")
-    if state.has_spoken and voice != old.audio.output.voice_name:
+    if state.has_spoken and new.audio.output.voice_name != old.audio.output.voice_name:
         raise Refused("The voice stays once it was heard.", "cannot_update_voice", "session.audio.output.voice")
     if new.type != old.type and (state.items or state.response):
         raise Refused("The type of a session stays once it is used.", "invalid_value", "session.type")
@@ -239,8 +235,7 @@ def _create_item(work: Step, event: ItemCreate) -> None:
         item, sounds = parse_item(event.item, given or work.new_id("item"))
     except ValueError as error:
         raise Refused(f"{error}.", "invalid_value", "item") from None
-    chars = sum(len(part.text or "") for part in item.content) + len(item.output) + len(item.arguments)
-    if chars > work.state.rules.limits.chat_chars:
+    if item.chars > work.state.rules.limits.chat_chars:
         raise Refused("The item is too long.", "string_above_max_length", "item")
     work.add_item(item, event.previous_item_id)
     responses.hear_given(work, item.id, sounds)

@@ -95,5 +95,5 @@ def truncate(step: Step, item: ConversationItem, end_ms: int) -> None:
         shown = text[: len(text) * end_ms // item.audio_ms]
         heard = shown[: shown.rfind(" ") + 1].rstrip() if " " in text else ""
     step.replace_item(replace(item, audio_ms=end_ms).with_text(0, heard))
-    step.act(CutSpeech(item.id, round(end_ms * step.state.config.audio.output.speed)))
+    step.act(CutSpeech(item.id, round(end_ms * item.speed)))
     step.send("conversation.item.truncated", item_id=item.id, content_index=0, audio_end_ms=end_ms)

@@ -9,7 +9,9 @@ from pydantic import ValidationError
 from kimi_audio.chat.tools import is_call
 from kimi_audio.serve import session_playback as playback
 from kimi_audio.serve.client_events import ResponseCreate, described
+from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.items import Content, ConversationItem, function_call, parse_item, plain_tools
+from kimi_audio.serve.session_checks import check_length, check_voice
 from kimi_audio.serve.session_config import ResponseConfig, ServerVad
 from kimi_audio.serve.session_state import (
     TICKS_PER_S,
@@ -27,9 +29,19 @@ from kimi_audio.serve.session_state import (
     ms,
 )
 from kimi_audio.serve.session_step import Refused, Step
+from kimi_audio.serve.sounds import from_base64
 
 CALL_END = "</call>"
 _PLACE = {"output_index": 0, "content_index": 0}
+
+
+def begin(step: Step) -> None:
+    """Begin a response that no message of the client asks for; what stands against it is told all the same."""
+    try:
+        create(step)
+    except Refused as refused:
+        step.set(response_wanted=False)
+        step.error(str(refused), refused.code, param=refused.param)
 
 
 def create(step: Step, asked: ResponseCreate | None = None) -> None:
@@ -58,8 +70,8 @@ def create(step: Step, asked: ResponseCreate | None = None) -> None:
         raise Refused(*described(error), "invalid_value", "response") from None
     except ValueError as error:
         raise Refused(f"{error}.", "invalid_value", "response") from None
-    if not state.rules.is_voice(config.output.voice_name):
-        raise Refused(f"There is no voice {config.output.voice_name[:50]!r}.", "invalid_value", "audio.output.voice")
+    check_length(config, () if given is None else items, state.rules, "response")
+    check_voice(config.output.voice_name, state.rules, "audio.output.voice")
     playback.check_format(step, config.output.format)
     moments = replace(state.last_turn or Moments(), created_s=step.now_s)
     own_ids = {item.id for item in step.state.items}
@@ -91,15 +103,25 @@ def hear_given(step: Step, item_id: str, sounds: Mapping[int, str]) -> None:
     """Let the sounds that came with an item be heard.
 
     Raises:
-        Refused: the client sends more sound than it may.
+        Refused: the client sends more sound than it may, or what is none.
     """
     format, limits = step.state.config.audio.input.format, step.state.rules.limits
     for index, sound in sounds.items():
         burst_s = step.state.burst_s + 3 * len(sound) / 4 / format.sample_bytes / format.rate_hz
         if burst_s > limits.buffer_s:
             raise Refused("The client sends sound faster than it may.", "input_audio_buffer_full", "item")
+        _check_sound(sound, format.sample_bytes, limits.frame_bytes)
         step.set(burst_s=burst_s)
         step.act(HearGiven(item_id, index, sound))
+
+
+def _check_sound(sound: str, least_bytes: int, most_bytes: int) -> None:
+    try:
+        content = from_base64(sound, most_bytes, "audio")
+    except ApiError as error:
+        raise Refused(error.message, error.code or "invalid_value", "item") from None
+    if len(content) < least_bytes:
+        raise Refused("The audio holds no sound.", "invalid_value", "item")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -141,6 +163,7 @@ def _become_message(step: Step, response: Response, *chunks: ReplyChunk) -> None
     response = replace(response, kind="message", text="", held=())
     content = Content("output_audio" if response.config.is_spoken else "output_text", "")
     item = ConversationItem(step.new_id("item"), role="assistant", status="in_progress", content=(content,))
+    item = replace(item, speed=response.config.output.speed)
     response = replace(response, item=item)
     step.set(response=response)
     shown = replace(item, content=())

@@ -340,6 +340,13 @@ class Detect:
 
 
 @dataclass(frozen=True)
+class ListenAnew:
+    """The turn was ended otherwise: take speech from a tick on, even if it goes on there, for the begin of another."""
+
+    start: int
+
+
+@dataclass(frozen=True)
 class Hear:
     """Make a part of the client's sound the sound of an item, and write it down if the client wants that."""
 
@@ -474,6 +481,7 @@ Action = (
     | Store
     | Discard
     | Detect
+    | ListenAnew
     | Hear
     | HearSoFar
     | Prepare

@@ -18,6 +18,7 @@ from kimi_audio.serve.session_state import (
     GiveUp,
     Hear,
     HearSoFar,
+    ListenAnew,
     Moments,
     Prepare,
     SessionState,
@@ -61,6 +62,7 @@ def append(step: Step, appended: Appended) -> None:
     elif state.has_tracks and not listens:  # a microphone that nobody listens to yet goes on all the same
         _discard(step, step.state.received - round(limits.buffer_s * TICKS_PER_S))
     elif state.turn is not None and held_s > limits.buffer_s:  # nobody speaks that long: let it be a turn
+        step.act(ListenAnew(step.state.received))
         _speech_stopped(step, SpeechStopped(step.state.received, step.state.received))
     else:
         _hear_so_far(step)
@@ -179,7 +181,7 @@ def _want_response(step: Step) -> None:
     if not _may_respond(step.state):
         return
     if step.state.response is None:
-        responses.create(step)
+        responses.begin(step)
     else:
         step.set(response_wanted=True)
 
@@ -201,6 +203,7 @@ def commit_by_client(step: Step) -> None:
             f"The buffer holds {ms(state.received - start)} ms of sound; at least 100 ms are needed to commit it.",
             "input_audio_buffer_commit_empty",
         )
+    step.act(ListenAnew(state.received))
     _commit(step, state.turn or Turn(step.new_id("item"), start), state.received, step.now_s)
 
 

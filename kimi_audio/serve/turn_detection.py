@@ -133,10 +133,16 @@ class TurnDetector:
         self._activity = activity
         self._rest = torch.zeros(0)
         self._tick = start  # where the next window begins
+        self._since = start  # what is before belongs to no turn that is still to come
         self._windows = 0  # of speech in a row, before a turn
         self._turn_start: int | None = None
         self._speech_end = 0
         self._is_paused = False
+
+    def begin_anew(self, start: int) -> None:
+        """Take speech from a tick on, even if it goes on there, for the begin of another turn."""
+        self._since = start
+        self._turn_start, self._windows, self._is_paused = None, 0, False
 
     def push(self, wav: Tensor) -> list[TurnNews]:
         """Return what the next sound [L] tells of turns."""
@@ -149,9 +155,11 @@ class TurnDetector:
         probability = self._activity.probability(window)
         self._tick += _TICKS_PER_WINDOW
         if self._turn_start is None:
-            self._windows = self._windows + 1 if probability >= self._threshold else 0
+            is_new = self._tick - _TICKS_PER_WINDOW >= self._since
+            self._windows = self._windows + 1 if is_new and probability >= self._threshold else 0
             if self._windows >= BEGINNING_WINDOWS:
-                self._turn_start = self._tick - self._windows * _TICKS_PER_WINDOW
+                start = self._tick - self._windows * _TICKS_PER_WINDOW
+                self._turn_start = self._since if start < self._since + _TICKS_PER_WINDOW else start
                 self._speech_end = self._tick
                 yield SpeechStarted(self._turn_start)
             return

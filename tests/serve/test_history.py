@@ -42,6 +42,21 @@ def test_old_sounds_give_way_to_their_words():
     assert heard(10, 20, 30, most=50) == [("text", "words 0"), ("audio", 20), ("audio", 30)]
 
 
+def test_a_sound_that_cannot_be_heard_fails_its_own_answer_alone():
+    async def messages(*items: ConversationItem) -> list[Message]:
+        sounds = Sounds(100)
+        future = asyncio.get_running_loop().create_future()
+        future.set_exception(ValueError("too short"))
+        sounds.hear("a", 0, future)
+        return await sounds.messages(items)
+
+    unheard = ConversationItem("a", content=(Content("input_audio", "its words"),))
+    later = ConversationItem("b", content=(Content("input_text", "hello"),))
+    assert [one.content for one in asyncio.run(messages(unheard, later))] == ["its words", "hello"]
+    with pytest.raises(ValueError, match="too short"):
+        asyncio.run(messages(unheard))
+
+
 def test_what_is_cut_is_forgotten_token_by_token():
     sounds = Sounds(100)
     sounds.speak("a", range(10))

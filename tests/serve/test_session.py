@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -190,6 +191,17 @@ def test_what_was_not_heard_is_forgotten():
     assert session.last("error")["error"]["param"] == "audio_end_ms"
 
 
+def test_speech_is_cut_by_the_speed_at_which_it_was_said():
+    session = Watched(MANUAL.updated({"audio": {"output": {"speed": 1.5}}}))
+    session.do(client("response.create"))
+    words(session, "one", " two", ticks=TICKS_PER_S)
+    session.do(ended(session))
+    session.do(client("session.update", session={"audio": {"output": {"speed": 0.5}}}))
+    item_id = session.state.items[-1].id
+    session.do(client("conversation.item.truncate", item_id=item_id, audio_end_ms=1000))
+    assert actions_of(session, CutSpeech) == [CutSpeech(item_id, 1500)]
+
+
 def test_manual_turns():
     session = Watched(MANUAL)
     session.do(client("input_audio_buffer.commit"))
@@ -346,6 +358,19 @@ def test_bad_items(item):
     assert session.state.items == ()
 
 
+@pytest.mark.parametrize("audio", ["", "!!!!", "QQ==", "QUJ"])
+def test_a_sound_that_is_none_is_no_item(audio):
+    session = Watched(MANUAL)
+    item = {"type": "message", "role": "user", "content": [{"type": "input_audio", "audio": audio}]}
+    session.do(client("conversation.item.create", item=item))
+    assert session.types()[-1] == "error"
+    session.do(client("response.create", response={"input": [item]}))
+    assert session.types()[-2:] == ["error", "error"]
+    assert {event["error"]["event_id"] for event in session.sent if event["type"] == "error"} == {"mine"}
+    assert (session.state.items, session.state.response, session.state.burst_s) == ((), None, 0.0)
+    assert actions_of(session, HearGiven) == []
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -360,6 +385,7 @@ def test_bad_items(item):
         {"tools": [TIMER, {"type": "function", "name": "set_timer"}]},
         {"tools": [{"type": "function", "name": "123"}]},
         {"instructions": "a" * 100_001},
+        {"tools": [TIMER | {"description": "a" * 100_001}]},
     ],
 )
 def test_bad_configurations(changes):
@@ -369,6 +395,25 @@ def test_bad_configurations(changes):
     assert session.types()[-1] == "error"
     assert session.last("error")["error"]["event_id"] == "mine"
     assert session.state.config == before
+
+
+@pytest.mark.parametrize("changes", [{"audio": {"output": {"voice": "nobody"}}}, {"tools": [{"name": "天气"}]}])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_response_that_nobody_asked_for_and_that_cannot_be_is_told(changes, is_late):
+    vad = {"type": "server_vad", "interrupt_response": False}
+    session = Watched(SessionConfig().updated({"audio": {"input": {"turn_detection": vad}}}))
+    if is_late:  # another response is under way, and this one waits for its end
+        session.do(client("response.create"))
+    session.state = replace(session.state, config=session.state.config.updated(changes))
+    talk(session)
+    if is_late:
+        session.do(ended(session))
+    assert session.last("error")["error"]["code"] == "invalid_value"
+    assert session.types().count("error") == 1
+    assert session.state.response is None
+    session.do(client("session.update", session={"audio": {"output": {"voice": "ava"}}, "tools": []}))
+    talk(session)
+    assert session.state.response is not None
 
 
 @pytest.mark.parametrize(
@@ -424,6 +469,42 @@ def test_spellings_of_the_beta():
     assert config.max_output_tokens == 100
     session.do(client("response.create", response={"modalities": ["text"]}))
     assert session.last("response.created")["response"]["output_modalities"] == ["text"]
+
+
+def test_a_transcription_session_of_the_beta():
+    session = Watched()
+    beta = {"input_audio_format": "pcm16", "input_audio_transcription": {"model": "whisper-1"}, "turn_detection": None}
+    session.do(client("transcription_session.update", session=beta))
+    told = session.last("session.updated")["session"]
+    assert told["type"] == "transcription"
+    assert told["audio"]["input"]["turn_detection"] is None
+    assert told["audio"]["input"]["transcription"]["model"] == "whisper-1"
+
+
+LONG = "x" * 60_000
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"instructions": 2 * LONG},
+        {"tools": [TIMER | {"description": 2 * LONG}]},
+        {"instructions": LONG, "tools": [TIMER | {"description": LONG}]},
+        {"instructions": LONG, "input": [USER_ITEM | {"content": [{"type": "input_text", "text": LONG}]}]},
+        {"metadata": {"a": 2 * LONG}},
+    ],
+)
+def test_a_response_that_says_too_much_is_refused(response):
+    session = Watched(MANUAL)
+    session.do(client("response.create", response=response))
+    assert session.last("error")["error"]["code"] == "string_above_max_length"
+    assert session.state.response is None
+
+
+def test_a_response_of_null_is_one_without_wishes():
+    session = Watched(MANUAL)
+    session.do(client("response.create", response=None))
+    assert session.types()[-1] == "response.created"
 
 
 def test_the_voice_stays_once_it_was_heard():

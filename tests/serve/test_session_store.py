@@ -5,7 +5,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -131,6 +131,62 @@ def test_nobody_joins_a_conversation_that_is_held():
             session_id = until(first, "session.created")[0].session.id
             with client.realtime.connect(model="fake", extra_query={"session": session_id}) as second:
                 assert until(second, "error")[0].error.code == "session_in_use"
+
+
+def kept_items(address: Any, session_id: str) -> list[ConversationItem] | None:
+    content = asyncio.run(address.services.store.load(session_id))
+    return None if content is None else [*KeptSession.from_bytes(content).items]
+
+
+def soon(is_so: Callable[[], bool]) -> bool:
+    """Wait until something is so; tell whether it is."""
+    end_s = time.monotonic() + 10
+    while not is_so() and time.monotonic() < end_s:
+        time.sleep(0.01)
+    return is_so()
+
+
+@pytest.mark.parametrize("is_taken_up", [False, True])
+def test_what_is_deleted_is_kept_nowhere(is_taken_up):
+    with running(FakeAssistant()) as address:
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
+        query = {}
+        if is_taken_up:
+            query = {"session": ask(address)[0]}
+            assert soon(lambda: not address.services.sessions)
+        with client.realtime.connect(model="fake", extra_query=query) as connection:
+            session_id = until(connection, "session.created")[0].session.id
+            if not is_taken_up:
+                connection.session.update(session=MANUAL)
+                connection.response.create()
+                until(connection, "response.done")
+            assert soon(lambda: bool(kept_items(address, session_id)))
+            for item in kept_items(address, session_id) or ():
+                connection.conversation.item.delete(item_id=item.id)
+            assert soon(lambda: kept_items(address, session_id) == [])  # while the conversation goes on
+        assert soon(lambda: not address.services.sessions)
+        assert kept_items(address, session_id) == []
+
+
+def test_what_was_not_heard_is_not_kept():
+    with running(FakeAssistant()) as address:
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
+        with client.realtime.connect(model="fake") as connection:
+            session_id = until(connection, "session.created")[0].session.id
+            connection.response.create()
+            item_id = until(connection, "response.done")[-1].response.output[0].id
+            assert soon(lambda: bool(kept_items(address, session_id)))
+            connection.conversation.item.truncate(item_id=item_id, content_index=0, audio_end_ms=0)
+            assert soon(lambda: [item.content[0].text for item in kept_items(address, session_id) or ()] == [""])
+
+
+def test_a_conversation_in_which_nothing_was_said_is_not_kept():
+    with running(FakeAssistant()) as address:
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
+        with client.realtime.connect(model="fake") as connection:
+            session_id = until(connection, "session.created")[0].session.id
+        assert soon(lambda: not address.services.sessions)
+        assert kept_items(address, session_id) is None
 
 
 @pytest.fixture(scope="module")

@@ -273,7 +273,11 @@ def test_bad_offers(address, offer, change, status, says):
 
 @pytest.mark.parametrize(
     ("session", "says"),
-    [({"audio": {"output": {"speed": 9}}}, "speed"), ({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "pcm")],
+    [
+        ({"audio": {"output": {"speed": 9}}}, "speed"),
+        ({"audio": {"output": {"voice": "nobody"}}}, "voice"),
+        ({"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, "pcm"),
+    ],
 )
 def test_bad_configurations(address, offer, session, says):
     with pytest.raises(Exception, match=says):
