@@ -299,13 +299,6 @@ def train_rows(
             batch = replace(batch, features=None)  # which are input alone
         return LabelledBatch(**vars(batch), ids=mixture.names(number), seen=seen, broken=tuple(broken))
 
-    def batch_of(number: int) -> LabelledBatch:
-        batch = coming(number)
-        for name, reason in batch.broken:  # told here: another process may have made the batch
-            assert mixture.broken is not None
-            mixture.broken(name, ValueError(reason))
-        return batch
-
     def losses_of(batch: LabelledBatch, _step: int) -> Mapping[str, Tensor]:
         loss = loss_of(batch)
         heard = {} if loss.heard is None else {"heard": heard_weight * loss.heard.mean}
@@ -316,7 +309,9 @@ def train_rows(
     counts_of = partial(learned_ids, heard=heard_weight > 0)
     end, processes = loop.steps * loop.micro_batches, loop.loading_processes
     with Prefetch(make, every=world_size(), end=end, device=device, processes=processes) as coming:
-        return train(module, losses_of, batch_of, loop, folder, scores, evaluate_every_steps, counts_of, watch)
+        every_steps = evaluate_every_steps
+        # Another process may have made a batch, so the loop says what it lacks.
+        return train(module, losses_of, coming, loop, folder, scores, every_steps, counts_of, watch, mixture.broken)
 
 
 def random_lm(base: Path, seed: int, device: torch.device) -> AudioLM:

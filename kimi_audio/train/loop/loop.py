@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
 LossOf = Callable[[Batch, int], Mapping[str, Tensor]]
 CountsOf = Callable[[Batch], Mapping[str, float]]
+LeftOut = Callable[[str, Exception], None]
 
 
 def train(
@@ -62,6 +63,7 @@ def train(
     evaluate_every_steps: int = 0,
     counts_of: CountsOf[Batch] | None = None,
     watch: Watch | None = None,
+    left_out: LeftOut | None = None,
 ) -> int:
     """Train ``module`` in place, resuming from ``folder`` where an earlier run stopped.
 
@@ -81,7 +83,8 @@ def train(
         loss_of: (batch, step) to named losses; "loss" is minimised, the others are logged. Random draws of torch
             follow from the seed and the number of the batch; other randomness has to do so, too.
         batch_of: the batch of a number, counted through the run; with one micro-batch per step, that of a step. A
-            batch may have an attribute ``ids``, the names of its items, for error messages.
+            batch may have an attribute ``ids``, the names of its items, for error messages, and one ``broken``, the
+            names of the items that it lacks, each with a reason.
         config: schedule.
         folder: receives checkpoints, ``log.jsonl`` and ``loop.json``. A resumed run logs the steps behind its
             checkpoint once more.
@@ -90,6 +93,8 @@ def train(
         counts_of: the number of items that a named loss of a batch is the mean of. Then the sum of the losses that it
             names is minimised instead of "loss". A mean over no items has to be finite, such as 0.
         watch: told after every step; by default, what is logged is a line of the log of Python, too.
+        left_out: told in every process of the items that the batches of all processes lack; may raise, alike in all, to
+            stop the run.
 
     Returns:
         The number of steps that were made, those of earlier runs in the folder included.
@@ -125,7 +130,7 @@ def train(
             started = time.perf_counter()
             freeze(step)
             numbers = range(config.micro_batches * step + rank(), config.micro_batches * (step + 1), world_size())
-            values = run.update(step, loss_of, run.fetch(numbers, batch_of), counts_of)
+            values = run.update(step, loss_of, run.fetch(numbers, batch_of, left_out), counts_of)
             done = step + 1
             is_last = done == config.steps
             is_scored = is_last or (evaluate_every_steps > 0 and done % evaluate_every_steps == 0)
@@ -179,17 +184,28 @@ class _Run(Generic[Batch]):
     # -----------------------------------------------------------------------------------------------------------------
     # One update
 
-    def fetch(self, numbers: Sequence[int], batch_of: Callable[[int], Batch]) -> list[tuple[int, Batch]]:
-        """Return the numbered micro-batches of this process; if one process has none, all save and stop."""
+    def fetch(
+        self, numbers: Sequence[int], batch_of: Callable[[int], Batch], left_out: LeftOut | None = None
+    ) -> list[tuple[int, Batch]]:
+        """Return the numbered micro-batches of this process; if one process has none, all save and stop.
+
+        What the batches of any process lack, ``left_out`` is told in all of them.
+        """
         batches, problem = [], None
         try:
             batches = [(number, batch_of(number)) for number in numbers]
         except Exception as error:  # noqa: BLE001 - is raised below
             problem = error
-        words = next(
-            (words for words in exchange(None if problem is None else str(problem)) if words is not None), None
-        )
-        if words is None:
+        broken = [item for _, batch in batches for item in getattr(batch, "broken", ())]
+        parts = exchange((None if problem is None else str(problem), broken))
+        words = next((words for words, _ in parts if words is not None), None)
+        try:
+            for name, reason in (item for _, items in parts for item in items):
+                if left_out is not None:
+                    left_out(name, ValueError(reason))
+        except Exception as error:  # noqa: BLE001 - is raised below
+            problem = error if problem is None else problem
+        if words is None and problem is None:
             return batches
         self._rescue()
         raise ValueError(words) if problem is None else problem
