@@ -193,7 +193,7 @@ class TaskScores:
         with torch.no_grad(), autocast(self.device, self.config.loop.bf16):
             pad_id = self.module.lm.config.pad_id
             scores = task_losses(self._loss, self._tasks, self.config.row_positions, pad_id, self._broken)
-        return scores | ({"dev_wer": word_error_rate(self._transcripts())} if self._transcribed else {})
+        return scores | word_error_rate(self._transcripts())
 
     def _loss(self, batch: Batch) -> LMLoss:
         return self.module.loss(batch.to(self.device))

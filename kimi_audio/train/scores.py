@@ -11,7 +11,7 @@ import torch
 
 from kimi_audio.chat import Message
 from kimi_audio.core.sequence import Batch, Sequence, pack
-from kimi_audio.core.words import normalise, word_errors
+from kimi_audio.core.words import word_errors, words_in_any_script
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.packing import pack_rows
 from kimi_audio.lm.generate import generate
@@ -58,9 +58,10 @@ class Sample:
         return self.file.file[int(self.file.lines[self.index]) - 1].messages
 
     def has_written_reply(self) -> bool:
-        """Tell whether it ends with a text of the assistant."""
+        """Tell whether it ends with a text of the assistant, and that with words."""
         last = self.messages()[-1]
-        return last.role == "assistant" and last.message_type == "text"
+        is_written = last.role == "assistant" and last.message_type == "text"
+        return is_written and bool(words_in_any_script(str(last.content)))
 
 
 class Scored(Protocol):
@@ -122,13 +123,16 @@ def _built(sample: Scored, broken: Broken) -> Sequence | None:
         return None
 
 
-def word_error_rate(pairs: Iterable[tuple[str, str]]) -> float:
-    """Return the errors per word in pairs of what was said and what was heard, both in any spelling."""
+def word_error_rate(pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
+    """Return ``dev_wer``, the errors per word in pairs of what was said and what was heard, both in any spelling.
+
+    Where nothing was said, there is no score.
+    """
     errors = words = 0
     for said, heard in pairs:
-        wanted = normalise(said).split()
-        errors, words = errors + word_errors(wanted, normalise(heard).split()), words + len(wanted)
-    return errors / max(words, 1)
+        wanted = words_in_any_script(said)
+        errors, words = errors + word_errors(wanted, words_in_any_script(heard)), words + len(wanted)
+    return {"dev_wer": errors / words} if words else {}
 
 
 class HeldOutScores:
@@ -179,7 +183,7 @@ class HeldOutScores:
         self.lm.eval()
         with torch.no_grad(), autocast(self.device, self.bf16):
             scores = task_losses(self._loss, self._tasks, self.row_positions, self.lm.config.pad_id, self._broken)
-        return scores | ({"dev_wer": word_error_rate(self._transcripts())} if self._transcribed else {})
+        return scores | word_error_rate(self._transcripts())
 
     def _loss(self, batch: Batch) -> LMLoss:
         return lm_loss(self.lm, batch.to(self.device))
