@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from kimi_audio.chat import LossChoice
 from kimi_audio.checkpoint import (
+    FLOW,
     NANO,
+    VOCODER,
     check_parts,
     find_model,
     find_semantic_tokenizer,
@@ -68,10 +70,24 @@ def run_facts(config: Mapping[str, Any], base: Path, data: Sequence[Path]) -> di
     return json.loads(json.dumps({**config, **named, "base weights": _weights_digest(base)}))
 
 
-def _weights_digest(base: Path) -> str:
+def check_base_weights(run: Path, facts: Mapping[str, Any], base: Path) -> None:
+    """Check that a run which ``base`` is to complete was begun with its weights; older runs do not say.
+
+    Raises:
+        ValueError: it was not.
+    """
+    known = facts.get("base weights")
+    # A hub model that is trained comes without its detokenizer, which is downloaded later.
+    if known is not None and known not in (_weights_digest(base), _weights_digest(base, (FLOW, VOCODER))):
+        raise ValueError(f"the run in {run} was begun with another base weights than those in {base}; put them back")
+
+
+def _weights_digest(base: Path, without: Sequence[str] = ()) -> str:
     """Return what tells the weights in a folder from others: their sizes, and samples of all that they hold."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(base.rglob("*.safetensors")):
+        if path.relative_to(base).parts[0] in without:
+            continue
         size = path.stat().st_size
         digest.update(f"{path.relative_to(base)} {size}".encode())
         with path.open("rb") as file:
