@@ -272,6 +272,16 @@ def check_patience(loop: LoopConfig, held_out: float) -> None:
         raise ValueError("loop.patience waits for a better score, but held_out=0 gives none")
 
 
+def check_scored(name: str, count: int, held_out: float) -> None:
+    """Check that what is held out gives a score.
+
+    Raises:
+        ValueError: nothing of it would be scored.
+    """
+    if held_out and not count:
+        raise ValueError(f"{name}=0 scores nothing of what is held out; set held_out=0, or {name} higher")
+
+
 def check_best_score(loop: LoopConfig, names: Sequence[str]) -> None:
     """Check, before long work, that there is the score by which the best weights are kept.
 
@@ -279,7 +289,7 @@ def check_best_score(loop: LoopConfig, names: Sequence[str]) -> None:
         ValueError: there is none of this name.
     """
     if loop.best_score is not None and loop.best_score not in names:
-        raise ValueError(f"the evaluation has no score {loop.best_score!r}; it has {', '.join(names)}")
+        raise ValueError(f"the evaluation has no score {loop.best_score!r}; it has {', '.join(names) or 'none'}")
 
 
 def train_rows(

@@ -39,6 +39,7 @@ from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
     LabelledBatch,
     check_patience,
+    check_scored,
     open_reports,
     random_lm,
 )
@@ -96,6 +97,7 @@ class FinetuneConfig:
         for name, weight in self.weights.items():
             check_range(f"the weight of {name}", weight, above=0)
         check_patience(self.loop, self.held_out)
+        check_scored("scored_samples", self.scored_samples, self.held_out)
         if self.lora is not None and self.from_scratch:
             raise ValueError("adapters need a trained model below them; leave out from_scratch or lora")
 

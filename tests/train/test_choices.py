@@ -159,6 +159,7 @@ def test_a_recording_that_could_not_be_encoded_says_why(config, tmp_path):
         {"row_positions": 0},
         {"epochs": 0.0},
         {"scored_samples": -1},
+        {"scored_samples": 0, "held_out": 0.1},
         {"transcribed_samples": -1},
         {"evaluate_every_steps": -1},
         {"max_left_out": 1.5},
@@ -168,13 +169,19 @@ def test_a_recording_that_could_not_be_encoded_says_why(config, tmp_path):
     ],
 )
 def test_settings_that_cannot_work_are_refused(config, changes):
-    with pytest.raises(ValueError, match=r"must be|adapters need a trained model|held_out=0 gives none"):
+    with pytest.raises(ValueError, match=r"must be|adapters need a trained model|held_out=0 gives none|scores nothing"):
         replace(config, **changes)
 
 
 def test_settings_of_pretraining_that_cannot_work_are_refused():
-    for changes in ({"rows": 0}, {"held_out": -0.1}, {"weights": {"asr": -1.0}}, {"weights": {"asr": 0.0}}):
-        with pytest.raises(ValueError, match=r"must be|there is nothing to learn"):
+    for changes in (
+        {"rows": 0},
+        {"held_out": -0.1},
+        {"weights": {"asr": -1.0}},
+        {"weights": {"asr": 0.0}},
+        {"scored_spans": 0},
+    ):
+        with pytest.raises(ValueError, match=r"must be|there is nothing to learn|scores nothing"):
             PretrainConfig(loop=LOOP, **changes)  # pyright: ignore[reportArgumentType]
 
 
@@ -184,10 +191,11 @@ def test_sizes_of_adapters_that_cannot_work_are_refused(changes):
         LoraOptions(**changes)
 
 
-def test_an_unknown_score_is_refused_before_the_first_step(config, tmp_path):
+@pytest.mark.parametrize("name", ["dev_los", "dev_chat_audio"])
+def test_a_score_that_there_is_not_is_refused_before_the_first_step(config, tmp_path, name):
     file = texts(tmp_path / "a.jsonl", 10)
-    config = replace(config, held_out=0.3, loop=replace(LOOP, best_score="dev_los"))
-    with pytest.raises(ValueError, match="has no score 'dev_los'; it has dev_loss, dev_chat_text"):
+    config = replace(config, held_out=0.3, loop=replace(LOOP, best_score=name))
+    with pytest.raises(ValueError, match=f"has no score '{name}'; it has dev_loss, dev_chat_text$"):
         finetune(config, [file], tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
 

@@ -54,7 +54,7 @@ def many(folder: Path, good: int = 12) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("held_out", [0, 0.3])
-@pytest.mark.parametrize("breaks", [not_finite, longer])
+@pytest.mark.parametrize("breaks", [not_finite, longer, gone])
 def test_one_broken_recording_of_many_is_left_out(config, tmp_path, caplog, breaks, held_out):
     file, recording = many(tmp_path / "data")
     check_file(file, Path(config.base))  # of the header only

@@ -375,7 +375,7 @@ class _Run(Generic[Batch]):
         if name is None:
             return scores
         if name not in scores:
-            raise ValueError(f"the evaluation has no score {name!r}; it has {', '.join(scores)}")
+            raise ValueError(f"the evaluation has no score {name!r}; it has {', '.join(scores) or 'none'}")
         sign = -1 if self.config.best_is_highest else 1
         self.worse += 1
         if self.best is None or sign * scores[name] < sign * self.best:
