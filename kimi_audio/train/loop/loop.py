@@ -309,7 +309,8 @@ class _Run(Generic[Batch]):
         if state is not None:
             self.module.load_state_dict(split_like(state["module"], self.module.state_dict()))
             self.optimizer.load_state_dict(state["optimizer"])
-            self.best, self.worse = state.get("best"), state.get("worse", 0)
+            if self._is_same_score(state):
+                self.best, self.worse = state.get("best"), state.get("worse", 0)
         if self.config.ema_decay is not None:
             self.average = WeightAverage(self.module, self.config.ema_decay)
             if state is not None and "average" in state:
@@ -334,7 +335,7 @@ class _Run(Generic[Batch]):
     def save(self, done: int) -> None:
         """Write the checkpoint of ``done`` steps."""
         state = {"step": done, "module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
-        state |= {"best": self.best, "worse": self.worse} | self._average_state()
+        state |= {**self._best_state(), "worse": self.worse, **self._average_state()}
         self._write(self.checkpoints.save, state)
         self.checkpoints.newest_step = done
 
@@ -378,11 +379,21 @@ class _Run(Generic[Batch]):
             raise ValueError(f"the evaluation has no score {name!r}; it has {', '.join(scores) or 'none'}")
         sign = -1 if self.config.best_is_highest else 1
         self.worse += 1
-        if self.best is None or sign * scores[name] < sign * self.best:
+        is_better = self.best is None or sign * scores[name] < sign * self.best
+        if is_better and math.isfinite(scores[name]):
             self.best, self.worse = scores[name], 0
-            state = {"step": done, "module": self.module.state_dict(), "best": self.best, **self._average_state()}
+            state = {"step": done, "module": self.module.state_dict(), **self._best_state(), **self._average_state()}
             self._write(self.checkpoints.save_best, state)
         return scores
+
+    def _best_state(self) -> dict[str, Any]:
+        """Return the best score, and which score it is: numbers of another one are not to be compared with it."""
+        return {"best": self.best, "best_score": self.config.best_score, "best_is_highest": self.config.best_is_highest}
+
+    def _is_same_score(self, state: Mapping[str, Any]) -> bool:
+        """Tell whether what was best in a checkpoint is a score of this run; older ones do not say which it is."""
+        wanted = self._best_state()
+        return all(state.get(name, wanted[name]) == wanted[name] for name in ("best_score", "best_is_highest"))
 
     def finish(self) -> None:
         """Leave the average of the weights in the module, if there is one."""
