@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kimi_audio.core.files import write_whole
+from kimi_audio.core.files import json_text, write_whole
 from kimi_audio.core.lines import BadSampleError, JsonLines, Problem, parse_object
 from kimi_audio.data.places import find_recording
 
@@ -107,7 +107,7 @@ def convert_file(path: Path, out: Path) -> Converted:
         try:
             if isinstance(values, BadSampleError):
                 raise values
-            lines.append(json.dumps(_conversation(values, _Sounds(path.parent, out, number)), ensure_ascii=False))
+            lines.append(json_text(_conversation(values, _Sounds(path.parent, out, number))))
         except BadSampleError as error:
             problems += [Problem(number, reason) for reason in error.reasons]
         except (ValueError, OSError) as error:

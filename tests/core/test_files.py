@@ -90,3 +90,11 @@ def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
 def test_json_is_strict(tmp_path):
     write_json(tmp_path / "x.json", {"a": float("nan")})
     assert (tmp_path / "x.json").read_text() == '{\n "a": null\n}\n'
+
+
+def test_what_is_not_utf_8_is_written_and_read_back(tmp_path):
+    values = {os.fsdecode(b"caf\xe9.wav"): "half \ud83d"}
+    write_json(tmp_path / "notes.json", values)
+    assert read_json(tmp_path / "notes.json") == values
+    write_json(tmp_path / "notes.json", {"name": "café"})
+    assert "café" in (tmp_path / "notes.json").read_text("utf-8")

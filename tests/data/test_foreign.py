@@ -145,6 +145,12 @@ def test_conversations_with_sound_in_their_lines_are_converted_too(folder: Path)
     assert (folder / first).read_bytes() == (folder / reply[0]).read_bytes() == (folder / "0.wav").read_bytes()
 
 
+def test_half_a_character_does_not_end_the_conversion(folder: Path):
+    done = convert_file(write(folder, SWIFT, QUERY | {"response": "half \ud83d"}), folder / "out.jsonl")
+    assert done.num_converted + len(done.problems) == 2
+    assert (folder / "out.jsonl").read_text("utf-8").count("hello") == 1
+
+
 def test_paths_go_with_the_new_file(folder: Path):
     out = folder / "elsewhere" / "new.jsonl"
     out.parent.mkdir()
