@@ -231,6 +231,16 @@ def open_encoders(
     return found
 
 
+def check_loading(loop: LoopConfig, device: torch.device, encoders: Sequence[AudioEncoder | StoredEncoder]) -> None:
+    """Check that processes which make batches need no tokenizers on an accelerator: they are forked.
+
+    Raises:
+        ValueError: they do.
+    """
+    if loop.loading_processes and device.type != "cpu" and any(isinstance(one, AudioEncoder) for one in encoders):
+        raise ValueError("processes cannot encode recordings on a GPU: prepare the tokens first")
+
+
 @dataclass(frozen=True)
 class LabelledBatch(Batch):
     """A batch that knows the file and line of its samples, for messages, and what the model sees of it."""

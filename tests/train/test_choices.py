@@ -17,7 +17,7 @@ from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.lora import LoraOptions
 from kimi_audio.train.pretrain import PretrainConfig, pretrain
 from kimi_audio.train.released import LM, RELEASED
-from kimi_audio.train.runs import load_encoder, random_lm
+from kimi_audio.train.runs import check_loading, load_encoder, random_lm
 from kimi_audio.train.sft import FINETUNING, FinetuneConfig, finetune
 from kimi_audio.train.speech.voice_adaptation import train_own_voice
 from tests.train.conversations import user, write_conversations
@@ -183,6 +183,26 @@ def test_settings_of_pretraining_that_cannot_work_are_refused():
     ):
         with pytest.raises(ValueError, match=r"must be|there is nothing to learn|scores nothing"):
             PretrainConfig(loop=LOOP, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def test_adapters_stand_beside_bfloat16_only_where_it_is_computed(config, monkeypatch):
+    def weights_bytes(*, bf16: bool) -> float:
+        planned = replace(config, lora=LoraOptions(), loop=replace(LOOP, bf16=bf16))
+        return FINETUNING.budget(planned, on_gpu=True).weights_bytes
+
+    monkeypatch.setattr("kimi_audio.train.sft.computes_bf16", lambda _type: True)
+    in_float32 = weights_bytes(bf16=False)
+    assert weights_bytes(bf16=True) < in_float32
+    monkeypatch.setattr("kimi_audio.train.sft.computes_bf16", lambda _type: False)
+    assert weights_bytes(bf16=True) == in_float32
+
+
+def test_processes_do_not_encode_on_a_gpu(config):
+    loop, encoder = replace(LOOP, loading_processes=2), load_encoder(Path(config.base), "cpu")
+    check_loading(loop, torch.device("cpu"), [encoder])
+    check_loading(LOOP, torch.device("cuda"), [encoder])
+    with pytest.raises(ValueError, match="prepare the tokens first"):
+        check_loading(loop, torch.device("cuda"), [encoder])
 
 
 @pytest.mark.parametrize("changes", [{"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}])
