@@ -225,7 +225,7 @@ def test_the_released_models_are_planned_without_a_network(base, monkeypatch):
     monkeypatch.setattr("kimi_audio.checkpoint.find._download", None)
     loop = replace(LOOP, micro_batches=8)
     plain = FinetuneConfig(loop=loop, base=base)
-    adapters = replace(plain, lora=LoraOptions())
+    adapters = replace(plain, lora=LoraOptions(), loop=replace(loop, bf16=True))
     whole = FINETUNING.budget(plain, on_gpu=True)
     assert whole.weights_bytes == whole.loading_bytes == 4 * whole.parameters
     assert 9.7e9 < whole.parameters < 9.8e9
