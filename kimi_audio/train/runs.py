@@ -67,7 +67,7 @@ def run_facts(config: Mapping[str, Any], base: Path, data: Sequence[Path]) -> di
     is_folder = config["base"] != NANO and Path(config["base"]).exists()
     files = [str(path.resolve()) for path in data]
     named = {"base": str(base.resolve()) if is_folder else config["base"], "data": files}
-    return json.loads(json.dumps({**config, **named, "base weights": _weights_digest(base)}))
+    return json.loads(json.dumps({**config, **named, "base weights": weights_digest(base)}))
 
 
 def check_base_weights(run: Path, facts: Mapping[str, Any], base: Path) -> None:
@@ -78,11 +78,11 @@ def check_base_weights(run: Path, facts: Mapping[str, Any], base: Path) -> None:
     """
     known = facts.get("base weights")
     # A hub model that is trained comes without its detokenizer, which is downloaded later.
-    if known is not None and known not in (_weights_digest(base), _weights_digest(base, (FLOW, VOCODER))):
+    if known is not None and known not in (weights_digest(base), weights_digest(base, (FLOW, VOCODER))):
         raise ValueError(f"the run in {run} was begun with another base weights than those in {base}; put them back")
 
 
-def _weights_digest(base: Path, without: Sequence[str] = ()) -> str:
+def weights_digest(base: Path, without: Sequence[str] = ()) -> str:
     """Return what tells the weights in a folder from others: their sizes, and samples of all that they hold."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(base.rglob("*.safetensors")):
