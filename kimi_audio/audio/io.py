@@ -79,12 +79,18 @@ def measure_audio(source: AudioSource, *, damage: Damage = "refuse") -> tuple[in
     return length, rate_hz
 
 
-def read_part(path: str | os.PathLike[str], start_s: float = 0.0, duration_s: float | None = None) -> Samples:
-    """Read a part of a file as mono at its own rate; arguments and errors as for ``inspect_part``."""
+def read_part(
+    path: str | os.PathLike[str], start_s: float = 0.0, duration_s: float | None = None, *, damage: Damage = "cut"
+) -> Samples:
+    """Read a part of a file as mono at its own rate.
+
+    Arguments and errors as for ``inspect_part``; ``damage`` as for ``load_audio``, of what is read. That is no more
+    than the part, so only a part up to the end of the file can be cut off there.
+    """
     start, length, _ = inspect_part(path, start_s, duration_s)
-    name = str(path)
+    name, to_end = str(path), start + length == inspect_audio(path)[0]
     with opened(path) as file:
-        blocks = _first(decode(file, Condition(name), start), length)
+        blocks = _first(decode(file, Condition(name, damage), start), length, to_end=to_end)
         return _collected(to_mono(blocks, name), name)
 
 
@@ -168,11 +174,13 @@ def _at_rate(blocks: Iterator[Samples], rate_hz: int | None, name: str) -> Itera
         raise ValueError(f"{name} is too short: no sample is left at {rate_hz} Hz")
 
 
-def _first(blocks: Iterator[Samples], length: int) -> Iterator[Samples]:
+def _first(blocks: Iterator[Samples], length: int, *, to_end: bool) -> Iterator[Samples]:
+    """Yield the first samples; ``to_end`` decodes all, because what is wrong with an end is found behind it."""
     for block in blocks:
-        yield Samples(block.array[:length], block.rate_hz)
+        if length > 0:
+            yield Samples(block.array[:length], block.rate_hz)
         length -= len(block.array)
-        if length <= 0:
+        if length <= 0 and not to_end:
             return
 
 

@@ -96,7 +96,7 @@ class ChatTemplate:
             ValueError: speech that is to be learned has no transcript, or is not what ``output_type`` asks for.
         """
         messages = parse_messages(messages)
-        learned = _learned(messages, loss)
+        learned = learned_messages(messages, loss)
         if output_type is None:
             speaks = any(m.role == "assistant" and m.message_type != "text" for m in messages)
             output_type = "both" if speaks else "text"
@@ -126,8 +126,12 @@ def _template_role(message: Message) -> str:
     return "user" if message.role == "system" else message.role
 
 
-def _learned(messages: list[Message], loss: LossChoice) -> list[bool]:
-    """Tell which messages are learned."""
+def learned_messages(messages: list[Message], loss: LossChoice) -> list[bool]:
+    """Tell which messages are learned.
+
+    Raises:
+        ValueError: there is no such choice.
+    """
     if loss not in ("all", "last"):
         raise ValueError(f"unknown loss {loss!r}; use 'all' or 'last'")
     first = 0

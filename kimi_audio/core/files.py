@@ -83,7 +83,17 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON object; numbers that are not finite become null."""
     with write_whole(path) as partial:
-        partial.write_text(json.dumps(without_nan(values), indent=1, ensure_ascii=False) + "\n", "utf-8")
+        partial.write_text(json_text(without_nan(values), indent=1) + "\n", "utf-8")
+
+
+def json_text(values: Any, *, indent: int | None = None) -> str:
+    """Return JSON that UTF-8 can hold: readable, or escaped where names of files or fields hold no whole characters."""
+    text = json.dumps(values, indent=indent, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # surrogates: bytes of a file name that are not UTF-8, halves of a character
+        return json.dumps(values, indent=indent)
+    return text
 
 
 def write_yaml(path: Path, values: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import groupby
 
 _UNITS = [
     "zero",
@@ -64,6 +65,38 @@ def _spoken(digits: str) -> str:
     if len(digits) > 12 or (digits[0] == "0" and len(digits) > 1):
         return " ".join(_UNITS[int(digit)] for digit in digits)
     return number_words(int(digits))
+
+
+def words_in_any_script(text: str) -> list[str]:
+    """Return the words by which what was said is compared with what was heard.
+
+    They are in the transcript form where they are Latin, and as written in other scripts; every character of a script
+    without spaces is one.
+    """
+    text = unicodedata.normalize("NFKC", text)
+    words: list[str] = []
+    for script, chars in groupby(text, _Scripts().of):
+        run = "".join(chars).casefold()
+        words += {"latin": normalise(run).split(), "ideographic": list(run), "other": [run]}[script]
+    return words
+
+
+class _Scripts:
+    """Tells of each character of a text how its words are found; marks belong to what stands before them."""
+
+    def __init__(self) -> None:
+        self._last = "latin"
+
+    def of(self, char: str) -> str:
+        kind = unicodedata.category(char)[0]
+        if kind == "M":
+            return self._last
+        is_word = kind == "L" or (kind == "N" and not char.isascii())
+        if not is_word or unicodedata.name(char, "").startswith("LATIN"):
+            self._last = "latin"
+        else:
+            self._last = "ideographic" if is_ideographic(char) else "other"
+        return self._last
 
 
 def word_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> int:

@@ -44,8 +44,8 @@ class SoundPart:
         return resampled_samples(length, rate_hz, INPUT_RATE_HZ)
 
     def load(self) -> Tensor:
-        """Return samples [L] at 16 kHz; errors as for ``load_audio``."""
-        return load_audio(read_part(self.path, self.start_s, self.duration_s), INPUT_RATE_HZ)
+        """Return samples [L] at 16 kHz; errors as for ``load_audio``. What is cut off there is not learned."""
+        return load_audio(read_part(self.path, self.start_s, self.duration_s, damage="refuse"), INPUT_RATE_HZ)
 
     def key(self) -> bytes:
         """Return what it is known by: the content of its file, and its place there."""

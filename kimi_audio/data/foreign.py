@@ -3,7 +3,8 @@
 Read are the formats of ms-swift (``messages`` with ``audios``, or ``query`` and ``response``), ShareGPT and
 LLaMA-Factory (``conversations`` with ``from`` and ``value``, ``messages``, or ``instruction`` and ``output``), and
 messages as OpenAI's, whose content is a list of parts; as JSON lines or as one JSON list. ``<audio>`` in a text stands
-for the next recording. Sound that is in the file itself is written to files, in conversations, too.
+for the next recording, and so does a part of the kind audio that names none. Sound that is in the file itself is
+written to files, in conversations, too.
 """
 
 import base64
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kimi_audio.core.files import write_whole
+from kimi_audio.core.files import json_text, write_whole
 from kimi_audio.core.lines import BadSampleError, JsonLines, Problem, parse_object
 from kimi_audio.data.places import find_recording
 
@@ -29,6 +30,7 @@ _ROLES = {
     "model": "assistant",
 }
 _AUDIO = "<audio>"
+_SOUNDS = ("audio", "audio_url")  # kinds of parts
 _OTHER_MEDIA = ("images", "image", "videos", "video", "tools", "objects")
 _SUFFIXES = {"mpeg": "mp3", "mp3": "mp3", "wav": "wav", "x-wav": "wav", "wave": "wav", "flac": "flac", "ogg": "ogg"}
 
@@ -105,7 +107,7 @@ def convert_file(path: Path, out: Path) -> Converted:
         try:
             if isinstance(values, BadSampleError):
                 raise values
-            lines.append(json.dumps(_conversation(values, _Sounds(path.parent, out, number)), ensure_ascii=False))
+            lines.append(json_text(_conversation(values, _Sounds(path.parent, out, number))))
         except BadSampleError as error:
             problems += [Problem(number, reason) for reason in error.reasons]
         except (ValueError, OSError) as error:
@@ -146,6 +148,7 @@ class _Sounds:
     written: int = 0
 
     def next(self) -> str:
+        """Return the path of the next recording that waits for a message that mentions it."""
         if not self.waiting:
             raise ValueError(f"there are more {_AUDIO} than recordings")
         return self.place(self.waiting.pop(0))
@@ -162,12 +165,14 @@ class _Sounds:
         path = find_recording(source.removeprefix("file://"), self.folder)
         return str(path) if Path(source).is_absolute() else os.path.relpath(path, self.out.parent)
 
-    def write(self, content: str, suffix: str) -> str:
+    def write(self, content: Any, suffix: str) -> str:
         """Write sound in base 64 to a file."""
         try:
             sound = base64.b64decode(content, validate=True)
-        except (binascii.Error, ValueError):
+        except (binascii.Error, ValueError, TypeError):
             raise ValueError("the sound in the file is not in base 64") from None
+        if not sound:
+            raise ValueError("the sound in the file is empty")
         self.written += 1
         name = f"{self.out.stem}-{self.sample:06d}-{self.written}.{suffix}"
         with write_whole(self.out.parent / name) as partial:
@@ -183,22 +188,67 @@ def _conversation(values: Any, sounds: _Sounds) -> dict[str, Any]:
     other = [name for name in _OTHER_MEDIA if values.get(name)]
     if other:
         raise ValueError(f"it has {', '.join(other)}, which this model knows nothing of")
-    audios = values.get("audios", values.get("audio", []))
-    sounds.waiting = list(audios) if isinstance(audios, list) else [audios]
+    audios = _given(values, "audios", "audio")
+    sounds.waiting = list(audios) if isinstance(audios, list) else [] if audios is None else [audios]
     turns = list(_turns(values))
     if not turns:
         raise ValueError("it holds no messages that are known; see docs/FINETUNING.md for what a line looks like")
-    count = sum(text.count(_AUDIO) for _, text in turns if isinstance(text, str))
-    if count == 0 and sounds.waiting:  # some formats leave the mark out: what is heard comes first
-        first = next((number for number, (role, _) in enumerate(turns) if role == "user"), None)
-        if first is None:
-            raise ValueError("it has recordings that no message mentions")
-        turns[first] = ("user", _AUDIO * len(sounds.waiting) + str(turns[first][1]))
+    if sounds.waiting:
+        _mention(turns, sounds)
     messages = [message for role, content in turns for message in _messages(role, content, sounds)]
     if sounds.waiting:
         raise ValueError(f"there are fewer {_AUDIO} than recordings")
     speaks = any(message["role"] == "assistant" and message["message_type"] != "text" for message in messages)
     return {"task_type": "speech2speech" if speaks else "understanding", "conversation": messages}
+
+
+def _mention(turns: list[tuple[str, Any]], sounds: _Sounds) -> None:
+    """Let the first message of the user mention the recordings, where no message does: what is heard comes first."""
+    if any(_mentions(content) for _, content in turns):
+        return
+    named = [source for _, content in turns for source in _sources(content)]
+    if named == sounds.waiting:  # the same once more
+        sounds.waiting = []
+    if named:
+        return
+    first = next((number for number, (role, _) in enumerate(turns) if role == "user"), None)
+    if first is None:
+        raise ValueError("it has recordings that no message mentions")
+    content = turns[first][1]
+    heard = [{"type": "audio"}] * len(sounds.waiting)
+    parts = [] if content is None else content if isinstance(content, list) else [{"type": "text", "text": content}]
+    turns[first] = ("user", [*heard, *parts])
+
+
+def _mentions(content: Any) -> bool:
+    """Tell whether a content speaks of the next recording, without its name."""
+    if isinstance(content, str):
+        return _AUDIO in content
+    parts = [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
+    return any(_mentions(part.get("text")) or (part.get("type") in _SOUNDS and _source(part) is None) for part in parts)
+
+
+def _sources(content: Any) -> list[Any]:
+    """Return the recordings that the parts of a content name or hold."""
+    parts = [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
+    found = [_source(part) if part.get("type") in _SOUNDS else part.get("input_audio") for part in parts]
+    return [source for source in found if source is not None]
+
+
+def _source(part: Mapping[str, Any]) -> Any:
+    return _given(part, "audio", "audio_url", "path", "url")
+
+
+def _given(values: Mapping[str, Any], *names: str) -> Any:
+    """Return the first of several fields that is there; null is absent."""
+    return next((values[name] for name in names if values.get(name) is not None), None)
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    text = values.get(name)
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"{name} must be a text, not {type(text).__name__}")
+    return text or ""
 
 
 def _moved(message: Any, sounds: _Sounds) -> Any:
@@ -217,22 +267,25 @@ def _turns(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield role and content of every turn."""
     if values.get("system"):
         yield "system", values["system"]
-    listed = values.get("messages", values.get("conversations"))
+    listed = _given(values, "messages", "conversations")
     if isinstance(listed, list):
         for number, turn in enumerate(listed):
             if not isinstance(turn, Mapping):
                 raise ValueError(f"message {number} must be a dictionary, not {type(turn).__name__}")
-            role = turn.get("role", turn.get("from"))
-            if role not in _ROLES:
+            role = _given(turn, "role", "from")
+            if not isinstance(role, str) or role not in _ROLES:
                 raise ValueError(f"message {number} has the role {role!r}, which this model has not")
-            yield _ROLES[role], turn.get("content", turn.get("value"))
+            yield _ROLES[role], _given(turn, "content", "value")
         return
     asked, answered = ("query", "response") if "query" in values else ("instruction", "output")
     if asked not in values or answered not in values:
         return
-    for question, answer in values.get("history") or []:
+    history = values.get("history") or []
+    if not isinstance(history, list) or not all(isinstance(turn, list) and len(turn) == 2 for turn in history):
+        raise ValueError("history must be a list of questions, each with its answer")
+    for question, answer in history:
         yield from (("user", question), ("assistant", answer))
-    question = "\n".join(part for part in (values[asked], values.get("input")) if part)
+    question = "\n".join(part for part in (_text(values, asked), _text(values, "input")) if part)
     yield from (("user", question), ("assistant", values[answered]))
 
 
@@ -264,11 +317,12 @@ def _parts(content: Any, sounds: _Sounds) -> Iterator[tuple[str, str]]:
     for part in content:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if kind == "text" and isinstance(part.get("text"), str):
-            yield "text", part["text"]
+            yield from _parts(part["text"], sounds)
         elif kind == "input_audio" and isinstance(part.get(kind), Mapping):
             inside = part[kind]
-            yield "audio", sounds.write(str(inside.get("data", "")), _SUFFIXES.get(str(inside.get("format")), "wav"))
-        elif kind in ("audio", "audio_url"):
-            yield "audio", sounds.place(part.get("audio", part.get("audio_url")))
+            yield "audio", sounds.write(inside.get("data"), _SUFFIXES.get(str(inside.get("format")), "wav"))
+        elif kind in _SOUNDS:
+            source = _source(part)
+            yield "audio", sounds.next() if source is None else sounds.place(source)
         else:
             raise ValueError(f"a part of a message is of the kind {kind!r}, which this model knows nothing of")

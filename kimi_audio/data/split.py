@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from kimi_audio.core.files import json_text
 from kimi_audio.core.numbers import without_nan
 from kimi_audio.core.units import INPUT_RATE_HZ, exact_div
 
@@ -55,7 +56,7 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
 def to_line(utterance: Utterance) -> str:
     """Return the JSON line of one utterance."""
     values = {name: value for name, value in asdict(utterance).items() if value is not None}
-    return json.dumps(without_nan(values), ensure_ascii=False) + "\n"
+    return json_text(without_nan(values)) + "\n"
 
 
 def read_manifest(path: Path) -> Iterator[Utterance]:

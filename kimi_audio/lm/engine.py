@@ -173,9 +173,11 @@ class Engine:
             generator: on the model's device, for sampling at a temperature; by default one with a fresh seed.
 
         Raises:
-            ValueError: the prompt is empty, lacks features, or leaves no room for a reply in the context or the memory.
+            ValueError: the prompt is empty, lacks features, or leaves no room for a reply in the context or the memory;
+                or the options do not fit the model.
         """
         options = options or GenerationOptions()
+        self._check(options, generator)
         room = self._room(prompt, options)
         heard, given = int(prompt.is_continuous.sum()), sum(len(block) for block in prompt.features)
         if heard != given:
@@ -191,6 +193,15 @@ class Engine:
             torch.cat(prompt.features).to(self.model.device, self.model.dtype) if prompt.features else None,
             fingerprints(prompt) if self.prefixes.budget_bytes else None,
         )
+
+    def _check(self, options: GenerationOptions, generator: torch.Generator | None) -> None:
+        """Refuse what would end a step in which others take part, too."""
+        if not isinstance(options, GenerationOptions):
+            raise ValueError(f"options must be GenerationOptions, not {type(options).__name__}")
+        if options.hotwords is not None:
+            options.hotwords.check(self.model.config.vocab_size)
+        if generator is not None and generator.device.type != self.model.device.type:
+            raise ValueError(f"the generator is on {generator.device}, and the model on {self.model.device}")
 
     def _room(self, prompt: Sequence, options: GenerationOptions) -> int:
         length, context = len(prompt), self.model.config.max_positions

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from kimi_audio.core.numbers import finite_number, whole_number
 from kimi_audio.core.words import is_ideographic
 
 BONUS = 3.0  # nats, for every id that goes on with a phrase
@@ -52,6 +53,18 @@ class Hotwords:
         within = tuple(tuple(tokenizer.encode(" " + text)) for text in texts)  # a word, not the end of another
         unspaced = tuple(ids for ids, text in zip(openings, texts, strict=True) if is_ideographic(text[0]))
         return cls(within + unspaced, openings) if texts else None
+
+    def check(self, vocab_size: int) -> None:
+        """Check that a model of so many ids can favour these.
+
+        Raises:
+            ValueError: there are no phrases, one is empty, or one holds what is no id of the model.
+        """
+        finite_number("the bonus of hotwords", self.bonus, 0)
+        if not self.phrases or not all((*self.phrases, *self.openings)):
+            raise ValueError("hotwords need at least one phrase, and every phrase at least one id")
+        for id_ in (id_ for phrase in (*self.phrases, *self.openings) for id_ in phrase):
+            whole_number("an id of a hotword", id_, 0, vocab_size - 1)
 
     @cached_property
     def _within(self) -> "Tree":

@@ -49,6 +49,13 @@ class GenerationOptions:
             raise ValueError(f"unknown output_type {self.output_type!r}; use 'text' or 'both'")
         if self.max_new_tokens is not None:
             whole_number("max_new_tokens", self.max_new_tokens, 1)
+        for name, kind in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kind) and (value is not None or name in ("text", "audio")):
+                raise ValueError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
+
+
+_KINDS = {"text": SamplingOptions, "audio": SamplingOptions, "loop_guard": LoopGuard, "hotwords": Hotwords}
 
 
 @dataclass(frozen=True)

@@ -115,15 +115,18 @@ class ReplyEvents(Iterator[Event], AbstractContextManager["ReplyEvents"]):
     def __init__(self, request: Request, events: "queue.SimpleQueue[Event]", cancel: Callable[[Request], None]) -> None:
         self._request, self._events, self._cancel = request, events, cancel
         self.is_over = False  # the last event was read
+        self._last: Event | None = None
         self._is_cancelled = False
 
     def __next__(self) -> Event:
-        if self.is_over:
+        if self._last is not None:
+            _good(self._last)
             raise StopIteration
         event = self._events.get()
         while self._is_cancelled and not event.is_last:  # what was made before the engine knew
             event = self._events.get()
-        self.is_over = event.is_last
+        if event.is_last:
+            self.is_over, self._last = True, event
         return _good(event)
 
     @property
@@ -138,7 +141,7 @@ class ReplyEvents(Iterator[Event], AbstractContextManager["ReplyEvents"]):
             self._cancel(self._request)
 
     def reply(self) -> Reply:
-        """Wait for the end and return the whole reply."""
+        """Wait for the end and return the whole reply; what made it fail is raised every time."""
         for _ in self:
             pass
         return self._request.reply()

@@ -28,7 +28,7 @@ from kimi_audio.train.hearing import HearingLM
 from kimi_audio.train.loop.loop import load_module_state
 from kimi_audio.train.lora import LoraOptions, add_lora, only_trained
 from kimi_audio.train.pretrain import STAGE
-from kimi_audio.train.runs import RUN
+from kimi_audio.train.runs import RUN, check_base_weights
 
 _SETTINGS = ("*.json", "*.py", "tiktoken.model")  # beside the weights of the LLM; model cards tell about the base
 _NETWORKS = (WHISPER, FLOW, VOCODER, SEMANTIC)
@@ -50,8 +50,8 @@ def export_model(
         quantize: store the matrices of the LLM as they are held in memory when it is loaded in this format.
 
     Raises:
-        ValueError: both of these are asked for, there is no such run or checkpoint, its base is gone, or ``folder`` is
-            not empty.
+        ValueError: both of these are asked for, there is no such run or checkpoint, its base is gone or has other
+            weights now, or ``folder`` is not empty.
     """
     if int8 and quantize:
         raise ValueError("int8 stores everything at 8 bits, quantize the LLM alone; ask for one of them")
@@ -103,7 +103,9 @@ def _facts(run: Path, folder: Path) -> tuple[dict[str, Any], Path]:
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty; give another folder")
     facts = read_json(run / RUN)
-    return facts, find_model(facts["base"])
+    base = find_model(facts["base"])
+    check_base_weights(run, facts, base)
+    return facts, base
 
 
 def _pretrained(run: Path, base: Path, *, best: bool) -> HearingLM:
@@ -132,5 +134,5 @@ def _copy(base: Path, folder: Path) -> None:
     copied |= {path: folder / name / path.name for name in _NETWORKS for path in (base / name).glob("*")}
     copied |= {path: folder / SEMANTIC / path.name for path in semantic.glob("*")}
     for source, target in copied.items():
-        if source.is_file() and target.name != INDEX and target != folder / "config.json":
+        if source.is_file() and target not in (folder / INDEX, folder / "config.json"):
             copy_whole(source, target)

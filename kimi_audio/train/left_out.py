@@ -38,7 +38,7 @@ class LeftOut:
             self._check(examples[0])
 
     def __call__(self, name: str, error: Exception) -> None:
-        """Take note of a sample that cannot be built.
+        """Take note of a sample that cannot be built; to be called in every process, alike.
 
         Raises:
             ValueError: there are too many of them now.
@@ -48,7 +48,7 @@ class LeftOut:
         self.broken[name] = str(error)
         if rank() == 0:
             write_json(self._path, self.broken)
-        logger.warning("%s is left out: %s", name, error)
+            logger.warning("%s is left out: %s", name, error)
         self._check(f"{name}: {error}")
 
     def _check(self, example: str) -> None:

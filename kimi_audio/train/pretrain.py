@@ -24,7 +24,7 @@ from kimi_audio.data.mixture import Mixture
 from kimi_audio.data.packing import cut
 from kimi_audio.data.pretraining import WEIGHTS, Documents, Span, sources, spans_of, tasks_of
 from kimi_audio.data.survey import Survey
-from kimi_audio.data.tasks import TASKS, Layout, Task
+from kimi_audio.data.tasks import TASKS, Item, Layout, Task
 from kimi_audio.lm.generate import generate
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.rules import GenerationOptions
@@ -40,6 +40,7 @@ from kimi_audio.train.losses import LMLoss
 from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
     check_patience,
+    check_scored,
     open_reports,
     random_lm,
 )
@@ -80,6 +81,7 @@ class PretrainConfig:
         for name, weight in self.weights.items():
             check_range(f"the weight of {name}", weight, least=0)
         check_patience(self.loop, self.held_out)
+        check_scored("scored_spans", self.scored_spans, self.held_out)
         if not tasks_of(self.weights):
             raise ValueError("no task has a weight, so there is nothing to learn")
 
@@ -138,6 +140,13 @@ class HeldSpan:
         """Its length, at most; of what is longer than a row, the beginning."""
         return min(self.span.positions, self.row_positions)
 
+    @property
+    def rows(self) -> set[str]:
+        """The rows in which its task learns something."""
+        items = {item for items in self.task.cycle for item in items}
+        text, audio = items & {Item.TEXT, Item.SPEECH}, items & {Item.CODES, Item.SPEECH}
+        return ({"text"} if text else set()) | ({"audio"} if audio else set())
+
     def build(self) -> sequence.Sequence:
         """Return its sequence."""
         whole = self.file.build(self.task, self.span, np.random.default_rng(0))
@@ -184,7 +193,7 @@ class TaskScores:
 
     @property
     def names(self) -> list[str]:
-        """The scores that there may be."""
+        """The scores that there are."""
         return score_names(self._tasks, transcribed=bool(self._transcribed))
 
     def __call__(self) -> dict[str, float]:
@@ -193,7 +202,7 @@ class TaskScores:
         with torch.no_grad(), autocast(self.device, self.config.loop.bf16):
             pad_id = self.module.lm.config.pad_id
             scores = task_losses(self._loss, self._tasks, self.config.row_positions, pad_id, self._broken)
-        return scores | ({"dev_wer": word_error_rate(self._transcripts())} if self._transcribed else {})
+        return scores | word_error_rate(self._transcripts())
 
     def _loss(self, batch: Batch) -> LMLoss:
         return self.module.loss(batch.to(self.device))

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from kimi_audio.chat import LossChoice
 from kimi_audio.checkpoint import (
+    FLOW,
     NANO,
+    VOCODER,
     check_parts,
     find_model,
     find_semantic_tokenizer,
@@ -65,13 +67,27 @@ def run_facts(config: Mapping[str, Any], base: Path, data: Sequence[Path]) -> di
     is_folder = config["base"] != NANO and Path(config["base"]).exists()
     files = [str(path.resolve()) for path in data]
     named = {"base": str(base.resolve()) if is_folder else config["base"], "data": files}
-    return json.loads(json.dumps({**config, **named, "base weights": _weights_digest(base)}))
+    return json.loads(json.dumps({**config, **named, "base weights": weights_digest(base)}))
 
 
-def _weights_digest(base: Path) -> str:
+def check_base_weights(run: Path, facts: Mapping[str, Any], base: Path) -> None:
+    """Check that a run which ``base`` is to complete was begun with its weights; older runs do not say.
+
+    Raises:
+        ValueError: it was not.
+    """
+    known = facts.get("base weights")
+    # A hub model that is trained comes without its detokenizer, which is downloaded later.
+    if known is not None and known not in (weights_digest(base), weights_digest(base, (FLOW, VOCODER))):
+        raise ValueError(f"the run in {run} was begun with another base weights than those in {base}; put them back")
+
+
+def weights_digest(base: Path, without: Sequence[str] = ()) -> str:
     """Return what tells the weights in a folder from others: their sizes, and samples of all that they hold."""
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(base.rglob("*.safetensors")):
+        if path.relative_to(base).parts[0] in without:
+            continue
         size = path.stat().st_size
         digest.update(f"{path.relative_to(base)} {size}".encode())
         with path.open("rb") as file:
@@ -215,6 +231,16 @@ def open_encoders(
     return found
 
 
+def check_loading(loop: LoopConfig, device: torch.device, encoders: Sequence[AudioEncoder | StoredEncoder]) -> None:
+    """Check that processes which make batches need no tokenizers on an accelerator: they are forked.
+
+    Raises:
+        ValueError: they do.
+    """
+    if loop.loading_processes and device.type != "cpu" and any(isinstance(one, AudioEncoder) for one in encoders):
+        raise ValueError("processes cannot encode recordings on a GPU: prepare the tokens first")
+
+
 @dataclass(frozen=True)
 class LabelledBatch(Batch):
     """A batch that knows the file and line of its samples, for messages, and what the model sees of it."""
@@ -256,6 +282,16 @@ def check_patience(loop: LoopConfig, held_out: float) -> None:
         raise ValueError("loop.patience waits for a better score, but held_out=0 gives none")
 
 
+def check_scored(name: str, count: int, held_out: float) -> None:
+    """Check that what is held out gives a score.
+
+    Raises:
+        ValueError: nothing of it would be scored.
+    """
+    if held_out and not count:
+        raise ValueError(f"{name}=0 scores nothing of what is held out; set held_out=0, or {name} higher")
+
+
 def check_best_score(loop: LoopConfig, names: Sequence[str]) -> None:
     """Check, before long work, that there is the score by which the best weights are kept.
 
@@ -263,7 +299,7 @@ def check_best_score(loop: LoopConfig, names: Sequence[str]) -> None:
         ValueError: there is none of this name.
     """
     if loop.best_score is not None and loop.best_score not in names:
-        raise ValueError(f"the evaluation has no score {loop.best_score!r}; it has {', '.join(names)}")
+        raise ValueError(f"the evaluation has no score {loop.best_score!r}; it has {', '.join(names) or 'none'}")
 
 
 def train_rows(
@@ -299,13 +335,6 @@ def train_rows(
             batch = replace(batch, features=None)  # which are input alone
         return LabelledBatch(**vars(batch), ids=mixture.names(number), seen=seen, broken=tuple(broken))
 
-    def batch_of(number: int) -> LabelledBatch:
-        batch = coming(number)
-        for name, reason in batch.broken:  # told here: another process may have made the batch
-            assert mixture.broken is not None
-            mixture.broken(name, ValueError(reason))
-        return batch
-
     def losses_of(batch: LabelledBatch, _step: int) -> Mapping[str, Tensor]:
         loss = loss_of(batch)
         heard = {} if loss.heard is None else {"heard": heard_weight * loss.heard.mean}
@@ -316,7 +345,9 @@ def train_rows(
     counts_of = partial(learned_ids, heard=heard_weight > 0)
     end, processes = loop.steps * loop.micro_batches, loop.loading_processes
     with Prefetch(make, every=world_size(), end=end, device=device, processes=processes) as coming:
-        return train(module, losses_of, batch_of, loop, folder, scores, evaluate_every_steps, counts_of, watch)
+        every_steps = evaluate_every_steps
+        # Another process may have made a batch, so the loop says what it lacks.
+        return train(module, losses_of, coming, loop, folder, scores, every_steps, counts_of, watch, mixture.broken)
 
 
 def random_lm(base: Path, seed: int, device: torch.device) -> AudioLM:

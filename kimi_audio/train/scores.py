@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from kimi_audio.chat import Message
+from kimi_audio.chat.template import learned_messages
 from kimi_audio.core.sequence import Batch, Sequence, pack
-from kimi_audio.core.words import normalise, word_errors
+from kimi_audio.core.words import word_errors, words_in_any_script
+from kimi_audio.data.conversations import Conversation
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.packing import pack_rows
 from kimi_audio.lm.generate import generate
@@ -53,14 +55,36 @@ class Sample:
         """Its ``task_type``, "other" where it has none."""
         return str(self.file.tasks[self.index])
 
+    @property
+    def rows(self) -> set[str]:
+        """The rows in which something of it is learned; none where its line cannot be read any more."""
+        sample = self._read()
+        if sample is None:
+            return set()
+        learned = learned_messages(list(sample.messages), sample.loss or self.file.loss)
+        kinds = {
+            message.message_type for message, is_learned in zip(sample.messages, learned, strict=True) if is_learned
+        }
+        return ({"text"} if kinds else set()) | ({"audio"} if kinds - {"text"} else set())
+
     def messages(self) -> tuple[Message, ...]:
-        """Return its conversation."""
+        """Return its conversation; errors as for ``ConversationFile``."""
         return self.file.file[int(self.file.lines[self.index]) - 1].messages
 
     def has_written_reply(self) -> bool:
-        """Tell whether it ends with a text of the assistant."""
-        last = self.messages()[-1]
-        return last.role == "assistant" and last.message_type == "text"
+        """Tell whether it can be read and ends with a text of the assistant that has words."""
+        sample = self._read()
+        if sample is None:
+            return False
+        last = sample.messages[-1]
+        is_written = last.role == "assistant" and last.message_type == "text"
+        return is_written and bool(words_in_any_script(str(last.content)))
+
+    def _read(self) -> Conversation | None:
+        try:
+            return self.file.file[int(self.file.lines[self.index]) - 1]
+        except (ValueError, OSError):  # told of where it is built
+            return None
 
 
 class Scored(Protocol):
@@ -76,15 +100,21 @@ class Scored(Protocol):
         """The length of its sequence, at most."""
         ...
 
+    @property
+    def rows(self) -> set[str]:
+        """The rows in which something of it is learned, "text" and "audio"."""
+        ...
+
     def build(self) -> Sequence:
         """Return its sequence."""
         ...
 
 
-def score_names(tasks: Iterable[str], *, transcribed: bool) -> list[str]:
-    """Return the scores that there may be; a task in which a row is never learned has none of that row."""
-    losses = [f"dev_{task}_{row}" for task in tasks for row in ("text", "audio")]
-    return ["dev_loss", *losses, *(["dev_wer"] if transcribed else [])]
+def score_names(tasks: Mapping[str, SequenceOf[Scored]], *, transcribed: bool) -> list[str]:
+    """Return the scores that there are; a task in which a row is never learned has none of that row."""
+    rows = {task: set[str]().union(*(sample.rows for sample in samples)) for task, samples in tasks.items()}
+    losses = [f"dev_{task}_{row}" for task in tasks for row in ("text", "audio") if row in rows[task]]
+    return [*(["dev_loss"] if losses else []), *losses, *(["dev_wer"] if transcribed else [])]
 
 
 def task_losses(
@@ -96,7 +126,7 @@ def task_losses(
 ) -> dict[str, float]:
     """Return ``dev_loss``, the sum of the mean losses of both rows, and ``dev_TASK_text`` and ``dev_TASK_audio``.
 
-    A sample that cannot be built is left out, and ``broken`` is told.
+    A sample that cannot be built is left out, and ``broken`` is told. Of nothing, there is no loss.
     """
     totals: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])  # row and task -> sum, count
     for task, samples in tasks.items():
@@ -110,8 +140,8 @@ def task_losses(
                     totals[key][0] += float(part.total)
                     totals[key][1] += int(part.count)
     means = {name: total / count for name, (total, count) in totals.items() if count}
-    loss = sum(means.pop(name, 0.0) for name in ("text", "audio"))
-    return {"dev_loss": loss, **means}
+    rows = [means.pop(name) for name in ("text", "audio") if name in means]
+    return {"dev_loss": sum(rows), **means} if rows else {}
 
 
 def _built(sample: Scored, broken: Broken) -> Sequence | None:
@@ -122,13 +152,16 @@ def _built(sample: Scored, broken: Broken) -> Sequence | None:
         return None
 
 
-def word_error_rate(pairs: Iterable[tuple[str, str]]) -> float:
-    """Return the errors per word in pairs of what was said and what was heard, both in any spelling."""
+def word_error_rate(pairs: Iterable[tuple[str, str]]) -> dict[str, float]:
+    """Return ``dev_wer``, the errors per word in pairs of what was said and what was heard, both in any spelling.
+
+    Where nothing was said, there is no score.
+    """
     errors = words = 0
     for said, heard in pairs:
-        wanted = normalise(said).split()
-        errors, words = errors + word_errors(wanted, normalise(heard).split()), words + len(wanted)
-    return errors / max(words, 1)
+        wanted = words_in_any_script(said)
+        errors, words = errors + word_errors(wanted, words_in_any_script(heard)), words + len(wanted)
+    return {"dev_wer": errors / words} if words else {}
 
 
 class HeldOutScores:
@@ -171,7 +204,7 @@ class HeldOutScores:
 
     @property
     def names(self) -> list[str]:
-        """The scores that there may be."""
+        """The scores that there are."""
         return score_names(self._tasks, transcribed=bool(self._transcribed))
 
     def __call__(self) -> dict[str, float]:
@@ -179,7 +212,7 @@ class HeldOutScores:
         self.lm.eval()
         with torch.no_grad(), autocast(self.device, self.bf16):
             scores = task_losses(self._loss, self._tasks, self.row_positions, self.lm.config.pad_id, self._broken)
-        return scores | ({"dev_wer": word_error_rate(self._transcripts())} if self._transcribed else {})
+        return scores | word_error_rate(self._transcripts())
 
     def _loss(self, batch: Batch) -> LMLoss:
         return lm_loss(self.lm, batch.to(self.device))

@@ -26,6 +26,7 @@ from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.data.validation import FileReport
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.empty import build_empty
+from kimi_audio.nn.precision import computes_bf16
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.hiding import Hiding, hidden
 from kimi_audio.train.left_out import LeftOut
@@ -39,6 +40,7 @@ from kimi_audio.train.released import sizes_of
 from kimi_audio.train.runs import (
     LabelledBatch,
     check_patience,
+    check_scored,
     open_reports,
     random_lm,
 )
@@ -96,6 +98,7 @@ class FinetuneConfig:
         for name, weight in self.weights.items():
             check_range(f"the weight of {name}", weight, above=0)
         check_patience(self.loop, self.held_out)
+        check_scored("scored_samples", self.scored_samples, self.held_out)
         if self.lora is not None and self.from_scratch:
             raise ValueError("adapters need a trained model below them; leave out from_scratch or lora")
 
@@ -177,8 +180,9 @@ def _load(config: FinetuneConfig, base: Path, device: torch.device) -> AudioLM:
 
 def _dtype(config: FinetuneConfig, processes: int, *, on_gpu: bool) -> torch.dtype:
     """Return in what precision the weights are loaded."""
-    # Shards of several processes have one dtype, and adapters need float32.
-    return torch.bfloat16 if config.lora is not None and on_gpu and processes == 1 else torch.float32
+    # Shards of several processes have one dtype, and adapters need float32. Without autocast, so do the features.
+    in_bf16 = on_gpu and config.loop.bf16 and computes_bf16("cuda")
+    return torch.bfloat16 if config.lora is not None and in_bf16 and processes == 1 else torch.float32
 
 
 def _scores(
@@ -266,7 +270,7 @@ class Finetuning:
         Args:
             config: of the run. Where the data is to choose the length of rows, the longest is taken.
             processes: that share the work and the memory.
-            on_gpu: adapters are trained beside frozen weights in bfloat16 there.
+            on_gpu: adapters are trained beside frozen weights in bfloat16 there, where ``loop.bf16`` is set.
 
         Raises:
             ValueError: so many processes cannot share the run, or the configuration does not fit the model.

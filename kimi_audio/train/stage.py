@@ -26,6 +26,7 @@ from kimi_audio.train.runs import (
     LabelledBatch,
     Outcome,
     check_best_score,
+    check_loading,
     check_run,
     find_base,
     log_epochs,
@@ -163,6 +164,7 @@ def run_stage(
         usable = [_usable(report, limit_positions) for report in reports]
         left_out = LeftOut(usable, config.max_left_out, folder)
         encoders = open_encoders(base, place, data, tokens)
+        check_loading(config.loop, place, encoders)
         gc.collect()  # tokenizers that nobody needs
         prepared = stage.prepare(config, Opened(base, place, usable, encoders, limit_positions, left_out, stack))
         log_epochs(prepared.mixture, config.loop, prepared.size)

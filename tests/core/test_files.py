@@ -97,3 +97,11 @@ def test_names_of_any_script_may_be_as_long_as_file_systems_bear(tmp_path):
     with write_whole(target) as partial:
         partial.write_text("whole")
     assert target.read_text() == "whole"
+
+
+def test_what_is_not_utf_8_is_written_and_read_back(tmp_path):
+    values = {os.fsdecode(b"caf\xe9.wav"): "half \ud83d"}
+    write_json(tmp_path / "notes.json", values)
+    assert read_json(tmp_path / "notes.json") == values
+    write_json(tmp_path / "notes.json", {"name": "café"})
+    assert "café" in (tmp_path / "notes.json").read_text("utf-8")

@@ -229,3 +229,15 @@ def test_a_survey_without_good_lines_is_an_error(tmp_path: Path):
     survey: Survey = survey_file(write(tmp_path, "x"), TOKENIZER, MAX)
     with pytest.raises(ValueError, match="holds no sample that can be learned; line 1: the line is not JSON"):
         survey.require_good_lines()
+
+
+@pytest.mark.parametrize("name", ["talk.wav", "talk.flac", "talk.ogg"])
+def test_what_is_cut_off_is_not_learned(folder: Path, name: str):
+    noise = 0.1 * np.random.default_rng(0).standard_normal(64_000)
+    soundfile.write(folder / name, noise, 16_000)
+    assert len(SoundPart(folder / name).load()) == 64_000
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"not complete|damaged|cut off"):
+        SoundPart(folder / name).load()
+    assert len(SoundPart(folder / name, 0.25, 0.5).load()) == 8000  # before the damage

@@ -85,6 +85,33 @@ def test_recordings_stand_where_they_are_heard_in_dialogues_of_any_length(folder
     assert len(told) == 9
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [{"type": "audio"}, {"type": "text", "text": "What is said?"}],
+        [{"type": "text", "text": f"{AUDIO}What is said?"}],
+        [{"type": "text", "text": "What is said?"}],
+        [{"type": "audio", "path": "0.wav"}, {"type": "text", "text": "What is said?"}],
+    ],
+)
+def test_parts_take_the_recordings_beside_the_messages(folder: Path, parts: list[dict[str, str]]):
+    messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": "hello"}]
+    (line,) = converted(folder, {"messages": messages, "audios": ["0.wav"]})
+    assert line["conversation"] == HEARD
+
+
+def test_null_is_absent(folder: Path):
+    reply = {"role": "assistant", "content": "hello", "value": None}
+    asked = {"role": "user", "content": None, "value": "What is said?"}
+    heard, unheard = converted(
+        folder,
+        {"messages": [{"role": "user", "content": None}, reply], "audios": ["0.wav"]},
+        {"messages": [asked, reply], "audios": None, "system": None},
+    )
+    assert heard["conversation"] == [HEARD[0], HEARD[2]]
+    assert unheard["conversation"] == HEARD[1:]
+
+
 def test_speech_of_the_assistant_has_its_transcript(folder: Path):
     messages = [{"role": "user", "content": AUDIO}, {"role": "assistant", "content": f"{AUDIO}hello"}]
     (line,) = converted(folder, {"messages": messages, "audios": ["0.wav", "1.wav"]})
@@ -118,6 +145,12 @@ def test_conversations_with_sound_in_their_lines_are_converted_too(folder: Path)
     assert (folder / first).read_bytes() == (folder / reply[0]).read_bytes() == (folder / "0.wav").read_bytes()
 
 
+def test_half_a_character_does_not_end_the_conversion(folder: Path):
+    done = convert_file(write(folder, SWIFT, QUERY | {"response": "half \ud83d"}), folder / "out.jsonl")
+    assert done.num_converted + len(done.problems) == 2
+    assert (folder / "out.jsonl").read_text("utf-8").count("hello") == 1
+
+
 def test_paths_go_with_the_new_file(folder: Path):
     out = folder / "elsewhere" / "new.jsonl"
     out.parent.mkdir()
@@ -137,6 +170,15 @@ def test_paths_go_with_the_new_file(folder: Path):
         ({"messages": [{"role": "user", "content": 3}]}, "must be a text or a list of parts"),
         ({"messages": ["x"]}, "must be a dictionary"),
         ({"a": 1}, "holds no messages that are known"),
+        ({"messages": [{"role": ["user"], "content": "x"}]}, "has the role"),
+        ({"messages": [{"role": "user", "content": None}]}, "must be a text or a list of parts"),
+        (ALPACA | {"instruction": 5}, "instruction must be a text, not int"),
+        (ALPACA | {"input": ["x"]}, "input must be a text, not list"),
+        (QUERY | {"history": 3}, "history must be a list"),
+        (QUERY | {"history": [1]}, "history must be a list"),
+        (SWIFT | {"audios": 3}, "a recording must be a path, not int"),
+        ({"messages": [{"role": "user", "content": [{"type": ["text"]}]}]}, "of the kind"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}, "not in base 64"),
         ([1], "must be a dictionary"),
         (SWIFT | {"audios": ["s3://bucket/0.wav"]}, "is an address"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "of the kind 'image_url'"),

@@ -1,6 +1,7 @@
 """The engine: who joins when, what it costs in memory, who fails alone, and what is remembered."""
 
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -223,6 +224,26 @@ def test_who_fails_fails_alone(tiny_lm, spoil, message, temperature):
     assert [request.reply() for request in requests] == [one.alone(tiny_lm) for one in good]
     assert engine.num_cache_bytes == 0
     assert len(engine.prefixes) == 2
+
+
+@pytest.mark.parametrize(
+    "hotwords",
+    [
+        Hotwords(()),
+        Hotwords(((),)),
+        Hotwords(((1, 5000),)),
+        Hotwords(((1,),), openings=((-1,),)),
+        Hotwords(((1,),), bonus=float("nan")),
+    ],
+)
+def test_hotwords_that_no_step_could_favour_are_refused_at_once(tiny_lm, hotwords):
+    with pytest.raises(ValueError, match=r"hotwords? (need|must)"):
+        Engine(tiny_lm, SPECIAL).prepare(prompt(3), replace(options(), hotwords=hotwords))
+
+
+def test_a_generator_of_another_device_is_refused_at_once(tiny_lm):
+    with pytest.raises(ValueError, match="the generator is on meta, and the model on cpu"):
+        Engine(tiny_lm, SPECIAL).prepare(prompt(3), options(), SimpleNamespace(device=torch.device("meta")))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -215,6 +215,12 @@ def test_scores_that_are_not_finite_end_a_reply_with_an_error(config, row, tempe
     assert len(model.fed) == 8
 
 
+@pytest.mark.parametrize("wrong", [{"text": None}, {"audio": {"top_k": 5}}, {"hotwords": ["Anna"]}, {"loop_guard": 3}])
+def test_options_of_another_kind_are_refused(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        GenerationOptions(**wrong)
+
+
 @pytest.mark.parametrize(
     "wrong", [{"output_type": "audio"}, *({"max_new_tokens": value} for value in (0, 5.0, "5", True, float("nan")))]
 )

@@ -106,8 +106,9 @@ def test_errors_reach_their_caller_only(tiny_lm, threads):
     with pytest.raises(ValueError, match="no room"):
         worker.start(prompt(300))
     good, failing = worker.start(prompt(3), options()), worker.start(bad, options())
-    with pytest.raises(ValueError, match="not finite"):
-        failing.reply()
+    for _ in range(2):
+        with pytest.raises(ValueError, match="not finite"):
+            failing.reply()
     assert good.reply() == Asked(prompt(3), options(), 0).alone(tiny_lm)
 
     async def ask():

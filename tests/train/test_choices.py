@@ -17,7 +17,7 @@ from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.lora import LoraOptions
 from kimi_audio.train.pretrain import PretrainConfig, pretrain
 from kimi_audio.train.released import LM, RELEASED
-from kimi_audio.train.runs import load_encoder, random_lm
+from kimi_audio.train.runs import check_loading, load_encoder, random_lm
 from kimi_audio.train.sft import FINETUNING, FinetuneConfig, finetune
 from kimi_audio.train.speech.voice_adaptation import train_own_voice
 from tests.train.conversations import user, write_conversations
@@ -159,6 +159,7 @@ def test_a_recording_that_could_not_be_encoded_says_why(config, tmp_path):
         {"row_positions": 0},
         {"epochs": 0.0},
         {"scored_samples": -1},
+        {"scored_samples": 0, "held_out": 0.1},
         {"transcribed_samples": -1},
         {"evaluate_every_steps": -1},
         {"max_left_out": 1.5},
@@ -168,14 +169,40 @@ def test_a_recording_that_could_not_be_encoded_says_why(config, tmp_path):
     ],
 )
 def test_settings_that_cannot_work_are_refused(config, changes):
-    with pytest.raises(ValueError, match=r"must be|adapters need a trained model|held_out=0 gives none"):
+    with pytest.raises(ValueError, match=r"must be|adapters need a trained model|held_out=0 gives none|scores nothing"):
         replace(config, **changes)
 
 
 def test_settings_of_pretraining_that_cannot_work_are_refused():
-    for changes in ({"rows": 0}, {"held_out": -0.1}, {"weights": {"asr": -1.0}}, {"weights": {"asr": 0.0}}):
-        with pytest.raises(ValueError, match=r"must be|there is nothing to learn"):
+    for changes in (
+        {"rows": 0},
+        {"held_out": -0.1},
+        {"weights": {"asr": -1.0}},
+        {"weights": {"asr": 0.0}},
+        {"scored_spans": 0},
+    ):
+        with pytest.raises(ValueError, match=r"must be|there is nothing to learn|scores nothing"):
             PretrainConfig(loop=LOOP, **changes)  # pyright: ignore[reportArgumentType]
+
+
+def test_adapters_stand_beside_bfloat16_only_where_it_is_computed(config, monkeypatch):
+    def weights_bytes(*, bf16: bool) -> float:
+        planned = replace(config, lora=LoraOptions(), loop=replace(LOOP, bf16=bf16))
+        return FINETUNING.budget(planned, on_gpu=True).weights_bytes
+
+    monkeypatch.setattr("kimi_audio.train.sft.computes_bf16", lambda _type: True)
+    in_float32 = weights_bytes(bf16=False)
+    assert weights_bytes(bf16=True) < in_float32
+    monkeypatch.setattr("kimi_audio.train.sft.computes_bf16", lambda _type: False)
+    assert weights_bytes(bf16=True) == in_float32
+
+
+def test_processes_do_not_encode_on_a_gpu(config):
+    loop, encoder = replace(LOOP, loading_processes=2), load_encoder(Path(config.base), "cpu")
+    check_loading(loop, torch.device("cpu"), [encoder])
+    check_loading(LOOP, torch.device("cuda"), [encoder])
+    with pytest.raises(ValueError, match="prepare the tokens first"):
+        check_loading(loop, torch.device("cuda"), [encoder])
 
 
 @pytest.mark.parametrize("changes", [{"rank": 0}, {"alpha": 0.0}, {"dropout": 1.0}])
@@ -184,10 +211,11 @@ def test_sizes_of_adapters_that_cannot_work_are_refused(changes):
         LoraOptions(**changes)
 
 
-def test_an_unknown_score_is_refused_before_the_first_step(config, tmp_path):
+@pytest.mark.parametrize("name", ["dev_los", "dev_chat_audio"])
+def test_a_score_that_there_is_not_is_refused_before_the_first_step(config, tmp_path, name):
     file = texts(tmp_path / "a.jsonl", 10)
-    config = replace(config, held_out=0.3, loop=replace(LOOP, best_score="dev_los"))
-    with pytest.raises(ValueError, match="has no score 'dev_los'; it has dev_loss, dev_chat_text"):
+    config = replace(config, held_out=0.3, loop=replace(LOOP, best_score=name))
+    with pytest.raises(ValueError, match=f"has no score '{name}'; it has dev_loss, dev_chat_text$"):
         finetune(config, [file], tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
 
@@ -197,7 +225,7 @@ def test_the_released_models_are_planned_without_a_network(base, monkeypatch):
     monkeypatch.setattr("kimi_audio.checkpoint.find._download", None)
     loop = replace(LOOP, micro_batches=8)
     plain = FinetuneConfig(loop=loop, base=base)
-    adapters = replace(plain, lora=LoraOptions())
+    adapters = replace(plain, lora=LoraOptions(), loop=replace(loop, bf16=True))
     whole = FINETUNING.budget(plain, on_gpu=True)
     assert whole.weights_bytes == whole.loading_bytes == 4 * whole.parameters
     assert 9.7e9 < whole.parameters < 9.8e9

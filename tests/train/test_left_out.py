@@ -12,6 +12,7 @@ import torch
 
 from kimi_audio.checkpoint import SEMANTIC, find_semantic_tokenizer
 from kimi_audio.data.checked import check_file
+from kimi_audio.train.export import export_model
 from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.losses import lm_loss
 from kimi_audio.train.pretrain import PretrainConfig, pretrain
@@ -53,7 +54,7 @@ def many(folder: Path, good: int = 12) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("held_out", [0, 0.3])
-@pytest.mark.parametrize("breaks", [not_finite, longer])
+@pytest.mark.parametrize("breaks", [not_finite, longer, gone])
 def test_one_broken_recording_of_many_is_left_out(config, tmp_path, caplog, breaks, held_out):
     file, recording = many(tmp_path / "data")
     check_file(file, Path(config.base))  # of the header only
@@ -170,3 +171,6 @@ def test_another_base_of_the_same_name_is_refused(config, reference, tmp_path):
     weights.write_bytes(content)
     with pytest.raises(ValueError, match="begun with another base weights"):
         finetune(config, [file], tmp_path / "run", resume=True)
+    with pytest.raises(ValueError, match="begun with another base weights"):
+        export_model(tmp_path / "run", tmp_path / "model")
+    assert not (tmp_path / "model").exists()

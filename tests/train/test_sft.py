@@ -2,14 +2,16 @@
 
 import json
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from kimi_audio import KimiAudio
-from kimi_audio.checkpoint import load_lm
+from kimi_audio.checkpoint import SEMANTIC, find_semantic_tokenizer, load_lm
 from kimi_audio.data.conversations import ConversationFile
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.train.export import export_adapter, export_model
@@ -85,6 +87,21 @@ def test_a_run_learns_is_scored_and_becomes_a_model(config, data, tmp_path, monk
         export_model(run, model)
     with pytest.raises(ValueError, match="has no adapter"):
         export_adapter(run, tmp_path / "adapter")
+
+
+def test_the_index_of_an_encoder_in_several_files_is_exported(config, data, tmp_path):
+    base, encoder = tmp_path / "base", Path("whisper-large-v3")
+    shutil.copytree(config.base, base)
+    (tmp_path / SEMANTIC).symlink_to(find_semantic_tokenizer(Path(config.base)))
+    with safe_open(base / encoder / "model.safetensors", framework="pt") as file:
+        index = {"weight_map": dict.fromkeys(file.keys(), "model-1-of-1.safetensors")}
+    (base / encoder / "model.safetensors").rename(base / encoder / "model-1-of-1.safetensors")
+    (base / encoder / "model.safetensors.index.json").write_text(json.dumps(index))
+    config = replace(config, base=str(base), held_out=0, loop=replace(LOOP, steps=1))
+    finetune(config, [data], tmp_path / "run")
+    export_model(tmp_path / "run", tmp_path / "model")
+    KimiAudio.from_pretrained(tmp_path / "model", device="cpu")
+    assert not (tmp_path / "model" / "model.safetensors.index.json").exists()  # that of the LLM, which is one file now
 
 
 def test_training_lowers_the_loss(config, data, tmp_path):

@@ -13,7 +13,18 @@ LOOP = "loop.json"  # in the folder of a run: the schedule
 # These decide which samples come when, what is drawn, or what the numbers in the optimiser mean.
 _FIXED = ("seed", "micro_batches", "muon", "betas", "weight_decay", "rates")
 # These change what is learned from here on, as a user may want.
-_TOLD = ("steps", "peak_lr", "final_lr", "warmup_steps", "clip_norm", "bf16", "ema_decay", "frozen", "best_score")
+_TOLD = (
+    "steps",
+    "peak_lr",
+    "final_lr",
+    "warmup_steps",
+    "clip_norm",
+    "bf16",
+    "ema_decay",
+    "frozen",
+    "best_score",
+    "best_is_highest",
+)
 
 logger = logging.getLogger(__name__)
 

@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 Batch = TypeVar("Batch")
 LossOf = Callable[[Batch, int], Mapping[str, Tensor]]
 CountsOf = Callable[[Batch], Mapping[str, float]]
+LeftOut = Callable[[str, Exception], None]
 
 
 def train(
@@ -62,6 +63,7 @@ def train(
     evaluate_every_steps: int = 0,
     counts_of: CountsOf[Batch] | None = None,
     watch: Watch | None = None,
+    left_out: LeftOut | None = None,
 ) -> int:
     """Train ``module`` in place, resuming from ``folder`` where an earlier run stopped.
 
@@ -81,7 +83,8 @@ def train(
         loss_of: (batch, step) to named losses; "loss" is minimised, the others are logged. Random draws of torch
             follow from the seed and the number of the batch; other randomness has to do so, too.
         batch_of: the batch of a number, counted through the run; with one micro-batch per step, that of a step. A
-            batch may have an attribute ``ids``, the names of its items, for error messages.
+            batch may have an attribute ``ids``, the names of its items, for error messages, and one ``broken``, the
+            names of the items that it lacks, each with a reason.
         config: schedule.
         folder: receives checkpoints, ``log.jsonl`` and ``loop.json``. A resumed run logs the steps behind its
             checkpoint once more.
@@ -90,6 +93,8 @@ def train(
         counts_of: the number of items that a named loss of a batch is the mean of. Then the sum of the losses that it
             names is minimised instead of "loss". A mean over no items has to be finite, such as 0.
         watch: told after every step; by default, what is logged is a line of the log of Python, too.
+        left_out: told in every process of the items that the batches of all processes lack; may raise, alike in all, to
+            stop the run.
 
     Returns:
         The number of steps that were made, those of earlier runs in the folder included.
@@ -125,7 +130,7 @@ def train(
             started = time.perf_counter()
             freeze(step)
             numbers = range(config.micro_batches * step + rank(), config.micro_batches * (step + 1), world_size())
-            values = run.update(step, loss_of, run.fetch(numbers, batch_of), counts_of)
+            values = run.update(step, loss_of, run.fetch(numbers, batch_of, left_out), counts_of)
             done = step + 1
             is_last = done == config.steps
             is_scored = is_last or (evaluate_every_steps > 0 and done % evaluate_every_steps == 0)
@@ -179,17 +184,28 @@ class _Run(Generic[Batch]):
     # -----------------------------------------------------------------------------------------------------------------
     # One update
 
-    def fetch(self, numbers: Sequence[int], batch_of: Callable[[int], Batch]) -> list[tuple[int, Batch]]:
-        """Return the numbered micro-batches of this process; if one process has none, all save and stop."""
+    def fetch(
+        self, numbers: Sequence[int], batch_of: Callable[[int], Batch], left_out: LeftOut | None = None
+    ) -> list[tuple[int, Batch]]:
+        """Return the numbered micro-batches of this process; if one process has none, all save and stop.
+
+        What the batches of any process lack, ``left_out`` is told in all of them.
+        """
         batches, problem = [], None
         try:
             batches = [(number, batch_of(number)) for number in numbers]
         except Exception as error:  # noqa: BLE001 - is raised below
             problem = error
-        words = next(
-            (words for words in exchange(None if problem is None else str(problem)) if words is not None), None
-        )
-        if words is None:
+        broken = [item for _, batch in batches for item in getattr(batch, "broken", ())]
+        parts = exchange((None if problem is None else str(problem), broken))
+        words = next((words for words, _ in parts if words is not None), None)
+        try:
+            for name, reason in (item for _, items in parts for item in items):
+                if left_out is not None:
+                    left_out(name, ValueError(reason))
+        except Exception as error:  # noqa: BLE001 - is raised below
+            problem = error if problem is None else problem
+        if words is None and problem is None:
             return batches
         self._rescue()
         raise ValueError(words) if problem is None else problem
@@ -293,7 +309,8 @@ class _Run(Generic[Batch]):
         if state is not None:
             self.module.load_state_dict(split_like(state["module"], self.module.state_dict()))
             self.optimizer.load_state_dict(state["optimizer"])
-            self.best, self.worse = state.get("best"), state.get("worse", 0)
+            if self._is_same_score(state):
+                self.best, self.worse = state.get("best"), state.get("worse", 0)
         if self.config.ema_decay is not None:
             self.average = WeightAverage(self.module, self.config.ema_decay)
             if state is not None and "average" in state:
@@ -318,7 +335,7 @@ class _Run(Generic[Batch]):
     def save(self, done: int) -> None:
         """Write the checkpoint of ``done`` steps."""
         state = {"step": done, "module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
-        state |= {"best": self.best, "worse": self.worse} | self._average_state()
+        state |= {**self._best_state(), "worse": self.worse, **self._average_state()}
         self._write(self.checkpoints.save, state)
         self.checkpoints.newest_step = done
 
@@ -359,14 +376,24 @@ class _Run(Generic[Batch]):
         if name is None:
             return scores
         if name not in scores:
-            raise ValueError(f"the evaluation has no score {name!r}; it has {', '.join(scores)}")
+            raise ValueError(f"the evaluation has no score {name!r}; it has {', '.join(scores) or 'none'}")
         sign = -1 if self.config.best_is_highest else 1
         self.worse += 1
-        if self.best is None or sign * scores[name] < sign * self.best:
+        is_better = self.best is None or sign * scores[name] < sign * self.best
+        if is_better and math.isfinite(scores[name]):
             self.best, self.worse = scores[name], 0
-            state = {"step": done, "module": self.module.state_dict(), "best": self.best, **self._average_state()}
+            state = {"step": done, "module": self.module.state_dict(), **self._best_state(), **self._average_state()}
             self._write(self.checkpoints.save_best, state)
         return scores
+
+    def _best_state(self) -> dict[str, Any]:
+        """Return the best score, and which score it is: numbers of another one are not to be compared with it."""
+        return {"best": self.best, "best_score": self.config.best_score, "best_is_highest": self.config.best_is_highest}
+
+    def _is_same_score(self, state: Mapping[str, Any]) -> bool:
+        """Tell whether what was best in a checkpoint is a score of this run; older ones do not say which it is."""
+        wanted = self._best_state()
+        return all(state.get(name, wanted[name]) == wanted[name] for name in ("best_score", "best_is_highest"))
 
     def finish(self) -> None:
         """Leave the average of the weights in the module, if there is one."""

@@ -29,10 +29,12 @@ from kimi_audio.core.files import write_json
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.core.words import word_errors
 from kimi_audio.data.recordings import Recording, read_recordings, store_speech, words_of
+from kimi_audio.data.shards import content_key
 from kimi_audio.data.split import Split
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.loop.loop import LoopConfig
+from kimi_audio.train.runs import weights_digest
 from kimi_audio.train.speech.flow_stage import (
     ONE_SPEAKER,
     FlowExample,
@@ -190,10 +192,14 @@ def _prepare(
         "base": str(base.resolve()),
         "held_out": config.held_out,
         "seed": config.seed,
+        "contents": _contents([*recordings, *(held or [])]),
+        "base weights": weights_digest(base),
     }
     note = work / "run.json"
     if note.exists():
-        if json.loads(note.read_text("utf-8")) != own:
+        known = json.loads(note.read_text("utf-8"))
+        newer = {"contents", "base weights"} - known.keys()  # than the run
+        if known != {name: value for name, value in own.items() if name not in newer}:
             raise ValueError(f"{work} was begun with other recordings or settings; write to another folder")
         return Split(work / "learnt"), Split(work / "held-out")
     if held is None:
@@ -213,6 +219,13 @@ def _prepare(
 def _fingerprint(recordings: Sequence[Recording]) -> str:
     said = sorted((str(recording.path.resolve()), recording.text) for recording in recordings)
     return hashlib.sha256(repr(said).encode()).hexdigest()
+
+
+def _contents(recordings: Sequence[Recording]) -> str:
+    """Return what tells the sound of recordings from that of others at the same places."""
+    paths = sorted({recording.path.resolve() for recording in recordings})
+    keys = [content_key(path).hex() if path.is_file() else "" for path in paths]
+    return hashlib.sha256(repr(keys).encode()).hexdigest()
 
 
 def _check_apart(learnt: Sequence[Recording], held: Sequence[Recording]) -> None:

@@ -45,6 +45,7 @@ class Batch:
     ids: list[str]
     tokens: Tensor  # [B, T]
     features: Tensor | None  # [B, T, 3]; half of the micro-batches hear nothing
+    broken: tuple[tuple[str, str], ...] = ()
 
 
 def batch_of(number: int) -> Batch:
@@ -99,6 +100,7 @@ def run(
     config: LoopConfig = CONFIG,
     break_at: Callable[[Batch, int], None] | None = None,
     make: Callable[[int], Batch] = batch_of,
+    left_out: Callable[[str, Exception], None] | None = None,
 ) -> Network:
     """Train a network; ``break_at`` sees every batch before its forward pass."""
     network = Network()
@@ -108,7 +110,7 @@ def run(
             break_at(batch, step)
         return network.losses(batch, step)
 
-    train(network, loss_of, make, config, folder, network.evaluate, 2, counts_of)
+    train(network, loss_of, make, config, folder, network.evaluate, 2, counts_of, left_out=left_out)
     return network
 
 
@@ -208,6 +210,22 @@ def counted(folder: Path, config: LoopConfig) -> None:
     (folder / f"shared.{rank()}").write_text(str(len(calls)))
 
 
+def lacking(folder: Path, config: LoopConfig) -> None:
+    """Train on batches of which two lack an item, and note what every process was told."""
+    told: dict[str, str] = {}
+
+    def make(number: int) -> Batch:
+        return replace(batch_of(number), broken=((f"{number}-gone", "it is damaged"),) if number in (3, 6) else ())
+
+    def left_out(name: str, error: Exception) -> None:
+        told[name] = str(error)
+        (folder / f"told.{rank()}").write_text(json.dumps(told))
+        if len(told) > 1:
+            raise ValueError("too many")
+
+    run(folder, config, make=make, left_out=left_out)
+
+
 def parallel(folder: Path) -> None:
     """Train in two processes what one process trains, too."""
     import torch.distributed.fsdp  # once, before the forks
@@ -252,6 +270,7 @@ def parallel(folder: Path) -> None:
             folder / "poisoned.said": lambda: run(folder / "poisoned", layered, poison),
             folder / "unlucky.said": lambda: run(folder / "unlucky", layered, make=unlucky),
             folder / "went-on.said": lambda: run(folder / "unlucky", layered),
+            folder / "lacking.said": lambda: lacking(folder / "lacking", layered),
             folder / "other.said": lambda: run(folder / "stopped", replace(layered, seed=1)),
             folder / "odd.said": lambda: run(folder / "odd", replace(CONFIG, micro_batches=3)),
         }

@@ -418,6 +418,28 @@ def test_a_resumed_run_knows_what_was_best(tmp_path: Path):
     assert torch.load(tmp_path / "best.pt", weights_only=True)["step"] == 4
 
 
+@pytest.mark.parametrize("changes", [{"best_score": "loss"}, {"best_is_highest": True}])
+def test_what_was_best_by_another_score_is_not_compared(tmp_path: Path, changes: dict, caplog):
+    config = replace(CONFIG, best_score="score", patience=2)
+    run(tmp_path, replace(config, steps=4), evaluate=lambda: {"score": 1.0, "loss": 3.0})
+    run(tmp_path, replace(config, **changes), evaluate=lambda: {"score": 0.5, "loss": 2.0})
+    state = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert state["step"] == CONFIG.steps
+    assert state["best"] == (0.5 if "best_is_highest" in changes else 2.0)
+    assert f"the run goes on with loop.{next(iter(changes))}=" in caplog.text
+
+
+def test_a_score_that_is_no_number_is_never_the_best(tmp_path: Path):
+    scores = iter([math.nan, 2.0])
+    run(
+        tmp_path,
+        replace(CONFIG, best_score="score", steps=4),
+        evaluate=lambda: {"score": next(scores)},
+        evaluate_every_steps=2,
+    )
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["best"] == 2.0
+
+
 def test_a_score_that_is_not_there_is_named(tmp_path: Path):
     with pytest.raises(ValueError, match="the evaluation has no score 'wer'; it has score"):
         run(tmp_path, replace(CONFIG, best_score="wer"), evaluate=lambda: {"score": 1.0})

@@ -134,6 +134,13 @@ def test_a_batch_that_one_process_cannot_make_stops_all_and_loses_no_step(parall
     assert_near(checkpoint(parallel / "unlucky"), checkpoint(parallel / "one-plain"))
 
 
+def test_what_the_batches_of_one_process_lack_all_processes_know(parallel: Path):
+    told = [json.loads((parallel / "lacking" / f"told.{number}").read_text()) for number in range(2)]
+    assert told == [dict.fromkeys(("3-gone", "6-gone"), "it is damaged")] * 2
+    assert said(parallel, "lacking") == ["ValueError: too many"] * 2
+    assert checkpoint(parallel / "lacking")["step"] == 3
+
+
 def test_what_the_first_process_refuses_all_refuse(parallel: Path):
     assert all("was begun with loop.seed=0, not 1" in words for words in said(parallel, "other"))
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,20 @@ from torch import Tensor
 from kimi_audio import KimiAudio, checkpoint
 from kimi_audio.cli.own_voice import table
 from kimi_audio.core.config import VocoderConfig
-from kimi_audio.data.recordings import Recording
+from kimi_audio.data.recordings import Recording, read_recordings
 from kimi_audio.detokenizer.vocoder import BigVGAN
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.speech.flow_stage import ONE_SPEAKER
 from kimi_audio.train.speech.vocoder_stage import VocoderStage
-from kimi_audio.train.speech.voice_adaptation import OwnVoiceConfig, VoicePrint, hold_out, train_own_voice, voice_print
+from kimi_audio.train.speech.voice_adaptation import (
+    OwnVoiceConfig,
+    VoicePrint,
+    _prepare,
+    hold_out,
+    train_own_voice,
+    voice_print,
+)
 
 SMALL = {"upsample_initial_channel": 32, "upsample_rates": (8, 6, 5, 2), "upsample_kernel_sizes": (16, 12, 9, 4)}
 SMALL |= {"resblock_kernel_sizes": (3,), "resblock_dilation_sizes": ((1,),)}
@@ -120,6 +128,28 @@ def test_other_recordings_may_judge(base: Path, data: Path, tmp_path: Path):
     judge.write_text('{"audio": "0.wav", "text": "ONE!"}')
     with pytest.raises(ValueError, match="1 sentences that judge are also learnt from, such as that of line 1"):
         train_own_voice(data, tmp_path / "other", base, CONFIG, judge)
+
+
+def test_a_run_does_not_go_on_with_replaced_recordings_or_weights(base: Path, data: Path, tmp_path: Path):
+    copy = tmp_path / "base"
+    shutil.copytree(base, copy)
+
+    def prepare() -> None:
+        _prepare(read_recordings(data), None, tmp_path / "work", copy, CONFIG)
+
+    prepare()
+    prepare()
+    recording, weights = data.with_name("2.wav"), sorted(copy.glob("*.safetensors"))[0]
+    for path in (recording, weights):
+        content = path.read_bytes()
+        path.write_bytes(content[:-64] + bytes(64))
+        with pytest.raises(ValueError, match="begun with other recordings or settings"):
+            prepare()
+        path.write_bytes(content)
+    note = tmp_path / "work" / "run.json"
+    known = json.loads(note.read_text())
+    note.write_text(json.dumps({name: known[name] for name in known.keys() - {"contents", "base weights"}}))  # older
+    prepare()
 
 
 def test_too_little_to_learn_from_is_said_before_training(base: Path, data: Path, tmp_path: Path):
