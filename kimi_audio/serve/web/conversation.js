@@ -230,7 +230,11 @@ export class Conversation {
         this._greet();
         break;
       case "session.expiring":
-        this._note("The server is about to stop; it finishes this reply.");
+        this._note(
+          event.reason === "session_limit"
+            ? "A conversation may not last longer; this one ends soon. Start another one then."
+            : "The server is about to stop; it finishes this reply.",
+        );
         break;
       case "input_audio_buffer.speech_started":
         this.speaker?.stop();
