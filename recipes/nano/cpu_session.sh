@@ -46,5 +46,5 @@ for name in heard aloud talks tasks facts; do
     "$python" -m kimi_audio.cli prepare tokens "$corpora/$name.jsonl" --model nano --out "$corpora/tokens"
 done
 "$python" -m torch.distributed.run --nproc-per-node "$cores" -m kimi_audio.cli train recipes/nano/training.py:talking --out "$out/lm" \
-    --tokens "$corpora/tokens" "${data[@]}" --set loop.steps="$steps" --set loop.micro_batches="$cores"
+    --tokens "$corpora/tokens" "${data[@]}" --set loop.steps="$steps" --set loop.micro_batches=$((2 * cores))
 "$python" -m kimi_audio.cli export "$out/lm" --out "$out/model"

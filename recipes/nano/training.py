@@ -70,7 +70,9 @@ def talking() -> FinetuneConfig:
     The few codes of a batch moved the layers that both rows share two to four times as far as all of its text, so what
     is heard was learned last.
     """
-    return replace(further(), weights=TALKING_SHARES, audio_weight=0.25)
+    config = further()
+    loop = replace(config.loop, peak_lr=1.5e-3, final_lr=1e-5)  # calm steps: all tasks together are noisy
+    return replace(config, loop=loop, weights=TALKING_SHARES, audio_weight=0.25)
 
 
 def on_gpu() -> FinetuneConfig:
