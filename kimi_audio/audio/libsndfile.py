@@ -69,8 +69,10 @@ def decode(parts: list[Part], condition: Condition, start: int = 0) -> Iterator[
         rate_hz = check_rate(part.sound.samplerate, condition.name)
         if part.damaged_at_s is not None:
             condition.damaged(heard_s + part.damaged_at_s)
-        count = part.sound.seek(start) if start else 0
+        count = start
         try:
+            if start:
+                part.sound.seek(start)
             for block in _blocks(part.sound):
                 count += len(block)
                 yield Samples(block, rate_hz)

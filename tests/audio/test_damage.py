@@ -7,7 +7,7 @@ import pytest
 from encoded import RATE_HZ, by_ffmpeg, by_libsndfile, likeness, speechlike
 
 from kimi_audio.audio import ffmpeg
-from kimi_audio.audio.io import load_audio, measure_audio
+from kimi_audio.audio.io import load_audio, measure_audio, read_part
 
 SECONDS = 8.0
 BARE = {"write_xing": "0", "id3v2_version": "0"}
@@ -77,6 +77,14 @@ def test_a_recording_that_was_cut_off(whole, name: str, caplog):
         wav = load_audio(half, RATE_HZ)
     assert 2.0 < len(wav) / RATE_HZ < 5.0
     assert "is not complete" in caplog.text or "is cut off" in caplog.text
+
+
+@pytest.mark.parametrize("start_s", [3.0, 6.0], ids=["across the cut", "behind the cut"])
+def test_a_part_that_a_cut_flac_lacks(whole, tmp_path, start_s: float):
+    path = tmp_path / "cut.flac"
+    path.write_bytes(whole["flac"][: len(whole["flac"]) // 2])
+    with pytest.raises(ValueError, match=r"cut\.flac is damaged at \d\.\d s; .*--damaged"):
+        read_part(path, start_s, 2.0)
 
 
 def test_mp4_whose_index_was_never_written():
