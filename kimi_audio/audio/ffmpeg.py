@@ -5,6 +5,7 @@ Shapes: L samples, C channels.
 
 import importlib.util
 from collections.abc import Iterator
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,7 @@ _CODECS = (  # the beginnings of the names of what is decoded, of the hundreds t
     *("aac", "ac3", "adpcm_", "alac", "amr_", "eac3", "flac", "gsm", "mp1", "mp2", "mp3"),
     *("opus", "pcm_", "speex", "vorbis", "wma"),
 )
+_LOOKED_AT_PACKETS = 1000  # for frames of mp3
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # between joined mp3 files, and behind the last
 _GAP_S = 0.02  # between two frames of FLAC: one was lost
 _LAST_XING_BYTE = 40  # of the first frame of an mp3, where it may begin
@@ -36,16 +38,19 @@ def is_installed() -> bool:
 
 
 def finds_mp3(file: Window) -> bool:
-    """Tell whether there are frames of mp3 behind whatever a file begins with."""
+    """Tell whether there are frames of mp3 behind whatever a file begins with: two in a row, as one may be chance."""
     import av
     import av.error
 
     file.seek(0)
     try:
-        av.open(file, format=MP3.demuxer, metadata_errors="ignore").close()
+        with av.open(file, mode="r", format=MP3.demuxer, metadata_errors="ignore") as container:
+            stream = container.streams.best("audio")  # None: what is no mp3 can be opened, too
+            packets = () if stream is None else _packets(container, stream)  # pyright: ignore[reportArgumentType]
+            decodes = (bool(_decoded(packet)) for packet in packets if packet is not None and packet.size)
+            return any(map(all, pairwise(islice(decodes, _LOOKED_AT_PACKETS))))
     except av.error.FFmpegError:
         return False
-    return True
 
 
 def announced_s(file: Window) -> float | None:
