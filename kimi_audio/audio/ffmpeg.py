@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from kimi_audio.audio.condition import CUT_S, Condition
-from kimi_audio.audio.formats import ASF, FLAC, MATROSKA, MP3, MP4, Format, id3_bytes
+from kimi_audio.audio.formats import ASF, CAF, FLAC, MATROSKA, MP3, MP4, Format, id3_bytes
 from kimi_audio.audio.pcm import to_float
 from kimi_audio.audio.sources import Samples, Window, check_rate
 
@@ -107,7 +107,9 @@ def _announced_s(container: "InputContainer", stream: "AudioStream", file: Windo
     """Return how long a recording is to be, if its header tells without guessing."""
     if format == MP3:
         return _xing_s(file, stream.sample_rate)
-    if format not in (MP4, MATROSKA, ASF, FLAC):
+    if format == CAF and (stream.codec_context.name or "").startswith("pcm_"):  # its duration is that of the file
+        return stream.frames / stream.sample_rate if stream.frames > 0 and stream.sample_rate else None
+    if format not in (MP4, MATROSKA, ASF, CAF, FLAC):
         return None
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
