@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 logger = logging.getLogger(__name__)
 
 Damage: TypeAlias = Literal["refuse", "cut", "keep"]
-"""Which damage is borne: none; a recording that ends before its time; or any, damaged places being left out."""
+"""Which damage is borne: none; a recording that ends before its time; or any, damaged places being left out,
+or silent where a container keeps the times of what follows."""
 
 CUT_S = 0.3  # headers and decoders differ by less about where a recording ends
 

@@ -31,10 +31,10 @@ def _decode(file: Window, condition: Condition, start: int) -> Iterator[Samples]
         return
     if not ffmpeg.is_installed():
         raise ValueError(_unreadable(condition.name) if format is None else _needs_pyav(condition.name))
-    if format is None:
-        # An mp3 that begins within a frame has no beginning to be recognised by.
-        if not ffmpeg.finds_mp3(file):
-            raise ValueError(_unreadable(condition.name))
+    # Of mp3, texts in UTF-16 have the first two bytes, too.
+    if format in (None, MP3) and not ffmpeg.finds_mp3(file):
+        raise ValueError(_unreadable(condition.name))
+    if format is None:  # an mp3 that begins within a frame has no beginning to be recognised by
         condition.damaged(0.0)
     yield from _without(ffmpeg.decode(file, format or MP3, condition), start)
 

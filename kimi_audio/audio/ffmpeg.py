@@ -5,14 +5,16 @@ Shapes: L samples, C channels.
 
 import importlib.util
 from collections.abc import Iterator
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from kimi_audio.audio.condition import CUT_S, Condition
-from kimi_audio.audio.formats import ASF, FLAC, MATROSKA, MP3, MP4, Format, id3_bytes
+from kimi_audio.audio.formats import CAF, FLAC, MP3, Format, id3_bytes
 from kimi_audio.audio.pcm import to_float
 from kimi_audio.audio.sources import Samples, Window, check_rate
+from kimi_audio.audio.timeline import TIMED, Timeline, announced_end_s
 
 if TYPE_CHECKING:
     from av import AudioFrame, AudioStream, Packet
@@ -23,6 +25,7 @@ _CODECS = (  # the beginnings of the names of what is decoded, of the hundreds t
     *("aac", "ac3", "adpcm_", "alac", "amr_", "eac3", "flac", "gsm", "mp1", "mp2", "mp3"),
     *("opus", "pcm_", "speex", "vorbis", "wma"),
 )
+_LOOKED_AT_PACKETS = 1000  # for frames of mp3
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICS")  # between joined mp3 files, and behind the last
 _GAP_S = 0.02  # between two frames of FLAC: one was lost
 _LAST_XING_BYTE = 40  # of the first frame of an mp3, where it may begin
@@ -36,16 +39,19 @@ def is_installed() -> bool:
 
 
 def finds_mp3(file: Window) -> bool:
-    """Tell whether there are frames of mp3 behind whatever a file begins with."""
+    """Tell whether there are frames of mp3 behind whatever a file begins with: two in a row, as one may be chance."""
     import av
     import av.error
 
     file.seek(0)
     try:
-        av.open(file, format=MP3.demuxer, metadata_errors="ignore").close()
+        with av.open(file, mode="r", format=MP3.demuxer, metadata_errors="ignore") as container:
+            stream = container.streams.best("audio")  # None: what is no mp3 can be opened, too
+            packets = () if stream is None else _packets(container, stream)  # pyright: ignore[reportArgumentType]
+            decodes = (bool(_decoded(packet)) for packet in packets if packet is not None and packet.size)
+            return any(map(all, pairwise(islice(decodes, _LOOKED_AT_PACKETS))))
     except av.error.FFmpegError:
         return False
-    return True
 
 
 def announced_s(file: Window) -> float | None:
@@ -85,7 +91,9 @@ def decode(file: Window, format: Format, condition: Condition) -> Iterator[Sampl
         if format == FLAC:
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
         announced_s = _announced_s(container, stream, file, format)
-        yield from _joined(_frames(container, stream, condition, announced_s, must_be_gapless=format == FLAC))
+        timeline = Timeline.of(container, format, condition.name)
+        packets = _packets(container, stream, timeline)
+        yield from _joined(_frames(packets, timeline, condition, announced_s, must_be_gapless=format == FLAC))
 
 
 def _sound_of(container: "InputContainer", name: str) -> "AudioStream":
@@ -102,7 +110,11 @@ def _announced_s(container: "InputContainer", stream: "AudioStream", file: Windo
     """Return how long a recording is to be, if its header tells without guessing."""
     if format == MP3:
         return _xing_s(file, stream.sample_rate)
-    if format not in (MP4, MATROSKA, ASF, FLAC):
+    if format == CAF and (stream.codec_context.name or "").startswith("pcm_"):  # its duration is that of the file
+        return stream.frames / stream.sample_rate if stream.frames > 0 and stream.sample_rate else None
+    if format in TIMED:
+        return announced_end_s(container, stream, format)
+    if format not in (CAF, FLAC):
         return None
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
@@ -124,16 +136,16 @@ def _xing_s(file: Window, rate_hz: int) -> float | None:
 
 
 def _frames(
-    container: "InputContainer",
-    stream: "AudioStream",
+    packets: "Iterator[Packet | None]",
+    timeline: Timeline,
     condition: Condition,
     announced_s: float | None,
     *,
     must_be_gapless: bool,
 ) -> Iterator[Samples]:
     """Yield frames [L, C]; what cannot be read is damage if sound follows or if it is more than a torn last frame."""
-    heard_s, heard_bytes, broken_bytes = 0.0, 0, 0
-    for packet in _packets(container, stream):
+    heard_bytes, broken_bytes = 0, 0
+    for packet in packets:
         frames = None if packet is None else _decoded(packet)
         if packet is None or frames is None:
             is_tag = packet is not None and bytes(packet).startswith(_TAGS)
@@ -141,24 +153,32 @@ def _frames(
             continue
         heard_bytes += packet.size
         for frame in frames:
-            time_s = heard_s if frame.time is None or not must_be_gapless else frame.time
-            if broken_bytes or time_s > heard_s + _GAP_S:
-                condition.damaged(heard_s)
+            gap_s = timeline.gap_s(frame.time)
+            lost_s = frame.time - timeline.heard_s if must_be_gapless and frame.time is not None else 0.0
+            if broken_bytes or lost_s > _GAP_S or timeline.is_lost(gap_s):
+                condition.damaged(timeline.heard_s)
                 broken_bytes = 0
-            rate_hz = check_rate(frame.sample_rate, condition.name)
-            heard_s = max(heard_s, time_s) + frame.samples / rate_hz
-            yield Samples(_array(frame), rate_hz)
-    if broken_bytes and broken_bytes * heard_s >= CUT_S * heard_bytes:
-        condition.damaged(heard_s)
-    condition.ended(heard_s, announced_s)
+            array, rate_hz = _array(frame), check_rate(frame.sample_rate, condition.name)
+            yield from timeline.silence(gap_s, rate_hz, array.shape[1])
+            timeline.heard_s += max(0.0, lost_s) + frame.samples / rate_hz
+            yield Samples(array, rate_hz)
+    if broken_bytes and broken_bytes * timeline.sound_s >= CUT_S * heard_bytes:
+        condition.damaged(timeline.heard_s)
+    condition.ended(timeline.heard_s, announced_s)
 
 
-def _packets(container: "InputContainer", stream: "AudioStream") -> "Iterator[Packet | None]":
-    """Yield packets, and None where they end because the file is damaged."""
+def _packets(
+    container: "InputContainer", stream: "AudioStream", timeline: Timeline | None = None
+) -> "Iterator[Packet | None]":
+    """Yield packets of a stream, and None where they end because the file is damaged; a timeline is told of all."""
     import av.error
 
     try:
-        yield from container.demux(stream)
+        for packet in container.demux() if timeline else container.demux(stream):
+            if timeline:
+                timeline.read(packet)
+            if packet.stream.index == stream.index:
+                yield packet
     except av.error.FFmpegError:
         yield None
 

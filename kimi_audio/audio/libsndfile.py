@@ -5,20 +5,19 @@ Shapes: L samples, C channels.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import soundfile
 
 from kimi_audio.audio import ogg
+from kimi_audio.audio.announced import announced_share
 from kimi_audio.audio.condition import Condition
-from kimi_audio.audio.formats import AIFF, OGG, WAV, Format
+from kimi_audio.audio.formats import OGG, Format
 from kimi_audio.audio.sources import Samples, Window, check_rate
 
 BLOCK_SAMPLES = 1 << 18  # of all channels together
 STEP_SAMPLES = 4096  # per channel; so exactly is a damaged place known
 _UNKNOWN = 1 << 62  # so many samples "are" in a file whose length was not known when its header was written
-_PLACEHOLDER_BYTES = 0x7FFF_0000  # so long, or longer, "is" a recording that was written to a pipe
 _OPUS_RATE_HZ = 48_000
 
 
@@ -36,7 +35,7 @@ def open_parts(file: Window, format: Format) -> list[Part] | None:
     """Return what is to be decoded, in its order; None if libsndfile cannot read the file, or not all of it."""
     if format != OGG:
         sound = _open(file)
-        return None if sound is None else [Part(sound, round(sound.frames * _announced_share(file, format)))]
+        return None if sound is None else [Part(sound, round(sound.frames * announced_share(file, format)))]
     parts = []
     for link in ogg.links(file):
         sound = _open(Window(file, link.start, link.end))
@@ -69,8 +68,10 @@ def decode(parts: list[Part], condition: Condition, start: int = 0) -> Iterator[
         rate_hz = check_rate(part.sound.samplerate, condition.name)
         if part.damaged_at_s is not None:
             condition.damaged(heard_s + part.damaged_at_s)
-        count = part.sound.seek(start) if start else 0
+        count = start
         try:
+            if start:
+                part.sound.seek(start)
             for block in _blocks(part.sound):
                 count += len(block)
                 yield Samples(block, rate_hz)
@@ -96,19 +97,3 @@ def _blocks(sound: soundfile.SoundFile) -> Iterator[np.ndarray]:
         if not filled:
             return
         yield block[:filled]
-
-
-def _announced_share(file: Window, format: Format) -> float:
-    """Return the bytes of samples that a header announces over those that are there; 1 if it cannot be known."""
-    if format not in (WAV, AIFF):
-        return 1.0
-    file.seek(0)
-    order: Literal["little", "big"] = "big" if file.read(12).startswith((b"RIFX", b"FORM")) else "little"
-    position = 12
-    while len(chunk := file.read(8)) == 8:
-        position, size = position + 8, int.from_bytes(chunk[4:], order)
-        if chunk[:4] in (b"data", b"SSND"):
-            there = len(file) - position
-            return size / there if 0 < there < size < _PLACEHOLDER_BYTES else 1.0
-        position = file.seek(position + size + size % 2)
-    return 1.0

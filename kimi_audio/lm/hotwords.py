@@ -41,8 +41,10 @@ class Hotwords:
         """Return phrases as a tokenizer writes them; None if there are none.
 
         Raises:
-            ValueError: there are too many, or one is too long.
+            ValueError: they are one text, there are too many, or one is too long.
         """
+        if isinstance(phrases, str):
+            raise ValueError(f"hotwords must be a list of phrases, not a text; for one phrase give [{phrases[:30]!r}]")
         texts = list(dict.fromkeys(" ".join(phrase.split()) for phrase in phrases if phrase.strip()))
         if len(texts) > MAX_PHRASES:
             raise ValueError(f"there are {len(texts):,} hotwords; at most {MAX_PHRASES:,} are taken")

@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -49,5 +50,46 @@ def by_ffmpeg(
         resampler = av.AudioResampler(stream.format, "mono", rate_hz, stream.codec_context.frame_size or None)
         for part in [*resampler.resample(frame), *resampler.resample(None), None]:
             output.mux(stream.encode(part))
+        output.close()
+        return file.read()
+
+
+def film(
+    pieces: list[tuple[float, np.ndarray]],
+    container: str,
+    codec: str,
+    picture_s: float = 0.0,
+    rate_hz: int = 48_000,
+    options: dict[str, str] | None = None,
+    start_s: int = 0,
+) -> bytes:
+    """Encode pieces of mono sound at their times, perhaps beside a picture; time stamps begin with ``start_s``."""
+    import av
+
+    with (
+        tempfile.NamedTemporaryFile() as file,
+        av.open(file.name, "w", format=container, options=options or {}) as output,
+    ):
+        sound: Any = output.add_stream(codec, rate=rate_hz, layout="mono")
+        if codec.startswith("wma"):
+            sound.bit_rate = 64_000
+        size = sound.codec_context.frame_size or 960
+        packets: list[Any] = []
+        if picture_s:
+            picture = output.add_stream("wmv2" if container == "asf" else "mpeg4", rate=5)
+            picture.width = picture.height = 32
+            for number in range(round(picture_s * 5)):
+                frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+                frame.pts = number + 5 * start_s
+                packets += picture.encode(frame)
+            packets += picture.encode(None)
+        for begin_s, samples in pieces:
+            for place in range(0, len(samples) - size + 1, size):
+                array = np.ascontiguousarray(samples[None, place : place + size])
+                frame = av.AudioFrame.from_ndarray(array, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts = rate_hz, round((begin_s + start_s) * rate_hz) + place
+                packets += sound.encode(frame)
+        for packet in sorted([*packets, *sound.encode(None)], key=lambda one: float(one.dts * one.time_base)):
+            output.mux(packet)
         output.close()
         return file.read()

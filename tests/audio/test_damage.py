@@ -7,7 +7,7 @@ import pytest
 from encoded import RATE_HZ, by_ffmpeg, by_libsndfile, likeness, speechlike
 
 from kimi_audio.audio import ffmpeg
-from kimi_audio.audio.io import load_audio, measure_audio
+from kimi_audio.audio.io import load_audio, measure_audio, read_part
 
 SECONDS = 8.0
 BARE = {"write_xing": "0", "id3v2_version": "0"}
@@ -26,7 +26,16 @@ def files() -> dict[str, bytes]:
         "wma": by_ffmpeg(wav, "asf", "wmav2"),
         "wav": by_libsndfile(wav, "WAV"),
         "aiff": by_libsndfile(wav, "AIFF"),
+        "au": by_libsndfile(wav, "AU"),
+        "caf": by_libsndfile(wav, "CAF"),
+        "alac in caf": by_libsndfile(wav, "CAF", "ALAC_16"),
+        "w64": by_libsndfile(wav, "W64"),
+        "rf64": by_libsndfile(wav, "RF64"),
+        "sph": by_libsndfile(wav, "NIST"),
     }
+
+
+RELATIVES = ["wav", "aiff", "au", "caf", "alac in caf", "w64", "rf64", "sph"]
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +77,7 @@ def test_damaged_flac_is_noticed_without_pyav_too(whole, monkeypatch):
     assert 3.0 < len(kept) / RATE_HZ < 5.0
 
 
-@pytest.mark.parametrize("name", ["flac", "vorbis", "opus", "mp3", "m4a", "wav", "aiff"])
+@pytest.mark.parametrize("name", ["flac", "vorbis", "opus", "mp3", "m4a", *RELATIVES])
 def test_a_recording_that_was_cut_off(whole, name: str, caplog):
     half = whole[name][: len(whole[name]) // 2]
     with pytest.raises(ValueError, match=r"is not complete: \d\.\d s are there of 8\.\d s|is cut off at [234]\.\d s"):
@@ -77,6 +86,32 @@ def test_a_recording_that_was_cut_off(whole, name: str, caplog):
         wav = load_audio(half, RATE_HZ)
     assert 2.0 < len(wav) / RATE_HZ < 5.0
     assert "is not complete" in caplog.text or "is cut off" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "placeholder"),
+    [
+        ("wav", b"data", b"\xff" * 4),
+        ("au", b".snd\0\0\0\x18", b"\xff" * 4),
+        ("caf", b"data", b"\xff" * 8),
+        ("w64", b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0O\x8e\xdb\x8a", b"\xff" * 8),
+    ],
+)
+def test_a_recording_of_unannounced_length_is_complete(whole, name: str, header: bytes, placeholder: bytes, caplog):
+    content = bytearray(whole[name])
+    place = content.index(header) + len(header)
+    content[place : place + len(placeholder)] = placeholder
+    samples, rate_hz = measure_audio(bytes(content))
+    assert samples / rate_hz == SECONDS
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("start_s", [3.0, 6.0], ids=["across the cut", "behind the cut"])
+def test_a_part_that_a_cut_flac_lacks(whole, tmp_path, start_s: float):
+    path = tmp_path / "cut.flac"
+    path.write_bytes(whole["flac"][: len(whole["flac"]) // 2])
+    with pytest.raises(ValueError, match=r"cut\.flac is damaged at \d\.\d s; .*--damaged"):
+        read_part(path, start_s, 2.0)
 
 
 def test_mp4_whose_index_was_never_written():
@@ -118,7 +153,13 @@ def test_short_recordings_at_low_rates_are_complete(container: str, codec: str, 
     assert samples / rate_hz == pytest.approx(duration_s, abs=0.3)
 
 
-@pytest.mark.parametrize("name", ["flac", "vorbis", "opus", "mp3", "mp3 without a header", "aac", "m4a", "wma", "wav"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("flac", "vorbis", "opus", "mp3", "mp3 without a header", "aac", "m4a", "wma"),
+        *("wav", "rf64", "au", "caf", "alac in caf"),
+    ],
+)
 @pytest.mark.parametrize("tail", [bytes(500), b"TAG" + bytes(125), b"APETAGEX" + bytes(3000)])
 def test_whole_recordings_are_not_called_damaged(whole, name: str, tail: bytes, caplog):
     expected = measure_audio(whole[name])

@@ -10,6 +10,7 @@ import torch
 from encoded import RATE_HZ, by_ffmpeg, by_libsndfile, likeness, speechlike
 
 from kimi_audio.audio import ffmpeg
+from kimi_audio.audio.condition import Damage
 from kimi_audio.audio.io import audio_blocks, decode_audio, inspect_audio, load_audio, measure_audio, read_part
 
 NARROW_HZ, OPUS_HZ = 8000, 48_000
@@ -98,6 +99,30 @@ def test_other_formats_of_libsndfile_are_refused(tmp_path, format: str):
     path.write_bytes(by_libsndfile(speechlike(0.1), format, "DPCM_16" if format == "XI" else "PCM_16"))
     with pytest.raises(ValueError, match=r"is not audio that can be read .*ffmpeg"):
         load_audio(path, RATE_HZ)
+
+
+@pytest.mark.parametrize("damage", ["refuse", "cut", "keep"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"hello world\n", "Grüße\n".encode("utf-16"), bytes(12), b"\xff" * 12, b"\xff\xfb\x90\x00" * 3),
+        *(np.random.default_rng(0).bytes(1 << 17), b"%PDF-1.4" + np.random.default_rng(1).bytes(1 << 17)),
+        b"RIFF\x00\x00\x02\x00AVI LIST" + bytes(1 << 17),
+    ],
+    ids=["text", "UTF-16", "zeros", "ones", "heads of frames", "random", "PDF", "AVI"],
+)
+def test_what_is_no_audio_is_not_called_damaged_however_long_it_is(content: bytes, damage: Damage):
+    pytest.importorskip("av")
+    content *= max(1, (1 << 17) // len(content))
+    with pytest.raises(ValueError, match="the given audio is not audio that can be read"):
+        load_audio(content, RATE_HZ, damage=damage)
+
+
+def test_an_mp3_of_two_frames():
+    pytest.importorskip("av")
+    content = by_ffmpeg(speechlike(0.5), "mp3", "libmp3lame", options={"write_xing": "0", "id3v2_version": "0"})
+    frame_bytes = content.index(content[:2], 2)
+    assert len(load_audio(content[: 2 * frame_bytes], RATE_HZ)) == 2 * 576
 
 
 def test_names_of_files_are_not_believed(tmp_path):

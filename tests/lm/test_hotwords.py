@@ -64,6 +64,11 @@ def test_phrases_are_written_as_in_a_text():
     assert Hotwords.of(["", " "], Letters()) is None
 
 
+def test_a_text_is_not_a_phrase_per_letter():
+    with pytest.raises(ValueError, match=r"must be a list of phrases, not a text; for one phrase give \['Berlin'\]"):
+        Hotwords.of("Berlin", Letters())
+
+
 def test_limits():
     with pytest.raises(ValueError, match=r"1,001 hotwords; at most 1,000"):
         Hotwords.of(map(str, range(MAX_PHRASES + 1)), Letters())
