@@ -22,7 +22,7 @@ from kimi_audio.evals.tasks.scorers import ShortAnswers
 
 LABEL = JudgePrompt("label", 1, "{question} {answer}", "label", labels={"yes": 1, "no": 0})
 NUMBER = JudgePrompt("number", 1, "{answer}", "number", low=1, high=5)
-TRIVIA = read_prompts()["trivia"]
+TRIVIA, LLAMA = read_prompts()["trivia"], read_prompts()["llama-questions"]
 FIELDS = {"question": "who?", "reference": "Ann", "answer": "Ann it is"}
 
 
@@ -41,6 +41,10 @@ FIELDS = {"question": "who?", "reference": "Ann", "answer": "Ann it is"}
         (NUMBER, "理由。\n得分：4分", 4),
         (TRIVIA, 'Sure: ```{"analysis": "a } b", "judgment": "Correct"}```', 1),
         (TRIVIA, '{"analysis": {"judgment": "correct"}, "judgment": "incorrect"}', 0),
+        (TRIVIA, '{"judgment": "correct."}', 1),
+        (LLAMA, "**The score is [Correct]**", 1),
+        (LLAMA, "The score is [Incorrect]", 0),
+        (LABEL, "Final verdict: yes.", 1),
     ],
 )
 def test_replies_are_read(prompt, reply, value):
@@ -59,6 +63,13 @@ def test_replies_are_read(prompt, reply, value):
         (NUMBER, "[[9]]"),
         (TRIVIA, '{"judgment": __import__("os").system("true")}'),
         (TRIVIA, '{"analysis": "correct"}'),
+        (TRIVIA, '{"judgment": "not correct"}'),
+        (TRIVIA, '{"judgment": "partially correct"}'),
+        (LLAMA, "The reply is not correct"),
+        (LLAMA, "The score is [Not Correct]"),
+        (LLAMA, "The score is not [Correct]"),
+        (LLAMA, "The score is [Partially Correct]"),
+        (NUMBER, "4/10"),
         (TRIVIA, "{" * 5000),
     ],
 )
