@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from kimi_audio.evals.contract.types import Recipe, Result
 from kimi_audio.evals.run.evaluate import evaluate, run_folder, score_predictions
@@ -189,3 +191,22 @@ def test_two_files_of_one_name_have_two_folders(tmp_path):
         list(evaluate([task], tmp_path, engine, folders[-1], InferOptions(recipe=Recipe())))
     assert folders[0] != folders[1]
     assert folders[0] == folders[2]
+
+
+def test_other_columns_of_the_same_file_are_other_predictions(tmp_path):
+    path = write(tmp_path / "p.jsonl", '{"id": "a", "greedy": "big dog", "beam": "big fog", "ref": "big fog"}\n')
+    values = [
+        value(scored(path, language="en", names=parse_map(f"text={name},reference=ref")), "wer")
+        for name in ("greedy", "beam", "greedy")
+    ]
+    assert values == [50, 0, 50]
+
+
+def test_speech_that_was_made_again_is_another_prediction(tmp_path):
+    row = {"id": "a", "text": "big fog", "reference": "big fog", "speech": "a.wav"}
+    path = write(tmp_path / "p.jsonl", json.dumps(row))
+    for frames in (800, 1600):
+        soundfile.write(tmp_path / "a.wav", np.full(frames, 0.1), 16000)
+        scored(path, language="en")
+    lengths = {soundfile.info(file).frames for file in (tmp_path / "runs").rglob("*.wav")}
+    assert lengths == {800, 1600}

@@ -24,6 +24,7 @@ from typing import Any
 
 from kimi_audio.core.lines import JsonLines, Problem, read_lines, read_objects
 from kimi_audio.core.numbers import counted
+from kimi_audio.evals.contract.keys import digest_of, key_of
 from kimi_audio.evals.contract.types import Prediction
 from kimi_audio.evals.metrics.languages import check_language, guess_language
 
@@ -76,6 +77,12 @@ class Predictions:
         lines = counted(len(self.problems), "line")
         return f"{lines} of {self.path.name} cannot be read (line {first.line}: {first.reason})"
 
+    @cached_property
+    def digest(self) -> str:
+        """12 hexadecimal digits that change with what the rows predict, and with the content of their speech."""
+        read = [(row.id, row.task, _content(row.prediction)) for row in self.rows if row.prediction]
+        return key_of(read=read)[:12]
+
     def language_of(self, row: PredictionRow, stated: str = "") -> str:
         """Return the language of a row: its own, that of the whole file, or what the letters of the references tell."""
         return row.language or stated or self._guess
@@ -86,6 +93,12 @@ class Predictions:
         if not guess and any(row.reference for row in self.rows):
             raise ValueError(f"{self.path} does not say its language; give --language, such as hi")
         return guess or "en"
+
+
+def _content(prediction: Prediction) -> dict[str, Any]:
+    speech = prediction.speech
+    is_there = isinstance(speech, Path) and speech.is_file()
+    return {**vars(prediction), "speech": digest_of(speech) if is_there else str(speech or "")}
 
 
 def parse_map(text: str) -> dict[str, str]:
