@@ -84,6 +84,25 @@ def test_kaldi_and_sclite(tmp_path, predictions, references):
         tasks_of(read_predictions(path))
 
 
+@pytest.mark.parametrize("form", ["{id} {text}\n", "{text} ({id})\n"], ids=["kaldi", "sclite"])
+def test_references_without_a_prediction_have_failed(tmp_path, form):
+    texts = {"u1": "big fog", "u2": "good morning", "u3": "see you"}
+    references = write(tmp_path / "ref", "".join(form.format(id=id_, text=text) for id_, text in texts.items()))
+    result = scored(write(tmp_path / "hyp", form.format(id="u1", text="big fog")), references=references)
+    assert (result.counts[""].scored, result.counts[""].failed) == (1, 2)
+    assert value(result, "wer") == pytest.approx(100 * 4 / 6)
+
+
+@pytest.mark.parametrize("form", ["{id} {text}\n", "{text} ({id})\n"], ids=["kaldi", "sclite"])
+def test_an_id_used_twice_is_told(tmp_path, form):
+    twice = "".join(form.format(id="u1", text=text) for text in ("big dog", "big fog"))
+    once = write(tmp_path / "once", form.format(id="u1", text="big fog"))
+    result = scored(write(tmp_path / "hyp", twice), references=once)
+    assert (result.counts[""].scored, result.counts[""].failed) == (0, 1)
+    with pytest.raises(ValueError, match="several references for 'u1'"):
+        read_predictions(once, references=tmp_path / "hyp")
+
+
 def test_fields_can_be_named_and_are_not_guessed(tmp_path):
     path = write(tmp_path / "p.jsonl", '{"said": "big dog", "wanted": "big fog", "text": "x"}\n')
     assert value(scored(path, names=parse_map("text=said,reference=wanted")), "wer") == 50

@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -120,14 +121,14 @@ def read_predictions(path: Path, names: Mapping[str, str] | None = None, referen
     Args:
         path: of the file.
         names: the file's names of fields by ours, for those that cannot be told.
-        references: a file of references in the form of Kaldi or sclite, by id.
+        references: a file of references in the form of Kaldi or sclite, by id; those without a row are rows, too.
 
     Raises:
-        ValueError: there is nothing in it, or which field is what cannot be told.
+        ValueError: there is nothing in it, which field is what cannot be told, or an id has two references.
         OSError: there is no such file.
     """
     rows, problems = _read_rows(path)
-    known = _read_pairs(references) if references else {}
+    known = _read_references(references) if references else {}
     found = []
     for number, values in rows.items():
         row = _row(path, number, values, names or {})
@@ -137,6 +138,8 @@ def read_predictions(path: Path, names: Mapping[str, str] | None = None, referen
         found.append(row)
     if not found and not problems:
         raise ValueError(f"{path} holds no predictions")
+    left = known.keys() - {row.id for row in found}
+    found += [PredictionRow(path.name, id_, None, (text,)) for id_, text in known.items() if id_ in left]
     return Predictions(path, tuple(found), tuple(problems))
 
 
@@ -151,7 +154,7 @@ def _read_rows(path: Path) -> tuple[dict[int, dict[str, Any]], list[Problem]]:
         return _read_list(path), []
     if start.startswith("{") or path.suffix in (".jsonl", ".json", ".ndjson"):
         return read_objects(path)
-    pairs = enumerate(_read_pairs(path).items(), 1)
+    pairs = enumerate(_read_pairs(path), 1)
     return {number: {"id": id_, "text": text} for number, (id_, text) in pairs}, []
 
 
@@ -183,8 +186,17 @@ def _read_list(path: Path) -> dict[int, dict[str, Any]]:
     return dict(enumerate(rows, 1))
 
 
-def _read_pairs(path: Path) -> dict[str, str]:
-    """Read a file of Kaldi (``id words``) or of sclite (``words (id)``).
+def _read_references(path: Path) -> dict[str, str]:
+    pairs = _read_pairs(path)
+    known = dict(pairs)
+    if len(known) < len(pairs):
+        twice = next(id_ for id_, count in Counter(id_ for id_, _ in pairs).items() if count > 1)
+        raise ValueError(f"{path} has several references for {twice!r}; leave one of them")
+    return known
+
+
+def _read_pairs(path: Path) -> list[tuple[str, str]]:
+    """Read a file of Kaldi (``id words``) or of sclite (``words (id)``): ids and words.
 
     Raises:
         ValueError: it is none.
@@ -193,9 +205,9 @@ def _read_pairs(path: Path) -> dict[str, str]:
     if matches := [match for line in lines if (match := _TRN.fullmatch(line))]:
         if len(matches) < len(lines):
             raise ValueError(f"{path} has lines with an id in brackets at the end, and lines without")
-        return {match["id"]: match["text"].strip() for match in matches}
+        return [(match["id"], match["text"].strip()) for match in matches]
     parts = [line.split(maxsplit=1) for line in lines]
-    return {part[0]: part[1].strip() if len(part) > 1 else "" for part in parts}
+    return [(part[0], part[1].strip() if len(part) > 1 else "") for part in parts]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
