@@ -17,7 +17,7 @@ from evaluation_fakes import FakeModel, Words, tiny_task, write_dataset
 from kimi_audio.evals import registry
 from kimi_audio.evals.contract.types import Average, Counts, EvalSample, Metric, Prediction, Result, SampleScore, Suite
 from kimi_audio.evals.report import outputs, page, tables
-from kimi_audio.evals.report.comparison import compare, not_compared, pair_entries
+from kimi_audio.evals.report.comparison import changes, compare, not_compared, pair_entries, too_few
 from kimi_audio.evals.report.forest import forest, histogram, times
 from kimi_audio.evals.report.outputs import write_report
 from kimi_audio.evals.run.backends import LocalBackend
@@ -324,6 +324,27 @@ def test_equal_runs_do_not_differ(tmp_path):
     for row in compare(pairs):
         assert (row.difference, row.p_value, row.verdict) == (0, 1, "no significant difference")
     assert pairs[0].notes == []
+
+
+def test_samples_that_ask_something_else_are_left_out_and_told(tmp_path):
+    first = [{"id": str(n), "say": "one two three", "reference": f"one two {n}"} for n in range(6)]
+    shifted = [{**row, "reference": f"one two {n + 1}" if n else row["reference"]} for n, row in enumerate(first)]
+    shifted[1] = first[1]
+    pairs, _ = both(tmp_path, first, [{**row, "say": "one"} for row in shifted])
+    (note,) = pairs[0].notes
+    assert note.startswith("what is asked: 4 samples of the same id, such as '2'")
+    assert {row.samples for row in compare(pairs)} == {2}
+    assert {change.a.sample.id for change in changes(pairs[0])} <= {"0", "1"}
+
+
+@pytest.mark.parametrize("rows", [1, 0], ids=["one sample in common", "none"])
+def test_a_task_with_nothing_to_compare_is_named(tmp_path, rows):
+    first, second = ([{"id": f"{name}{n if n >= rows else ''}", "say": "one"} for n in range(3)] for name in "xx")
+    second = [{**row, "id": row["id"] if n < rows else f"y{n}"} for n, row in enumerate(second)]
+    pairs, _ = both(tmp_path, first, second)
+    assert compare(pairs) == []
+    assert too_few(pairs, []) == ["tiny"]
+    assert "Nothing to compare in tiny" in page.comparison_page(pairs, [], [], ("a", "b"), tmp_path / "c.html")
 
 
 def test_failed_samples_count_in_a_comparison(tmp_path):
