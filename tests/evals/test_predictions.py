@@ -103,6 +103,14 @@ def test_an_id_used_twice_is_told(tmp_path, form):
         read_predictions(once, references=tmp_path / "hyp")
 
 
+def test_a_prediction_that_is_null_has_failed_and_is_not_its_reference(tmp_path):
+    rows = [{"audio_filepath": "a.wav", "text": "big fog", "pred_text": None}]
+    rows.append({"audio_filepath": "b.wav", "text": "cat", "pred_text": "cat"})
+    result = scored(write(tmp_path / "nemo.jsonl", "\n".join(map(json.dumps, rows))))
+    assert (result.counts[""].scored, result.counts[""].failed) == (1, 1)
+    assert value(result, "wer") == pytest.approx(100 * 2 / 3)
+
+
 def test_fields_can_be_named_and_are_not_guessed(tmp_path):
     path = write(tmp_path / "p.jsonl", '{"said": "big dog", "wanted": "big fog", "text": "x"}\n')
     assert value(scored(path, names=parse_map("text=said,reference=wanted")), "wer") == 50

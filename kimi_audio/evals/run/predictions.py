@@ -246,6 +246,8 @@ def _fields(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
         ValueError: several fields could be meant, or a named one is not there.
     """
     found: dict[str, Any] = {}
+    # Beside a prediction of another name, even one that is null, the text is the reference.
+    is_reference = any(key in values for key in _NAMES["text"] if key != "text")
     for name, candidates in _NAMES.items():
         if name in names:
             if names[name] not in values:
@@ -253,14 +255,13 @@ def _fields(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
             found[name] = values[names[name]]
             continue
         there = [key for key in candidates if values.get(key) is not None and key not in names.values()]
-        if name == "text" and len(there) > 1 and there[-1] == "text":
-            there.pop()  # beside a prediction of another name, the text is the reference
+        if name == "text" and is_reference and "text" in there:
+            there.remove("text")
         if name in ("text", "reference") and len({str(values[key]) for key in there}) > 1:
             raise ValueError(f"{' or '.join(there)} could be the {name}; say which with --map {name}={there[0]}")
         if there:
             found[name] = values[there[0]]
-    text = next((key for key in _NAMES["text"] if values.get(key) is not None), "text")
-    if "reference" not in found and "reference" not in names and text != "text" and "text" not in names.values():
+    if is_reference and "reference" not in {*found, *names} and "text" not in names.values():
         found["reference"] = values.get("text")
     return found
 
