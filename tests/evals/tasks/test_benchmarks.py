@@ -16,6 +16,7 @@ from kimi_audio.evals.run.backends import LocalBackend
 from kimi_audio.evals.run.evaluate import evaluate
 from kimi_audio.evals.run.infer import InferOptions
 from kimi_audio.evals.run.store import TaskFolder
+from kimi_audio.evals.tasks.open_audio_bench import accepted
 from kimi_audio.evals.tasks.datasets import CHECKSUMS
 from kimi_audio.evals.tasks.own import TRANSLATE, read_lists
 from kimi_audio.evals.tasks.scorers import Choices, Transcripts
@@ -304,3 +305,11 @@ def test_rivals_are_asked_in_their_own_words():
         assert len(asked) > 1, name
         assert tasks[name].recipes["kimi-audio"].decoding["text_repetition_penalty"] == 1.1
     assert tasks["librispeech"].recipes["whisper"].decoding["language"] == "en"
+
+
+@pytest.mark.parametrize(
+    ("cell", "answers"),
+    [("1,000", ("1,000",)), ("July 4, 1776", ("July 4, 1776",)), ("['a', 'b']", ("a", "b")), ("(x)", ("(x)",))],
+)
+def test_an_answer_with_a_comma_is_one_answer(cell, answers):
+    assert accepted(cell) == answers
