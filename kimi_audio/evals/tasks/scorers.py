@@ -78,7 +78,7 @@ class Choices(Scorer):
     """
 
     metrics = (Metric("accuracy"), Metric("accuracy-with-chance"), Metric("unparsed", higher_is_better=False))
-    rules = "choice/3"
+    rules = "choice/4"
 
     def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return whether the right option is named."""

@@ -16,8 +16,8 @@ from kimi_audio.evals.run.backends import LocalBackend
 from kimi_audio.evals.run.evaluate import evaluate
 from kimi_audio.evals.run.infer import InferOptions
 from kimi_audio.evals.run.store import TaskFolder
-from kimi_audio.evals.tasks.open_audio_bench import accepted
 from kimi_audio.evals.tasks.datasets import CHECKSUMS
+from kimi_audio.evals.tasks.open_audio_bench import accepted
 from kimi_audio.evals.tasks.own import TRANSLATE, read_lists
 from kimi_audio.evals.tasks.scorers import Choices, Transcripts
 
