@@ -7,8 +7,10 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from kimi_audio.audio.io import Samples
 from kimi_audio.evals.contract.instruments import Instruments, JudgeError
 from kimi_audio.evals.contract.types import EvalSample, Metric, Prediction
 from kimi_audio.evals.judges.endpoint import EndpointJudge, JudgeEndpoint, choose_judge
@@ -18,6 +20,7 @@ from kimi_audio.evals.judges.stand_in import StandIn
 from kimi_audio.evals.judges.verdicts import combine, read_reply
 from kimi_audio.evals.models.chat_client import PATIENCE
 from kimi_audio.evals.run.scoring import score_all
+from kimi_audio.evals.tasks.conversation import Ratings
 from kimi_audio.evals.tasks.scorers import ShortAnswers
 
 LABEL = JudgePrompt("label", 1, "{question} {answer}", "label", labels={"yes": 1, "no": 0})
@@ -244,6 +247,16 @@ def test_what_rules_say_stays_when_the_judge_is_out_of_reach(server, tmp_path):
     assert score.error
     assert score.values["contained"] == (1, 1)
     assert "judged" not in score.values
+
+
+def test_what_the_judge_says_stays_when_no_listener_has_rated():
+    both = JudgedAnswers("spoken-reply", Metric("judged-rating"), Ratings(), StandIn())
+    heard = Prediction("hello there", Samples(np.zeros(100, np.float32), 24000))
+    sample = EvalSample("a", meta={"question": "q", "wanted": "w"})
+    score = both.score(sample, heard)
+    assert "no listener has rated it" in score.error
+    alone = JudgedAnswers("spoken-reply", Metric("judged-rating"), judge=StandIn()).score(sample, heard)
+    assert score.values == alone.values
 
 
 def test_two_servers_of_one_model_are_two_judges(server, tmp_path):
