@@ -171,6 +171,17 @@ def test_the_language_is_stated_or_told_by_the_letters(tmp_path):
         scored(hindi, language="Klingon")
 
 
+def test_a_language_that_is_only_guessed_is_told_once(tmp_path, caplog):
+    rows = [{"id": str(n), "text": "er geht den See herum", "reference": "er geht um den See herum"} for n in range(3)]
+    path = write(tmp_path / "german.jsonl", "\n".join(map(json.dumps, rows)))
+    scored(path)
+    (record,) = caplog.records
+    assert "german.jsonl has lines without a language, which are taken for 'en'" in record.getMessage()
+    caplog.clear()
+    assert value(scored(path, language="de"), "wer") == pytest.approx(100 / 6)
+    assert not caplog.records
+
+
 def test_multiple_choice_is_no_transcript(tmp_path):
     choice = {"index": 0, "prediction": "B", "answer": "a dog", "choices": ["a car", "a dog"], "task": "sound"}
     written = {"index": 1, "prediction": "(A)", "answer": "a car", "question": "What is it?\n(A) a car (B) a dog"}
@@ -200,7 +211,8 @@ def test_an_english_file_has_a_word_error_rate_and_a_mandarin_one_the_mixed_one(
 def test_nothing_is_said_of_ids_that_no_task_needs(tmp_path, caplog):
     path = write(tmp_path / "swift.jsonl", MADE_ELSEWHERE["swift.jsonl"])
     file = read_predictions(path)
-    _, results, _ = score_predictions(file, "m", tasks_of(file), tmp_path, tmp_path / "runs", None)
+    tasks = tasks_of(file, language="en")
+    _, results, _ = score_predictions(file, "m", tasks, tmp_path, tmp_path / "runs", None)
     assert results[0].counts[""].scored == 1
     assert not caplog.records
 

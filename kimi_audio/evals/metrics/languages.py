@@ -1,10 +1,14 @@
 """Languages as people write them (``en``, ``zh-CN``, ``cmn_hans_cn``, ``English``), and how each is counted."""
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import yaml
+
+logger = logging.getLogger(__name__)
 
 _TABLE = yaml.safe_load(Path(__file__).with_name("languages.yaml").read_text("utf-8"))
 _CODES = frozenset(_TABLE["codes"].split())
@@ -35,6 +39,13 @@ def check_language(language: str) -> str:
     if (code := language_code(language)) not in _CODES:
         raise ValueError(f"{language!r} is no language that is known; give a code such as en, zh or pt-BR")
     return code
+
+
+@cache
+def tell_guess(file: Path, language: str) -> None:
+    """Say, once, which language is taken for the lines of a file that state none: German looks like English."""
+    told = f"{file.name} has lines without a language, which are taken for {language!r}"
+    logger.warning("%s; state it in the lines, or of predictions by --language", told)
 
 
 def guess_language(texts: Iterable[str]) -> str:

@@ -27,7 +27,7 @@ from kimi_audio.core.lines import JsonLines, Problem, read_lines, read_objects
 from kimi_audio.core.numbers import counted
 from kimi_audio.evals.contract.keys import digest_of, key_of
 from kimi_audio.evals.contract.types import Prediction
-from kimi_audio.evals.metrics.languages import check_language, guess_language
+from kimi_audio.evals.metrics.languages import check_language, guess_language, tell_guess
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,8 @@ class Predictions:
         guess = guess_language(text for row in self.rows for text in row.reference)
         if not guess and any(row.reference for row in self.rows):
             raise ValueError(f"{self.path} does not say its language; give --language, such as hi")
+        if guess:
+            tell_guess(self.path, guess)
         return guess or "en"
 
 
