@@ -208,6 +208,27 @@ def test_an_english_file_has_a_word_error_rate_and_a_mandarin_one_the_mixed_one(
     assert [score.metric for score in scored(chinese).scores][:2] == ["mer", "cer"]
 
 
+@pytest.mark.parametrize(
+    ("language", "said", "reference"),
+    [
+        ("th", "กินข้าวแลัว", "กินข้าวแล้ว"),
+        ("lo", "ສະບາຍດຶ", "ສະບາຍດີ"),
+        ("km", "សួស្តិ", "សួស្តី"),
+        ("my", "မင်္ဂလာပ", "မင်္ဂလာပါ"),
+        ("bo", "བཀྲ་ཤིས", "བཀྲ་ཤིག"),
+        ("wuu", "今朝天气蛮好", "今朝天气蛮坏"),
+        ("nan-tw", "今仔日真好", "今仔日真壞"),
+        ("hak", "今日天氣好", "今日天氣壞"),
+    ],
+)
+def test_a_language_without_spaces_is_counted_by_its_signs(tmp_path, language, said, reference):
+    row = {"id": "a", "text": said, "reference": reference, "language": language}
+    first, *_ = scored(write(tmp_path / "p.jsonl", json.dumps(row))).scores
+    assert first.metric == "mer"
+    assert first.value is not None
+    assert 0 < first.value <= 100 / 4
+
+
 def test_nothing_is_said_of_ids_that_no_task_needs(tmp_path, caplog):
     path = write(tmp_path / "swift.jsonl", MADE_ELSEWHERE["swift.jsonl"])
     file = read_predictions(path)

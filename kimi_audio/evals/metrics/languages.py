@@ -14,7 +14,8 @@ _TABLE = yaml.safe_load(Path(__file__).with_name("languages.yaml").read_text("ut
 _CODES = frozenset(_TABLE["codes"].split())
 _OTHER_CODES: Mapping[str, str] = _TABLE["other_codes"]
 _NAMES = {name: code for code, names in _TABLE["names"].items() for name in names}
-WITHOUT_SPACES = ("zh", "yue", "ja")  # are counted by character; foreign words in them by word
+# Are counted by character; foreign words in them by word.
+WITHOUT_SPACES = ("zh", "yue", "ja", "wuu", "nan", "hak", "th", "lo", "km", "my", "bo", "dz")
 _SCRIPTS = {
     "ja": re.compile(r"[\u3041-\u30ff]"),
     "zh": re.compile(r"[\u3400-\u9fff]"),
