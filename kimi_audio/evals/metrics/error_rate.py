@@ -26,7 +26,7 @@ _SIGN = re.compile(
 
 
 def tokenize(text: str, unit: Unit) -> list[str]:
-    """Split a text at white space, into characters without white space, or into signs (see ``_SIGN``) and other words."""
+    """Split a text at white space, into characters without it, or into signs (see ``_SIGN``) and other words."""
     if unit == "characters":
         return [character for character in text if not character.isspace()]
     if unit == "mixed":
