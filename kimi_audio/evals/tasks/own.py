@@ -5,7 +5,7 @@
 is a line of a list in the folder of the task ``manifest``, ``translation`` or ``captions``. Each file is a subset;
 paths are relative to it. ``text`` is the right answer, or a list of all that are accepted; ``language`` is that of the
 answer, else guessed by its letters (``en`` where they are Latin). ``id``, ``language`` and ``question``, which then is
-the prompt, may be left out. Lines of the official Evalkit are read, too (``audio_path``, ``answer``, ``index``).
+the prompt, may be left out. Lines of the official Evalkit are read, too (``audio_path``, ``answer``).
 
 Answers made elsewhere are scored by ``kimi-audio eval score FILE``, which needs nothing else; see ``run/recorded.py``.
 """
@@ -74,7 +74,8 @@ def _sample(prompts: Prompts, path: Path, name: str, row: Mapping[str, Any]) -> 
         raise ValueError(f" needs a question: there is no prompt for the language {language}")
     reference = tuple(text) if isinstance(text, list) else text
     meta = {"language": language}
-    return EvalSample(str(row.get("id", name)), (path.parent / audio,), str(question), reference, path.stem, meta)
+    id_ = name if row.get("id") is None else str(row["id"])
+    return EvalSample(id_, (path.parent / audio,), str(question), reference, path.stem, meta)
 
 
 def _first(row: Mapping[str, Any], *names: str) -> Any:

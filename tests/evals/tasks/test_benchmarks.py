@@ -1,5 +1,6 @@
 """Every task from a tiny dataset in its public format to its scores, and what happens when data is not as it should."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -313,3 +314,9 @@ def test_rivals_are_asked_in_their_own_words():
 )
 def test_an_answer_with_a_comma_is_one_answer(cell, answers):
     assert accepted(cell) == answers
+
+
+def test_lines_whose_id_is_null_have_ids_of_their_own(tmp_path):
+    rows = [{"id": id_, "audio": "a.wav", "text": "one", "language": "en"} for id_ in (None, None, 0)]
+    text(tmp_path / "mine.jsonl", map(json.dumps, rows))
+    assert [sample.id for sample in read_lists(TRANSLATE, tmp_path)] == ["mine/000001", "mine/000002", "0"]
