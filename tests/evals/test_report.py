@@ -23,6 +23,7 @@ from kimi_audio.evals.report.outputs import write_report
 from kimi_audio.evals.run.backends import LocalBackend
 from kimi_audio.evals.run.evaluate import evaluate
 from kimi_audio.evals.run.infer import InferOptions
+from kimi_audio.evals.run.selection import Selection
 
 pytest.importorskip("jinja2")
 html5lib = pytest.importorskip("html5lib")
@@ -254,7 +255,8 @@ def test_published_numbers_and_averages_stand_beside_ours(run, monkeypatch):
         scores = tuple(replace(item, subset="test-clean") if item.subset == "x" else item for item in result.scores)
         return replace(result, task="librispeech", scores=scores, counts={**result.counts, "test-clean": Counts()})
 
-    results = [renamed(entry.result) for entry in tables.collect(run)]
+    entries = [replace(entry, result=renamed(entry.result)) for entry in tables.collect(run)]
+    results = [entry.result for entry in entries]
     average = Average("mean", {"librispeech/test-clean": 0.5, "librispeech//right": 0.5}, "us")
     monkeypatch.setattr(tables, "all_suites", lambda: {"s": Suite("s", ("librispeech",), (average,))})
     markdown = outputs.to_markdown(results)
@@ -262,9 +264,23 @@ def test_published_numbers_and_averages_stand_beside_ours(run, monkeypatch):
     assert "| test-clean | wer |" in beside  # the metric to look at
     assert "in evalkit-wer: Qwen2-Audio-base 1.74" in beside
     assert "Kimi-Audio technical report, Table 4" in markdown
-    (row,) = tables.average_rows(results)
+    (row,) = tables.average_rows(entries)
     scores = {(score.subset, score.metric): score.value for score in results[0].scores}
     assert row.value == pytest.approx((scores["test-clean", "wer"] + scores["", "right"]) / 2)
+
+
+def test_an_average_is_that_of_one_run_and_names_its_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "all_suites", lambda: {"s": Suite("s", ("tiny",), (Average("mean", {"tiny": 1}),))})
+    write_dataset(
+        tmp_path / "data" / "tiny", [{"id": str(n), "say": "one" if n else "one two three"} for n in range(3)]
+    )
+    for name, selection in (("a", Selection()), ("b", Selection(ids=("0",)))):
+        model, options = LocalBackend(FakeModel()), InferOptions(selection)
+        list(evaluate([tiny_task()], tmp_path / "data", model, tmp_path / "runs" / name, options))
+    rows = tables.average_rows(tables.collect(tmp_path / "runs"))
+    assert [(row.selection, round(row.value, 1)) for row in rows] == [("all", 44.4), ("named", 0.0)]
+    write_report(tmp_path / "runs")
+    assert "| mean | fake | named | 0.00 |" in (tmp_path / "runs" / "report.md").read_text("utf-8")
 
 
 def test_published_numbers_stand_beside_the_metric_they_were_measured_in(run):

@@ -119,7 +119,7 @@ def results_page(entries: Sequence[Entry], path: Path) -> str:
         anchors={entry.result.task: f"task-{number}" for number, entry in reversed([*enumerate(done, 1)])},
         forest=forest(headlines),
         errors=[result for result in results if result.error],
-        averages=average_rows(results),
+        averages=average_rows(entries),
         sections=[_section(entry, _player(path, len(done))) for entry in done],
         speeds=speed_rows(results),
         sources=sorted({row.published.source for row in rows if row.published}),
