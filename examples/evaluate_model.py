@@ -20,9 +20,13 @@ model = KimiAudio.from_pretrained(options.model, load_detokenizer=False)
 errors = words = 0
 for line in options.recordings.read_text("utf-8").splitlines():
     row = json.loads(line)
-    heard = model.transcribe(options.recordings.parent / row["audio"])
     said = normalise(row["text"]).split()
+    if row["text"].strip() and not said:
+        raise SystemExit(f"{row['audio']}: this example counts English words only; for others use kimi-audio eval")
+    heard = model.transcribe(options.recordings.parent / row["audio"])
     errors += word_errors(said, normalise(heard).split())
     words += len(said)
     print(f"{row['audio']}: {heard}")
-print(f"word error rate {100 * errors / max(words, 1):.1f} % of {words} words")
+if not words:
+    raise SystemExit(f"{options.recordings} holds no words to compare with")
+print(f"word error rate {100 * errors / words:.1f} % of {words} words")

@@ -97,6 +97,12 @@ def test_a_model_is_scored(run, question: Path, tmp_path: Path, capsys):
     assert "word error rate 25.0 % of 4 words" in capsys.readouterr().out
 
 
+def test_a_model_is_not_scored_in_a_language_that_the_example_does_not_count(run, question: Path, tmp_path: Path):
+    (tmp_path / "mine.jsonl").write_text(json.dumps({"audio": "question.wav", "text": "一个问题"}))
+    with pytest.raises(SystemExit, match="counts English words only"):
+        run("evaluate_model.py", tmp_path / "mine.jsonl")
+
+
 def test_every_example_is_listed_and_tested():
     listed = (EXAMPLES / "README.md").read_text("utf-8")
     tested = Path(__file__).read_text("utf-8")

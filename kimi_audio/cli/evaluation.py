@@ -249,6 +249,9 @@ def compare(
         report.text(f"in one run only: {', '.join(only_one)}")
     if left_out := comparison.not_compared(pairs):
         report.text(f"not compared, as their task is not installed: {', '.join(left_out)}")
+    if empty := comparison.too_few(pairs, differences):
+        reason = "fewer than two samples have a number of the same metric in both runs"
+        report.text(f"nothing to compare in {', '.join(empty)}: {reason}")
     with _extra():
         save_text(page, comparison_page(pairs, differences, only_one, (str(a), str(b)), page))
     report.text(f"page: {page}")

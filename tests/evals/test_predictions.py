@@ -3,7 +3,9 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from kimi_audio.evals.contract.types import Recipe, Result
 from kimi_audio.evals.run.evaluate import evaluate, run_folder, score_predictions
@@ -82,6 +84,33 @@ def test_kaldi_and_sclite(tmp_path, predictions, references):
         tasks_of(read_predictions(path))
 
 
+@pytest.mark.parametrize("form", ["{id} {text}\n", "{text} ({id})\n"], ids=["kaldi", "sclite"])
+def test_references_without_a_prediction_have_failed(tmp_path, form):
+    texts = {"u1": "big fog", "u2": "good morning", "u3": "see you"}
+    references = write(tmp_path / "ref", "".join(form.format(id=id_, text=text) for id_, text in texts.items()))
+    result = scored(write(tmp_path / "hyp", form.format(id="u1", text="big fog")), references=references)
+    assert (result.counts[""].scored, result.counts[""].failed) == (1, 2)
+    assert value(result, "wer") == pytest.approx(100 * 4 / 6)
+
+
+@pytest.mark.parametrize("form", ["{id} {text}\n", "{text} ({id})\n"], ids=["kaldi", "sclite"])
+def test_an_id_used_twice_is_told(tmp_path, form):
+    twice = "".join(form.format(id="u1", text=text) for text in ("big dog", "big fog"))
+    once = write(tmp_path / "once", form.format(id="u1", text="big fog"))
+    result = scored(write(tmp_path / "hyp", twice), references=once)
+    assert (result.counts[""].scored, result.counts[""].failed) == (0, 1)
+    with pytest.raises(ValueError, match="several references for 'u1'"):
+        read_predictions(once, references=tmp_path / "hyp")
+
+
+def test_a_prediction_that_is_null_has_failed_and_is_not_its_reference(tmp_path):
+    rows = [{"audio_filepath": "a.wav", "text": "big fog", "pred_text": None}]
+    rows.append({"audio_filepath": "b.wav", "text": "cat", "pred_text": "cat"})
+    result = scored(write(tmp_path / "nemo.jsonl", "\n".join(map(json.dumps, rows))))
+    assert (result.counts[""].scored, result.counts[""].failed) == (1, 1)
+    assert value(result, "wer") == pytest.approx(100 * 2 / 3)
+
+
 def test_fields_can_be_named_and_are_not_guessed(tmp_path):
     path = write(tmp_path / "p.jsonl", '{"said": "big dog", "wanted": "big fog", "text": "x"}\n')
     assert value(scored(path, names=parse_map("text=said,reference=wanted")), "wer") == 50
@@ -142,6 +171,17 @@ def test_the_language_is_stated_or_told_by_the_letters(tmp_path):
         scored(hindi, language="Klingon")
 
 
+def test_a_language_that_is_only_guessed_is_told_once(tmp_path, caplog):
+    rows = [{"id": str(n), "text": "er geht den See herum", "reference": "er geht um den See herum"} for n in range(3)]
+    path = write(tmp_path / "german.jsonl", "\n".join(map(json.dumps, rows)))
+    scored(path)
+    (record,) = caplog.records
+    assert "german.jsonl has lines without a language, which are taken for 'en'" in record.getMessage()
+    caplog.clear()
+    assert value(scored(path, language="de"), "wer") == pytest.approx(100 / 6)
+    assert not caplog.records
+
+
 def test_multiple_choice_is_no_transcript(tmp_path):
     choice = {"index": 0, "prediction": "B", "answer": "a dog", "choices": ["a car", "a dog"], "task": "sound"}
     written = {"index": 1, "prediction": "(A)", "answer": "a car", "question": "What is it?\n(A) a car (B) a dog"}
@@ -168,10 +208,32 @@ def test_an_english_file_has_a_word_error_rate_and_a_mandarin_one_the_mixed_one(
     assert [score.metric for score in scored(chinese).scores][:2] == ["mer", "cer"]
 
 
+@pytest.mark.parametrize(
+    ("language", "said", "reference"),
+    [
+        ("th", "กินข้าวแลัว", "กินข้าวแล้ว"),
+        ("lo", "ສະບາຍດຶ", "ສະບາຍດີ"),
+        ("km", "សួស្តិ", "សួស្តី"),
+        ("my", "မင်္ဂလာပ", "မင်္ဂလာပါ"),
+        ("bo", "བཀྲ་ཤིས", "བཀྲ་ཤིག"),
+        ("wuu", "今朝天气蛮好", "今朝天气蛮坏"),
+        ("nan-tw", "今仔日真好", "今仔日真壞"),
+        ("hak", "今日天氣好", "今日天氣壞"),
+    ],
+)
+def test_a_language_without_spaces_is_counted_by_its_signs(tmp_path, language, said, reference):
+    row = {"id": "a", "text": said, "reference": reference, "language": language}
+    first, *_ = scored(write(tmp_path / "p.jsonl", json.dumps(row))).scores
+    assert first.metric == "mer"
+    assert first.value is not None
+    assert 0 < first.value <= 100 / 4
+
+
 def test_nothing_is_said_of_ids_that_no_task_needs(tmp_path, caplog):
     path = write(tmp_path / "swift.jsonl", MADE_ELSEWHERE["swift.jsonl"])
     file = read_predictions(path)
-    _, results, _ = score_predictions(file, "m", tasks_of(file), tmp_path, tmp_path / "runs", None)
+    tasks = tasks_of(file, language="en")
+    _, results, _ = score_predictions(file, "m", tasks, tmp_path, tmp_path / "runs", None)
     assert results[0].counts[""].scored == 1
     assert not caplog.records
 
@@ -189,3 +251,22 @@ def test_two_files_of_one_name_have_two_folders(tmp_path):
         list(evaluate([task], tmp_path, engine, folders[-1], InferOptions(recipe=Recipe())))
     assert folders[0] != folders[1]
     assert folders[0] == folders[2]
+
+
+def test_other_columns_of_the_same_file_are_other_predictions(tmp_path):
+    path = write(tmp_path / "p.jsonl", '{"id": "a", "greedy": "big dog", "beam": "big fog", "ref": "big fog"}\n')
+    values = [
+        value(scored(path, language="en", names=parse_map(f"text={name},reference=ref")), "wer")
+        for name in ("greedy", "beam", "greedy")
+    ]
+    assert values == [50, 0, 50]
+
+
+def test_speech_that_was_made_again_is_another_prediction(tmp_path):
+    row = {"id": "a", "text": "big fog", "reference": "big fog", "speech": "a.wav"}
+    path = write(tmp_path / "p.jsonl", json.dumps(row))
+    for frames in (800, 1600):
+        soundfile.write(tmp_path / "a.wav", np.full(frames, 0.1), 16000)
+        scored(path, language="en")
+    lengths = {soundfile.info(file).frames for file in (tmp_path / "runs").rglob("*.wav")}
+    assert lengths == {800, 1600}

@@ -9,6 +9,7 @@ import pytest
 from kimi_audio.audio.io import Samples
 from kimi_audio.evals.choose import choose_recogniser
 from kimi_audio.evals.speech.recognisers import PocketSphinx
+from kimi_audio.evals.speech.voices import choose_speaker_encoder
 
 CLIP = Samples(np.full(1600, 0.1, np.float32), 16_000)
 
@@ -82,10 +83,21 @@ def test_faster_whisper_is_chosen_with_its_folder_and_its_segments_are_joined(mo
     monkeypatch.setitem(sys.modules, "faster_whisper", module)
     whisper = choose_recogniser("faster-whisper:models/base")
     assert whisper.transcribe(Samples(np.zeros(2400, np.float32), 24_000), "zh") == "models/base zh float32 1600"
-    assert whisper.name.startswith("faster-whisper:base (")
+    assert whisper.name.startswith("faster-whisper:models/base (")
 
 
 def test_without_faster_whisper_one_is_told_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "faster_whisper", None)
     with pytest.raises(ValueError, match="pip install faster-whisper"):
         choose_recogniser("faster-whisper:base").transcribe(CLIP, "en")
+
+
+@pytest.mark.parametrize("choose", [lambda name: choose_recogniser(f"faster-whisper:{name}"), choose_speaker_encoder])
+def test_two_folders_of_one_name_are_two_instruments(tmp_path, choose):
+    names = []
+    for place in ("a", "b", "a"):
+        folder = tmp_path / place / "model"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.bin").write_text(place)
+        names.append(choose(str(folder)).name)
+    assert names[0] == names[2] != names[1]

@@ -17,12 +17,13 @@ from evaluation_fakes import FakeModel, Words, tiny_task, write_dataset
 from kimi_audio.evals import registry
 from kimi_audio.evals.contract.types import Average, Counts, EvalSample, Metric, Prediction, Result, SampleScore, Suite
 from kimi_audio.evals.report import outputs, page, tables
-from kimi_audio.evals.report.comparison import compare, not_compared, pair_entries
+from kimi_audio.evals.report.comparison import changes, compare, not_compared, pair_entries, too_few
 from kimi_audio.evals.report.forest import forest, histogram, times
 from kimi_audio.evals.report.outputs import write_report
 from kimi_audio.evals.run.backends import LocalBackend
 from kimi_audio.evals.run.evaluate import evaluate
 from kimi_audio.evals.run.infer import InferOptions
+from kimi_audio.evals.run.selection import Selection
 
 pytest.importorskip("jinja2")
 html5lib = pytest.importorskip("html5lib")
@@ -254,7 +255,8 @@ def test_published_numbers_and_averages_stand_beside_ours(run, monkeypatch):
         scores = tuple(replace(item, subset="test-clean") if item.subset == "x" else item for item in result.scores)
         return replace(result, task="librispeech", scores=scores, counts={**result.counts, "test-clean": Counts()})
 
-    results = [renamed(entry.result) for entry in tables.collect(run)]
+    entries = [replace(entry, result=renamed(entry.result)) for entry in tables.collect(run)]
+    results = [entry.result for entry in entries]
     average = Average("mean", {"librispeech/test-clean": 0.5, "librispeech//right": 0.5}, "us")
     monkeypatch.setattr(tables, "all_suites", lambda: {"s": Suite("s", ("librispeech",), (average,))})
     markdown = outputs.to_markdown(results)
@@ -262,9 +264,23 @@ def test_published_numbers_and_averages_stand_beside_ours(run, monkeypatch):
     assert "| test-clean | wer |" in beside  # the metric to look at
     assert "in evalkit-wer: Qwen2-Audio-base 1.74" in beside
     assert "Kimi-Audio technical report, Table 4" in markdown
-    (row,) = tables.average_rows(results)
+    (row,) = tables.average_rows(entries)
     scores = {(score.subset, score.metric): score.value for score in results[0].scores}
     assert row.value == pytest.approx((scores["test-clean", "wer"] + scores["", "right"]) / 2)
+
+
+def test_an_average_is_that_of_one_run_and_names_its_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "all_suites", lambda: {"s": Suite("s", ("tiny",), (Average("mean", {"tiny": 1}),))})
+    write_dataset(
+        tmp_path / "data" / "tiny", [{"id": str(n), "say": "one" if n else "one two three"} for n in range(3)]
+    )
+    for name, selection in (("a", Selection()), ("b", Selection(ids=("0",)))):
+        model, options = LocalBackend(FakeModel()), InferOptions(selection)
+        list(evaluate([tiny_task()], tmp_path / "data", model, tmp_path / "runs" / name, options))
+    rows = tables.average_rows(tables.collect(tmp_path / "runs"))
+    assert [(row.selection, round(row.value, 1)) for row in rows] == [("all", 44.4), ("named", 0.0)]
+    write_report(tmp_path / "runs")
+    assert "| mean | fake | named | 0.00 |" in (tmp_path / "runs" / "report.md").read_text("utf-8")
 
 
 def test_published_numbers_stand_beside_the_metric_they_were_measured_in(run):
@@ -324,6 +340,27 @@ def test_equal_runs_do_not_differ(tmp_path):
     for row in compare(pairs):
         assert (row.difference, row.p_value, row.verdict) == (0, 1, "no significant difference")
     assert pairs[0].notes == []
+
+
+def test_samples_that_ask_something_else_are_left_out_and_told(tmp_path):
+    first = [{"id": str(n), "say": "one two three", "reference": f"one two {n}"} for n in range(6)]
+    shifted = [{**row, "reference": f"one two {n + 1}" if n else row["reference"]} for n, row in enumerate(first)]
+    shifted[1] = first[1]
+    pairs, _ = both(tmp_path, first, [{**row, "say": "one"} for row in shifted])
+    (note,) = pairs[0].notes
+    assert note.startswith("what is asked: 4 samples of the same id, such as '2'")
+    assert {row.samples for row in compare(pairs)} == {2}
+    assert {change.a.sample.id for change in changes(pairs[0])} <= {"0", "1"}
+
+
+@pytest.mark.parametrize("rows", [1, 0], ids=["one sample in common", "none"])
+def test_a_task_with_nothing_to_compare_is_named(tmp_path, rows):
+    first, second = ([{"id": f"{name}{n if n >= rows else ''}", "say": "one"} for n in range(3)] for name in "xx")
+    second = [{**row, "id": row["id"] if n < rows else f"y{n}"} for n, row in enumerate(second)]
+    pairs, _ = both(tmp_path, first, second)
+    assert compare(pairs) == []
+    assert too_few(pairs, []) == ["tiny"]
+    assert "Nothing to compare in tiny" in page.comparison_page(pairs, [], [], ("a", "b"), tmp_path / "c.html")
 
 
 def test_failed_samples_count_in_a_comparison(tmp_path):

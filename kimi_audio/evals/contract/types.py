@@ -283,7 +283,7 @@ class Score:
     metric: str
     subset: str  # "" covers all samples
     value: float | None  # failed samples count as the worst answer
-    low: float | None  # 95 % interval: of shares of samples Wilson's, else by bootstrap over samples
+    low: float | None  # 95 % interval: see ``metrics/statistics.py``; None: too few samples
     high: float | None
     samples: int  # that the value covers
     answered: float | None  # the same without failed samples

@@ -10,7 +10,7 @@ from kimi_audio.evals.contract.keys import Cache, Clip, digest_of, key_of, one_l
 from kimi_audio.evals.contract.prompting import render
 from kimi_audio.evals.judges.prompts import read_prompts
 from kimi_audio.evals.judges.stand_in import StandIn
-from kimi_audio.evals.judges.verdicts import combine, read_reply
+from kimi_audio.evals.judges.verdicts import RULES, combine, read_reply
 from kimi_audio.evals.models.chat_client import ChatClient, Endpoint, EndpointError, read_endpoint
 from kimi_audio.evals.models.openai_audio import sound_part
 
@@ -62,12 +62,12 @@ class EndpointJudge:
         self.client = ChatClient(endpoint)
 
     def version(self, prompt: JudgePrompt) -> str:
-        """Return model, prompt, votes and decoding."""
+        """Return model, prompt, votes, decoding, and the rules that replies are read by."""
         votes, decoding = self._votes(prompt), self._decoding(prompt)
         way = "" if votes == 1 else ", most frequent" if prompt.labels else ", mean"
         listed = ", ".join(f"{name} {value}" for name, value in sorted(decoding.items()))
         who = f"{self.name} at {self.endpoint.url}, {prompt.fingerprint}"
-        return f"{who}, votes {votes}{way}, {listed or 'decoding of the server'}"
+        return f"{who}, votes {votes}{way}, {listed or 'decoding of the server'}, {RULES}"
 
     def rate(self, prompt: JudgePrompt, fields: Mapping[str, str], clips: Sequence[Clip] = ()) -> Verdict:
         """Return the verdict of all votes; most of them must be understood."""

@@ -48,7 +48,7 @@ class JudgedAnswers(Scorer):
         return {**values, self.metric.name: (self.told.lowest, 1)} if self.metric in self.metrics else values
 
     def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
-        """Return what the rules and the judge say; what the rules say stays if the judge says nothing."""
+        """Return what the rules and the judge say; what one of them says stays if the other says nothing."""
         by_rules = self.beside.score_safely(sample, prediction) if self.beside else SampleScore(sample.id)
         if self.judge is None:
             return by_rules if self.beside else replace(by_rules, error=NO_JUDGE)
@@ -56,8 +56,6 @@ class JudgedAnswers(Scorer):
             verdict = self._verdict(self.judge, sample, prediction)
         except Exception as error:  # noqa: BLE001 - one strange reply must not cost the others their scores
             return replace(by_rules, error=one_line(error))
-        if by_rules.error:
-            return by_rules
         details = {"judge": {"value": verdict.value, "replies": verdict.replies, "unread": verdict.unread}}
         values = {**by_rules.values, self.metric.name: (verdict.value, 1)}
         return replace(by_rules, values=values, details={**by_rules.details, **details})

@@ -9,12 +9,16 @@ from typing import Any
 
 from kimi_audio.evals.contract.instruments import JudgePrompt
 
+RULES = "verdicts/2"  # raised when the same reply is read otherwise
 MOST_BRACES = 100  # a reply with more of them is no verdict, and could be nested too deep to read
 _LONGEST = 20_000  # characters; what counts stands at the end
 _LONGEST_LINE = 200  # of a number with what stands around it
 _NUMBER = r"(\d+(?:\.\d+)?)"
 _IN_BRACKETS = re.compile(rf"\[\[\s*{_NUMBER}\s*\]\]")
-_LINE = re.compile(rf"(?:\D*[:：])?\s*[*`_]*{_NUMBER}[*`_]*\s*(?:/\s*\d+|分)?[.。]?[*`_]*")
+_LINE = re.compile(rf"(?:\D*[:：])?\s*[*`_]*{_NUMBER}[*`_]*\s*(?:/\s*(?P<highest>\d+)|分)?[.。]?[*`_]*")
+# A label stands alone, behind a colon or "the score is", or before a comma: "not correct" is no "correct".
+_LEAD = r"(?:[^:：]*[:：]|\W*(?:the\s+)?(?:final\s+)?(?:score|answer|reply|response|verdict|judge?ment|result)\s+is\b)?"
+_TAIL = r"\W*(?:(?<=[,;.])\s.*)?"
 
 
 def read_reply(prompt: JudgePrompt, reply: str) -> float:
@@ -31,7 +35,7 @@ def read_reply(prompt: JudgePrompt, reply: str) -> float:
         return _value_of(_field_of(reply, prompt.key), prompt)
     if prompt.reply == "label":
         return _label_in(lines[-1], prompt.labels)
-    return _on_scale(_number_in(reply, lines[-1]), prompt)
+    return _on_scale(_number_in(reply, lines[-1], prompt), prompt)
 
 
 def combine(prompt: JudgePrompt, values: Sequence[float]) -> float:
@@ -43,20 +47,21 @@ def combine(prompt: JudgePrompt, values: Sequence[float]) -> float:
 
 
 def _label_in(line: str, labels: Mapping[str, float]) -> float:
-    found = {
-        value for label, value in labels.items() if re.search(rf"(?<!\w){re.escape(label)}(?!\w)", line, re.IGNORECASE)
-    }
-    if len(found) != 1:
-        raise ValueError(f"the last line of the judge's reply names not one of {', '.join(labels)}: {line[:80]!r}")
-    return found.pop()
+    worth = {label.lower(): value for label, value in labels.items()}
+    either = "|".join(map(re.escape, sorted(worth, key=len, reverse=True)))
+    named = re.findall(rf"(?<!\w)(?:{either})(?!\w)", line.lower())
+    if len(named) != 1 or not re.fullmatch(rf"{_LEAD}\W*{re.escape(named[0])}{_TAIL}", line.lower()):
+        raise ValueError(f"the last line of the judge's reply is not one of {', '.join(labels)}: {line[:80]!r}")
+    return worth[named[0]]
 
 
-def _number_in(reply: str, last_line: str) -> float:
+def _number_in(reply: str, last_line: str, prompt: JudgePrompt) -> float:
     if bracketed := _IN_BRACKETS.findall(reply):
         return float(bracketed[-1])
-    if match := _LINE.fullmatch(last_line[-_LONGEST_LINE:]):
+    match = _LINE.fullmatch(last_line[-_LONGEST_LINE:])
+    if match and float(match["highest"] or prompt.high) == prompt.high:
         return float(match[1])
-    raise ValueError(f"the judge's reply ends without a number: {last_line[:80]!r}")
+    raise ValueError(f"the judge's reply ends without a number of its scale: {last_line[:80]!r}")
 
 
 def _on_scale(number: float, prompt: JudgePrompt) -> float:

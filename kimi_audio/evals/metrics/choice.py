@@ -13,10 +13,12 @@ Letters follow VoiceBench: options are A, B, C, ... in their order. What counts,
 4. the text of a single option anywhere, inside a longer one ("car" in "car horn") not counted;
 5. a single letter anywhere.
 
-An option that is denied ("not A", "A is wrong", 不是A) is not named. A and I in front of a word are the article and the
-pronoun. Case, punctuation and underscores do not matter, neither in replies nor in options, unless nothing else tells
-two options apart (``$5`` and ``5%``): then the whole reply has to be one of them. Of two options with the same text,
-the first is meant.
+A stated option, or a letter at the start, that another one is joined to ("A or B", "A, B", A或B) names several. An
+option that is denied ("not A", "A is wrong", 不是A) is not named. The article that an option begins with may be left
+out where the rest is part of no other option ("cat" of "a cat"; not "minor" of "A minor" beside "D minor"). A and I in
+front of a word are the article and the pronoun. Case, punctuation and underscores do not matter, neither in replies nor
+in options, unless nothing else tells two options apart (``$5`` and ``5%``): then the whole reply has to be one of them.
+Of two options with the same text, the first is meant.
 """
 
 import re
@@ -52,7 +54,9 @@ _DENIED = re.compile(
     r"cannot be\b|是?(?:不对|不是|错|不正确|不可能))",
     re.I,
 )
-_ALSO = re.compile(r"\s*,?\s*(?:(?:or|nor|and)\b|[和或与、])\s*", re.I)
+_ALSO = re.compile(r"\s*,?\s*(?:(?:or|nor|and)\b|[和或与、])\s*(?:(?:an?|the)\s+)?", re.I)
+_JOINED = re.compile(rf"[\"'”’)\]]*(?:{_ALSO.pattern}|\s*[,，/&]\s*(?:(?:an?|the)\s+)?)(?:option\s+)?[\"'“‘(\[]*", re.I)
+_CLAUSE = re.compile(r"\s+(?:is|are|was|were|has|have|would|could|can|do|does)\b", re.I)  # "B, and A is too loud"
 _LOOK_BACK = 80  # characters before an option that are looked at
 _LONGEST = 2000  # characters; of a longer reply, as many from the beginning and from the end are read
 
@@ -75,17 +79,18 @@ def extract_choice(reply: str, options: Sequence[str]) -> int | None:
     if len(reply) > 2 * _LONGEST:
         reply = f"{reply[:_LONGEST]}\n{reply[-_LONGEST:]}"
     texts = _telling(options)
-    if (said := _words(reply)) and said in texts:
-        return texts.index(said)
-    by_text = list(_by_text(reply, texts))
+    forms = [(index, form) for index, both in enumerate(zip(texts, _bare(texts), strict=True)) for form in both if form]
+    if whole := [index for index, form in forms if form == _words(reply)]:
+        return whole[0]
+    by_text = list(_by_text(reply, [item for item in forms if item[0] == texts.index(texts[item[0]])]))
     by_letter = [
         item for item in _by_letter(reply, len(options)) if not any(_is_inside(item, text) for text in by_text)
     ]
     named = _not_denied(reply, [*by_text, *by_letter])
     if stated := [item for item in named if _STATES.search(reply, max(0, item.start - _LOOK_BACK), item.start)]:
-        return max(stated, key=lambda item: item.start).index
+        return _alone(reply, max(stated, key=lambda item: item.start), named)
     if (match := _FIRST.match(reply)) and (first := [item for item in named if item.start == match.start("letter")]):
-        return first[0].index
+        return _alone(reply, first[0], named)
     for group in (by_text, by_letter):
         if len(found := {item.index for item in group if item in named}) == 1:
             return found.pop()
@@ -107,12 +112,16 @@ def find_options(texts: Sequence[str], options: Sequence[str]) -> list[int]:
 def _find_option(text: str, options: Sequence[str]) -> int | None:
     if text in options:
         return options.index(text)
-    for way in (_plain, _words):
-        wanted, known = way(text), [way(option) for option in options]
+    words = [_words(option) for option in options]
+    for wanted, known in (
+        (_plain(text), [_plain(option) for option in options]),
+        (_words(text), words),
+        (_words(text), _bare(words)),
+    ):
         if wanted and wanted in known:
-            return next(place for place, option in enumerate(known) if option == wanted)
+            return known.index(wanted)
     letter = text.strip("() .:").upper()
-    return ascii_uppercase.index(letter) if letter and letter in ascii_uppercase[: len(options)] else None
+    return ascii_uppercase.index(letter) if letter in [*ascii_uppercase[: len(options)]] else None
 
 
 def is_same_option(one: str, other: str) -> bool:
@@ -137,16 +146,29 @@ def _words(text: str) -> list[str]:
     return [match[0].casefold() for match in _TOKEN.finditer(unicodedata.normalize("NFKC", text))]
 
 
-def _by_text(reply: str, texts: Sequence[list[str]]) -> Iterator[_Mention]:
+def _bare(texts: Sequence[list[str]]) -> list[list[str]]:
+    """Return the words of each option without its article, where they are part of no other option."""
+    bare = [text[1:] if text[:1] in (["a"], ["an"], ["the"]) else text for text in texts]
+    return [
+        text if any(_places(other, short) for other in texts if other != text) else short
+        for text, short in zip(texts, bare, strict=True)
+    ]
+
+
+def _places(words: Sequence[str], part: Sequence[str]) -> list[int]:
+    """Return where some words stand in others."""
+    return [place for place in range(len(words) - len(part) + 1) if part and words[place : place + len(part)] == part]
+
+
+def _by_text(reply: str, forms: Sequence[tuple[int, list[str]]]) -> Iterator[_Mention]:
     """Yield where the text of an option stands, those inside longer ones left out."""
     tokens = list(_TOKEN.finditer(reply))
     words = [token[0].casefold() for token in tokens]
     found = [
         _Mention(index, tokens[place].start(), tokens[place + len(text) - 1].end())
-        for index, text in enumerate(texts)
-        if text and index == texts.index(text) and text not in ([letter] for letter in "ai")
-        for place in range(len(words) - len(text) + 1)
-        if words[place : place + len(text)] == text
+        for index, text in forms
+        if text not in (["a"], ["i"])
+        for place in _places(words, text)
     ]
     return (item for item in found if not any(item != other and _is_inside(item, other) for other in found))
 
@@ -159,6 +181,17 @@ def _by_letter(reply: str, count: int) -> Iterator[_Mention]:
 
 def _is_inside(item: _Mention, other: _Mention) -> bool:
     return other.start <= item.start and item.end <= other.end
+
+
+def _alone(reply: str, item: _Mention, named: Sequence[_Mention]) -> int | None:
+    """Return the option of a mention; None if another option is joined to it."""
+    is_joined = any(
+        _JOINED.fullmatch(reply, min(item.end, other.end), max(item.start, other.start))
+        and not _CLAUSE.match(reply, max(item.end, other.end))
+        for other in named
+        if other.index != item.index
+    )
+    return None if is_joined else item.index
 
 
 def _not_denied(reply: str, mentions: Sequence[_Mention]) -> list[_Mention]:

@@ -17,19 +17,20 @@ from kimi_audio.evals.metrics.libraries import eval_extra
 Unit: TypeAlias = Literal["words", "characters", "mixed"]
 Operation: TypeAlias = Literal["equal", "substitute", "delete", "insert"]
 
-# Scripts that are written without spaces and counted by character: Han with its extensions, Kana, Bopomofo.
-_IDEOGRAPH = (
-    r"[\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
+# Signs of scripts that are written without spaces between words, each of which counts.
+_SIGN = re.compile(
+    r"[\u2e80-\u2fdf\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u31a0-\u31ff"  # Han, Kana, Bopomofo
+    r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han and its extensions
+    r"\u0e00-\u0fff\u1000-\u109f\uaa60-\uaa7f\u1780-\u17ff]"  # Thai and Lao, Tibetan, Burmese, Khmer
 )
-_IDEOGRAPHS = re.compile(_IDEOGRAPH + r"|[\U00020000-\U0003ffff]")
 
 
 def tokenize(text: str, unit: Unit) -> list[str]:
-    """Split a text at white space, into characters without white space, or into ideographs and other words."""
+    """Split a text at white space, into characters without it, or into signs (see ``_SIGN``) and other words."""
     if unit == "characters":
         return [character for character in text if not character.isspace()]
     if unit == "mixed":
-        text = _IDEOGRAPHS.sub(r" \g<0> ", text)
+        text = _SIGN.sub(r" \g<0> ", text)
     return text.split()
 
 

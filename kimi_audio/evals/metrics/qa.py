@@ -1,7 +1,7 @@
 """Short answers: exact match, token F1 (as in SQuAD), and whether the reply contains the answer.
 
-Answers are compared without case, punctuation and English articles; Chinese by character. Several references: the
-best counts.
+Answers are compared without case, punctuation and English articles, which stay where they are all there is; Chinese by
+character. Several references: the best counts.
 """
 
 import re
@@ -16,7 +16,8 @@ def answer_tokens(text: str) -> list[str]:
     """Return what is compared of an answer."""
     text = unicodedata.normalize("NFKC", text).casefold()
     kept = ("" if unicodedata.category(character)[0] in "PS" else character for character in text)
-    return tokenize(re.sub(r"\b(a|an|the)\b", " ", "".join(kept)), "mixed")
+    text = "".join(kept)
+    return tokenize(re.sub(r"\b(a|an|the)\b", " ", text), "mixed") or tokenize(text, "mixed")
 
 
 def exact_match(reply: str, references: Sequence[str]) -> bool:

@@ -10,18 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from kimi_audio.evals.metrics.languages import language_code
+from kimi_audio.evals.metrics.languages import WITHOUT_SPACES, language_code
 from kimi_audio.evals.metrics.libraries import eval_extra
 
-TOKENIZERS = {"zh": "zh", "ja": "char", "ko": "char"}  # of BLEU; 13a for all other languages
+# Of BLEU; 13a for all other languages.
+TOKENIZERS = {**dict.fromkeys(WITHOUT_SPACES, "char"), "ko": "char", **dict.fromkeys(("zh", "yue", "wuu", "hak"), "zh")}
+
+
+def tokenizer_for(language: str) -> str:
+    """Return sacrebleu's name of how BLEU cuts the words of a language."""
+    return TOKENIZERS.get(language_code(language), "13a")
 
 
 @cache
-def bleu(language: str) -> Any:
-    """Return sacrebleu's BLEU for translations into a language."""
+def bleu(tokenizer: str) -> Any:
+    """Return sacrebleu's BLEU with a tokeniser."""
     with eval_extra():
         from sacrebleu.metrics.bleu import BLEU
-    return BLEU(tokenize=TOKENIZERS.get(language_code(language), "13a"))
+    return BLEU(tokenize=tokenizer)
 
 
 @cache

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,17 @@ def load(name: str, device: str | None) -> "InProcess":
     return InProcess(name, f"{hash_of(folders)}-{precision}", model)
 
 
-def hash_of(folders: Iterable[Path]) -> str:
+def named_with_hash(source: str) -> str:
+    """Return the name of a folder with the hash of its weights and configs; what is no folder as it is."""
+    folder = Path(source)
+    return f"{folder.name} {hash_of([folder], HASHED | {'.bin', '.txt'})}" if folder.is_dir() else source
+
+
+def hash_of(folders: Iterable[Path], suffixes: Container[str] = HASHED) -> str:
     """Return 12 hexadecimal digits that change with any weight or config in the folders."""
     digest = hashlib.sha256()
     for folder in folders:
-        for path in sorted(path for path in folder.rglob("*") if path.suffix in HASHED and path.is_file()):
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file()):
             stored = path.resolve().name
             # The hub's cache names large files by their hash: no need to read 20 GB.
             found = stored if re.fullmatch(r"[0-9a-f]{64}", stored) else digest_of(path)

@@ -1,12 +1,14 @@
 """Two runs side by side: differences on the same samples, and whether chance explains them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
+from kimi_audio.core.numbers import counted
 from kimi_audio.evals import registry
-from kimi_audio.evals.contract.types import Metric, Score
+from kimi_audio.evals.contract.types import EvalSample, Metric, Score
 from kimi_audio.evals.metrics.statistics import RESAMPLES, holm
 from kimi_audio.evals.report.tables import Entry
 from kimi_audio.evals.run.aggregate import difference, value_of
@@ -56,6 +58,14 @@ class Pair:
     a: Entry
     b: Entry
 
+    @cached_property
+    def differing(self) -> frozenset[str]:
+        """The ids under which the two runs ask something else, such as lines that are numbered in both."""
+        second = {item.id: _asked(item) for item in self.b.folder.read_asked()}
+        return frozenset(
+            item.id for item in self.a.folder.read_asked() if item.id in second and second[item.id] != _asked(item)
+        )
+
     @property
     def notes(self) -> list[str]:
         """Say what else differs than the model, for then the comparison is not one of models."""
@@ -65,7 +75,15 @@ class Pair:
             if (left := getattr(first, name)) != (right := getattr(second, name)):
                 label = {"fingerprint": "recipe", "task_version": "version of the task"}.get(name, name)
                 found.append(f"{label}: {left} and {right}")
+        if self.differing:
+            few = counted(len(self.differing), "sample")
+            found.append(f"what is asked: {few} of the same id, such as {min(self.differing)!r}; they are left out")
         return found
+
+
+def _asked(sample: EvalSample) -> Sequence[Any]:
+    """Return what tells a question from another one of the same id."""
+    return sample.references, sample.text, sample.meta.get("question"), sample.meta.get("choices")
 
 
 def pair_entries(a: Sequence[Entry], b: Sequence[Entry]) -> tuple[list[Pair], list[str]]:
@@ -113,6 +131,12 @@ def not_compared(pairs: Sequence[Pair]) -> list[str]:
     return list(dict.fromkeys(f"{task} {score.metric}" for task, score in scores if _metric_of(task, score) is None))
 
 
+def too_few(pairs: Sequence[Pair], rows: Iterable[Difference]) -> list[str]:
+    """Return the tasks that no row is about, though they are installed."""
+    told = {row.task for row in rows} | {name.partition(" ")[0] for name in not_compared(pairs)}
+    return [pair.a.result.task for pair in pairs if pair.a.result.task not in told]
+
+
 def _metric_of(task: str, score: Score) -> Metric | None:
     """Return the metric of a score: as the score describes it, or, if it is no ratio, as its task does."""
     if score.scale is not None:
@@ -128,7 +152,7 @@ def _compare_score(pair: Pair, score: Score, permutations: int) -> Difference | 
     metric = _metric_of(task, score)
     if metric is None or (score.metric, score.subset, score.scale) not in names:
         return None
-    first, second = (_statistics(entry, score) for entry in (pair.a, pair.b))
+    first, second = (_statistics(entry, score, pair.differing) for entry in (pair.a, pair.b))
     common = [id_ for id_ in first if id_ in second]
     a, b = ([table[id_] for id_ in common] for table in (first, second))
     if (value_a := value_of(metric, a)) is None or (value_b := value_of(metric, b)) is None:
@@ -153,12 +177,14 @@ def _compare_score(pair: Pair, score: Score, permutations: int) -> Difference | 
     )
 
 
-def _statistics(entry: Entry, score: Score) -> Mapping[str, Any]:
+def _statistics(entry: Entry, score: Score, left_out: Container[str]) -> Mapping[str, Any]:
     """Return the statistics of a metric by id of sample."""
     return {
         outcome.sample.id: outcome.values[score.metric]
         for outcome in entry.folder.read_outcomes()
-        if score.metric in outcome.values and score.subset in ("", outcome.sample.subset)
+        if score.metric in outcome.values
+        and score.subset in ("", outcome.sample.subset)
+        and outcome.sample.id not in left_out
     }
 
 
@@ -178,7 +204,7 @@ def changes(pair: Pair) -> list[Change]:
     found = []
     for first in pair.a.folder.read_outcomes():
         twin = second.get(first.sample.id)
-        if twin is None:
+        if twin is None or first.sample.id in pair.differing:
             continue
         left, right = (value_of_sample(outcome, score) for outcome in (first, twin))
         if left is not None and right is not None and left != right:

@@ -16,6 +16,7 @@ from kimi_audio.evals.report.tables import (
     EXPLANATION,
     SPEED_HEAD,
     SPEEDS,
+    AverageRow,
     ScoreRow,
     aim_text,
     alignments_of,
@@ -48,15 +49,17 @@ def write_report(folder: Path) -> list[Path]:
         if text := "\n".join(sclite_text(steps, id_) for id_, steps in alignments.items()):
             save_text(entry.folder.alignments, text)
     paths = []
-    for name, make in (("report.md", to_markdown), ("report.json", to_json), ("report.csv", to_csv)):
-        save_text(folder / name, make(results))
-        paths.append(folder / name)
+    averages = average_rows(entries)
+    contents = {"md": to_markdown(results, averages), "json": to_json(results, averages), "csv": to_csv(results)}
+    for suffix, content in contents.items():
+        paths.append(folder / f"report.{suffix}")
+        save_text(paths[-1], content)
     page = folder / "report.html"
     save_text(page, results_page(entries, page))
     return [*paths, page]
 
 
-def to_markdown(results: Sequence[Result]) -> str:
+def to_markdown(results: Sequence[Result], averages: Sequence[AverageRow] = ()) -> str:
     """Return the scores as tables, the policy, and what went wrong."""
     head = ("task", "subset", "metric", "model", "score", "95 % interval", "samples", "answered only", "pessimistic")
     more = ("counts", "recipe", "published", "aim")
@@ -72,12 +75,13 @@ def to_markdown(results: Sequence[Result]) -> str:
         for result in results
         if result.error
     ]
-    if averages := average_rows(results):
-        lines += ["", "## Averages", "", _line("average", "model", "score", "published", "defined by")]
-        lines.append(_line(*["---"] * 5))
+    if averages:
+        lines += ["", "## Averages", "", _line("average", "model", "samples", "score", "published", "defined by")]
+        lines.append(_line(*["---"] * 6))
         for average in averages:
             published = ", ".join(f"{model} {value:.2f}" for model, value in average.published.items())
-            lines.append(_line(average.name, average.model, number(average.value), published, average.source))
+            cells = (average.name, average.model, average.selection, number(average.value))
+            lines.append(_line(*cells, published, average.source))
     if speeds := speed_rows(results):
         lines += ["", "## Speed", "", EXPLANATION, "", _line("task", "model", *SPEED_HEAD), _line(*["---"] * 8)]
         lines += [_line(row.task, row.model, *map(number, row.numbers.values())) for row in speeds]
@@ -156,13 +160,13 @@ def _csv_row(row: ScoreRow) -> dict[str, Any]:
     }
 
 
-def to_json(results: Sequence[Result]) -> str:
+def to_json(results: Sequence[Result], averages: Sequence[AverageRow] = ()) -> str:
     """Return everything that the results hold, the averages, and the published numbers and aims beside them."""
     rows = [asdict(row.published) for row in score_rows(results) if row.published]
     published = list({json.dumps(row, sort_keys=True): row for row in rows}.values())
     document = {
         "results": [asdict(result) for result in results],
-        "averages": [asdict(row) for row in average_rows(results)],
+        "averages": [asdict(row) for row in averages],
         "published": published,
         "aims": [_aim_values(row) for row in score_rows(results) if row.aim is not None],
     }

@@ -15,7 +15,7 @@ from kimi_audio.evals.contract.types import POLICY
 from kimi_audio.evals.metrics.error_rate import AlignedStep
 from kimi_audio.evals.metrics.libraries import eval_extra
 from kimi_audio.evals.report import tables
-from kimi_audio.evals.report.comparison import Difference, Pair, changes, not_compared, value_of_sample
+from kimi_audio.evals.report.comparison import Difference, Pair, changes, not_compared, too_few, value_of_sample
 from kimi_audio.evals.report.forest import forest, histogram, times
 from kimi_audio.evals.report.tables import (
     Entry,
@@ -119,7 +119,7 @@ def results_page(entries: Sequence[Entry], path: Path) -> str:
         anchors={entry.result.task: f"task-{number}" for number, entry in reversed([*enumerate(done, 1)])},
         forest=forest(headlines),
         errors=[result for result in results if result.error],
-        averages=average_rows(results),
+        averages=average_rows(entries),
         sections=[_section(entry, _player(path, len(done))) for entry in done],
         speeds=speed_rows(results),
         sources=sorted({row.published.source for row in rows if row.published}),
@@ -140,6 +140,7 @@ def comparison_page(
         differences=differences,
         only_one=only_one,
         not_compared=not_compared(pairs),
+        too_few=too_few(pairs, differences),
         sections=[_changed(pair, _player(path, len(pairs))) for pair in pairs],
     )
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kimi_audio.core.numbers import counted
-from kimi_audio.evals.contract.types import Counts, Result, Score
+from kimi_audio.evals.contract.types import Average, Counts, Result, Score
 from kimi_audio.evals.metrics.error_rate import AlignedStep
 from kimi_audio.evals.registry import all_suites
 from kimi_audio.evals.report.references import (
@@ -14,6 +14,7 @@ from kimi_audio.evals.report.references import (
     find_aim,
     find_published,
     is_met,
+    parse_term,
     published_averages,
 )
 from kimi_audio.evals.run.store import SampleOutcome, TaskFolder, read_result
@@ -89,9 +90,10 @@ class SpeedRow:
 
 @dataclass(frozen=True)
 class AverageRow:
-    """An average over tasks of one model, with the published ones."""
+    """An average over tasks of one run, with the published ones."""
 
     model: str
+    selection: str  # "all", or how the samples were chosen
     name: str
     source: str
     value: float
@@ -176,17 +178,25 @@ def speed_rows(results: Iterable[Result]) -> list[SpeedRow]:
     return [row for row in rows if any(value is not None for value in row.numbers.values())]
 
 
-def average_rows(results: Sequence[Result]) -> list[AverageRow]:
-    """Return the averages of all suites that a model has all scores for."""
-    rows = []
-    for model in sorted({result.model for result in results}):
-        own = [result for result in results if result.model == model]
-        for suite in all_suites().values():
-            for average in suite.averages:
-                value = average_of(average, own)
-                if value is not None:
-                    rows.append(AverageRow(model, average.name, average.source, value, published_averages(average)))
-    return rows
+def average_rows(entries: Sequence[Entry]) -> list[AverageRow]:
+    """Return the averages of all suites that a run has all scores for; runs of one model are not mixed."""
+    runs: dict[tuple[str, Path], list[Result]] = {}
+    for entry in entries:
+        runs.setdefault((entry.result.model, entry.folder.path.parent), []).append(entry.result)
+    averages = [average for suite in all_suites().values() for average in suite.averages]
+    return [
+        AverageRow(model, _selection_of(average, own), average.name, average.source, value, published_averages(average))
+        for (model, _), own in sorted(runs.items())
+        for average in averages
+        if (value := average_of(average, own)) is not None
+    ]
+
+
+def _selection_of(average: Average, results: Iterable[Result]) -> str:
+    """Return how the samples of the averaged tasks were chosen, without their numbers, which differ by task."""
+    tasks = {parse_term(term)[0] for term in average.terms}
+    ways = {result.selection.partition(" (")[2].removesuffix(")") for result in results if result.task in tasks}
+    return "; ".join(sorted(ways - {""})) or "all"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

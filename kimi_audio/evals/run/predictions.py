@@ -16,6 +16,7 @@ import json
 import logging
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,8 +25,9 @@ from typing import Any
 
 from kimi_audio.core.lines import JsonLines, Problem, read_lines, read_objects
 from kimi_audio.core.numbers import counted
+from kimi_audio.evals.contract.keys import digest_of, key_of
 from kimi_audio.evals.contract.types import Prediction
-from kimi_audio.evals.metrics.languages import check_language, guess_language
+from kimi_audio.evals.metrics.languages import check_language, guess_language, tell_guess
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +78,12 @@ class Predictions:
         lines = counted(len(self.problems), "line")
         return f"{lines} of {self.path.name} cannot be read (line {first.line}: {first.reason})"
 
+    @cached_property
+    def digest(self) -> str:
+        """12 hexadecimal digits that change with what the rows predict, and with the content of their speech."""
+        read = [(row.id, row.task, _content(row.prediction)) for row in self.rows if row.prediction]
+        return key_of(read=read)[:12]
+
     def language_of(self, row: PredictionRow, stated: str = "") -> str:
         """Return the language of a row: its own, that of the whole file, or what the letters of the references tell."""
         return row.language or stated or self._guess
@@ -85,7 +93,15 @@ class Predictions:
         guess = guess_language(text for row in self.rows for text in row.reference)
         if not guess and any(row.reference for row in self.rows):
             raise ValueError(f"{self.path} does not say its language; give --language, such as hi")
+        if guess:
+            tell_guess(self.path, guess)
         return guess or "en"
+
+
+def _content(prediction: Prediction) -> dict[str, Any]:
+    speech = prediction.speech
+    is_there = isinstance(speech, Path) and speech.is_file()
+    return {**vars(prediction), "speech": digest_of(speech) if is_there else str(speech or "")}
 
 
 def parse_map(text: str) -> dict[str, str]:
@@ -107,14 +123,14 @@ def read_predictions(path: Path, names: Mapping[str, str] | None = None, referen
     Args:
         path: of the file.
         names: the file's names of fields by ours, for those that cannot be told.
-        references: a file of references in the form of Kaldi or sclite, by id.
+        references: a file of references in the form of Kaldi or sclite, by id; those without a row are rows, too.
 
     Raises:
-        ValueError: there is nothing in it, or which field is what cannot be told.
+        ValueError: there is nothing in it, which field is what cannot be told, or an id has two references.
         OSError: there is no such file.
     """
     rows, problems = _read_rows(path)
-    known = _read_pairs(references) if references else {}
+    known = _read_references(references) if references else {}
     found = []
     for number, values in rows.items():
         row = _row(path, number, values, names or {})
@@ -124,6 +140,8 @@ def read_predictions(path: Path, names: Mapping[str, str] | None = None, referen
         found.append(row)
     if not found and not problems:
         raise ValueError(f"{path} holds no predictions")
+    left = known.keys() - {row.id for row in found}
+    found += [PredictionRow(path.name, id_, None, (text,)) for id_, text in known.items() if id_ in left]
     return Predictions(path, tuple(found), tuple(problems))
 
 
@@ -138,7 +156,7 @@ def _read_rows(path: Path) -> tuple[dict[int, dict[str, Any]], list[Problem]]:
         return _read_list(path), []
     if start.startswith("{") or path.suffix in (".jsonl", ".json", ".ndjson"):
         return read_objects(path)
-    pairs = enumerate(_read_pairs(path).items(), 1)
+    pairs = enumerate(_read_pairs(path), 1)
     return {number: {"id": id_, "text": text} for number, (id_, text) in pairs}, []
 
 
@@ -170,8 +188,17 @@ def _read_list(path: Path) -> dict[int, dict[str, Any]]:
     return dict(enumerate(rows, 1))
 
 
-def _read_pairs(path: Path) -> dict[str, str]:
-    """Read a file of Kaldi (``id words``) or of sclite (``words (id)``).
+def _read_references(path: Path) -> dict[str, str]:
+    pairs = _read_pairs(path)
+    known = dict(pairs)
+    if len(known) < len(pairs):
+        twice = next(id_ for id_, count in Counter(id_ for id_, _ in pairs).items() if count > 1)
+        raise ValueError(f"{path} has several references for {twice!r}; leave one of them")
+    return known
+
+
+def _read_pairs(path: Path) -> list[tuple[str, str]]:
+    """Read a file of Kaldi (``id words``) or of sclite (``words (id)``): ids and words.
 
     Raises:
         ValueError: it is none.
@@ -180,9 +207,9 @@ def _read_pairs(path: Path) -> dict[str, str]:
     if matches := [match for line in lines if (match := _TRN.fullmatch(line))]:
         if len(matches) < len(lines):
             raise ValueError(f"{path} has lines with an id in brackets at the end, and lines without")
-        return {match["id"]: match["text"].strip() for match in matches}
+        return [(match["id"], match["text"].strip()) for match in matches]
     parts = [line.split(maxsplit=1) for line in lines]
-    return {part[0]: part[1].strip() if len(part) > 1 else "" for part in parts}
+    return [(part[0], part[1].strip() if len(part) > 1 else "") for part in parts]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -221,6 +248,8 @@ def _fields(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
         ValueError: several fields could be meant, or a named one is not there.
     """
     found: dict[str, Any] = {}
+    # Beside a prediction of another name, even one that is null, the text is the reference.
+    is_reference = any(key in values for key in _NAMES["text"] if key != "text")
     for name, candidates in _NAMES.items():
         if name in names:
             if names[name] not in values:
@@ -228,14 +257,13 @@ def _fields(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, An
             found[name] = values[names[name]]
             continue
         there = [key for key in candidates if values.get(key) is not None and key not in names.values()]
-        if name == "text" and len(there) > 1 and there[-1] == "text":
-            there.pop()  # beside a prediction of another name, the text is the reference
+        if name == "text" and is_reference and "text" in there:
+            there.remove("text")
         if name in ("text", "reference") and len({str(values[key]) for key in there}) > 1:
             raise ValueError(f"{' or '.join(there)} could be the {name}; say which with --map {name}={there[0]}")
         if there:
             found[name] = values[there[0]]
-    text = next((key for key in _NAMES["text"] if values.get(key) is not None), "text")
-    if "reference" not in found and "reference" not in names and text != "text" and "text" not in names.values():
+    if is_reference and "reference" not in {*found, *names} and "text" not in names.values():
         found["reference"] = values.get("text")
     return found
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from kimi_audio.evals import registry
-from kimi_audio.evals.contract.keys import digest_of
 from kimi_audio.evals.contract.types import EvalSample, EvalTask, Options, Prediction
 from kimi_audio.evals.metrics.languages import check_language
 from kimi_audio.evals.run.predictions import Predictions
@@ -30,7 +29,7 @@ class Recorded:
     hears, at_once = False, 1
 
     def __init__(self, file: Predictions, name: str, task: str) -> None:
-        self.name, self.revision = name, f"file {digest_of(file.path)[:12]}"
+        self.name, self.revision = name, f"file {file.digest}"
         reasons = ("the file has no prediction for it", file.lost)
         self._missing = Prediction(error="; ".join(filter(None, reasons)))
         self._answers: dict[str, Prediction] = {}

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,6 +16,7 @@ from kimi_audio.evals.contract.keys import Clip
 from kimi_audio.evals.contract.prompting import choose_recipe, render_prompt
 from kimi_audio.evals.contract.types import EvalSample, EvalTask, Model, Options
 from kimi_audio.evals.metrics.libraries import library_versions
+from kimi_audio.evals.models.kimi_audio import named_with_hash
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]
@@ -59,7 +59,7 @@ class FasterWhisper:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        self.name = f"{FASTER_WHISPER}:{Path(source).name} ({library_versions(FASTER_WHISPER)[FASTER_WHISPER]})"
+        self.name = f"{FASTER_WHISPER}:{named_with_hash(source)} ({library_versions(FASTER_WHISPER)[FASTER_WHISPER]})"
 
     @cached_property
     def _model(self) -> "WhisperModel":

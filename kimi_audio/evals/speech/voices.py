@@ -17,6 +17,7 @@ from kimi_audio.audio.mel import whisper_log_mel
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.evals.contract.instruments import SpeakerEncoder
 from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.models.kimi_audio import named_with_hash
 
 SPECTRUM = "spectrum"
 RESEMBLYZER = "resemblyzer"
@@ -43,7 +44,7 @@ class WavLM:
     """An x-vector model of transformers."""
 
     def __init__(self, source: str) -> None:
-        self.source, self.name = source, f"x-vector {source}"
+        self.source, self.name = source, f"x-vector {named_with_hash(source)}"
 
     @cached_property
     def _model(self) -> tuple[Any, Any]:

@@ -51,7 +51,9 @@ class OpenAudioTest:
 
 
 def accepted(text: str) -> tuple[str, ...]:
-    """Return the answers of a cell, which holds one, or a list in Python's notation."""
+    """Return the answers of a cell, which holds one, or a list in Python's notation; 1,000 is a number."""
+    if not text.lstrip().startswith(("[", "(")):
+        return (text,)
     try:
         values = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -3,9 +3,9 @@
     {"id": "a1", "audio": "a1.wav", "text": "what is said", "language": "en"}
 
 is a line of a list in the folder of the task ``manifest``, ``translation`` or ``captions``. Each file is a subset;
-paths are relative to it. ``text`` is the right answer, or a list of all that are accepted; ``language`` (en) is that of
-the answer. ``id``, ``language`` and ``question``, which then is the prompt, may be left out. Lines of the official
-Evalkit are read, too (``audio_path``, ``answer``, ``index``).
+paths are relative to it. ``text`` is the right answer, or a list of all that are accepted; ``language`` is that of the
+answer, else guessed by its letters (``en`` where they are Latin). ``id``, ``language`` and ``question``, which then is
+the prompt, may be left out. Lines of the official Evalkit are read, too (``audio_path``, ``answer``).
 
 Answers made elsewhere are scored by ``kimi-audio eval score FILE``, which needs nothing else; see ``run/recorded.py``.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from kimi_audio.core.lines import read_objects
 from kimi_audio.evals.contract.types import Dataset, EvalSample, EvalTask, Scorer
-from kimi_audio.evals.metrics.languages import check_language, guess_language
+from kimi_audio.evals.metrics.languages import check_language, guess_language, tell_guess
 from kimi_audio.evals.tasks.asking import recipes_for
 from kimi_audio.evals.tasks.datasets import DatasetFiles, make_dataset
 from kimi_audio.evals.tasks.scorers import Choices, ShortAnswers, Transcripts
@@ -67,12 +67,15 @@ def _sample(prompts: Prompts, path: Path, name: str, row: Mapping[str, Any]) -> 
         raise ValueError(f": {error}") from None
     if not language:
         raise ValueError(" needs a language, such as hi")
+    if not stated:
+        tell_guess(path, language)
     question = row.get("question") or prompts.get(language, prompts.get(""))
     if not question:
         raise ValueError(f" needs a question: there is no prompt for the language {language}")
     reference = tuple(text) if isinstance(text, list) else text
     meta = {"language": language}
-    return EvalSample(str(row.get("id", name)), (path.parent / audio,), str(question), reference, path.stem, meta)
+    id_ = name if row.get("id") is None else str(row["id"])
+    return EvalSample(id_, (path.parent / audio,), str(question), reference, path.stem, meta)
 
 
 def _first(row: Mapping[str, Any], *names: str) -> Any:

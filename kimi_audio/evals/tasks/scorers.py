@@ -32,9 +32,13 @@ class Transcripts(Scorer):
         self.metrics = tuple(Metric(name, higher_is_better=False) for name in names)
 
     def versions(self) -> Mapping[str, str]:
-        """Return the normalisers of all languages."""
+        """Return the way of counting, and the normalisers of all languages."""
         ours = {f"normaliser {name}": normalizer_for(name).fingerprint for name in self.languages}
-        return ours | {f"evalkit {name}": evalkit_fingerprint(name) for name in self.languages}
+        return (
+            {"tokens": "by language/2"}
+            | ours
+            | {f"evalkit {name}": evalkit_fingerprint(name) for name in self.languages}
+        )
 
     def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return the errors and tokens of one transcript, under each definition."""
@@ -78,7 +82,7 @@ class Choices(Scorer):
     """
 
     metrics = (Metric("accuracy"), Metric("accuracy-with-chance"), Metric("unparsed", higher_is_better=False))
-    rules = "choice/3"
+    rules = "choice/4"
 
     def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Return whether the right option is named."""
@@ -103,7 +107,7 @@ class ShortAnswers(Scorer):
     """Short answers to open questions: ``contained`` in the reply, ``exact``, and ``f1`` of their words."""
 
     metrics = (Metric("contained"), Metric("exact"), Metric("f1"))
-    rules = "short answers/1"
+    rules = "short answers/2"
 
     def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Compare with all accepted answers; the best counts."""

@@ -8,8 +8,12 @@ from kimi_audio.evals.metrics import captions, translation
 from kimi_audio.evals.metrics.libraries import library_versions
 
 
-def _corpus_bleu(rows: Sequence[Sequence[int]]) -> float:
-    return translation.corpus_score(translation.bleu(""), rows)  # the language mattered for the counts
+def _corpus_bleu(rows: Sequence[tuple[str, Sequence[int]]]) -> float:
+    """Return the score of tokenisers and counts; words that were cut in several ways have no sum."""
+    tokenizers = {tokenizer for tokenizer, _ in rows}
+    if len(tokenizers) != 1:
+        return float("nan")
+    return translation.corpus_score(translation.bleu(tokenizers.pop()), [counts for _, counts in rows])
 
 
 def _corpus_chrf(rows: Sequence[Sequence[int]]) -> float:
@@ -29,20 +33,22 @@ class Translations(Scorer):
     )
 
     def versions(self) -> Mapping[str, str]:
-        """Return the signatures of sacrebleu, which name its version."""
-        bleu = {f"bleu {language}": translation.signature(translation.bleu(language)) for language in ("en", "zh")}
+        """Return the signatures of sacrebleu by the tokenisers that languages have."""
+        tokenizers = sorted({"13a", *translation.TOKENIZERS.values()})
+        bleu = {f"bleu {name}": translation.signature(translation.bleu(name)) for name in tokenizers}
         return {**bleu, "chrf": translation.signature(translation.chrf())}
 
     def score(self, sample: EvalSample, prediction: Prediction) -> SampleScore:
         """Count the n-grams of one translation."""
-        bleu, chrf = translation.bleu(str(sample.meta.get("language", "en"))), translation.chrf()
+        tokenizer = translation.tokenizer_for(str(sample.meta.get("language", "en")))
+        bleu, chrf = translation.bleu(tokenizer), translation.chrf()
         counts = translation.counts_of(chrf, prediction.text, sample.references)
         values = {
-            "bleu": translation.counts_of(bleu, prediction.text, sample.references),
+            "bleu": (tokenizer, translation.counts_of(bleu, prediction.text, sample.references)),
             "chrf": counts,
             "sentence-chrf": (translation.corpus_score(chrf, [counts]), 1),
         }
-        return SampleScore(sample.id, values)
+        return SampleScore(sample.id, values, {"tokeniser": tokenizer})
 
     def worst(self, sample: EvalSample) -> Mapping[str, Any]:
         """Return the counts of an empty translation."""

@@ -4,11 +4,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kimi_audio.assistant import KimiAudio
-from kimi_audio.checkpoint import NANO
+from kimi_audio.checkpoint import NANO, NANO_FOLDER
 from kimi_audio.core.words import normalise, word_errors
 from kimi_audio.evals.contract.instruments import Instruments
 from kimi_audio.evals.contract.keys import Clip
-from kimi_audio.evals.models.kimi_audio import InProcess
+from kimi_audio.evals.models.kimi_audio import InProcess, hash_of
 from kimi_audio.evals.speech.recognisers import ModelRecogniser
 
 if TYPE_CHECKING:
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 class OwnEars:
     """The everyday transcription of one of our models, by default of the bundled nano."""
 
-    def __init__(self, model: KimiAudio | None = None, name: str = "the bundled nano") -> None:
-        self.given, self.name = model, name
+    def __init__(self, model: KimiAudio | None = None, name: str = "") -> None:
+        self.given, self.told = model, name
+
+    @cached_property
+    def name(self) -> str:
+        """What it is called, with what tells its weights from others."""
+        return self.told or f"the bundled nano {hash_of([NANO_FOLDER])}"
 
     @cached_property
     def _model(self) -> KimiAudio:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from kimi_audio.audio.io import Samples
 from kimi_audio.evals.contract.instruments import Instruments, JudgeError
 from kimi_audio.evals.contract.types import EvalSample, Metric, Prediction
 from kimi_audio.evals.judges.endpoint import EndpointJudge, JudgeEndpoint, choose_judge
@@ -18,11 +20,12 @@ from kimi_audio.evals.judges.stand_in import StandIn
 from kimi_audio.evals.judges.verdicts import combine, read_reply
 from kimi_audio.evals.models.chat_client import PATIENCE
 from kimi_audio.evals.run.scoring import score_all
+from kimi_audio.evals.tasks.conversation import Ratings
 from kimi_audio.evals.tasks.scorers import ShortAnswers
 
 LABEL = JudgePrompt("label", 1, "{question} {answer}", "label", labels={"yes": 1, "no": 0})
 NUMBER = JudgePrompt("number", 1, "{answer}", "number", low=1, high=5)
-TRIVIA = read_prompts()["trivia"]
+TRIVIA, LLAMA = read_prompts()["trivia"], read_prompts()["llama-questions"]
 FIELDS = {"question": "who?", "reference": "Ann", "answer": "Ann it is"}
 
 
@@ -41,6 +44,10 @@ FIELDS = {"question": "who?", "reference": "Ann", "answer": "Ann it is"}
         (NUMBER, "理由。\n得分：4分", 4),
         (TRIVIA, 'Sure: ```{"analysis": "a } b", "judgment": "Correct"}```', 1),
         (TRIVIA, '{"analysis": {"judgment": "correct"}, "judgment": "incorrect"}', 0),
+        (TRIVIA, '{"judgment": "correct."}', 1),
+        (LLAMA, "**The score is [Correct]**", 1),
+        (LLAMA, "The score is [Incorrect]", 0),
+        (LABEL, "Final verdict: yes.", 1),
     ],
 )
 def test_replies_are_read(prompt, reply, value):
@@ -59,6 +66,13 @@ def test_replies_are_read(prompt, reply, value):
         (NUMBER, "[[9]]"),
         (TRIVIA, '{"judgment": __import__("os").system("true")}'),
         (TRIVIA, '{"analysis": "correct"}'),
+        (TRIVIA, '{"judgment": "not correct"}'),
+        (TRIVIA, '{"judgment": "partially correct"}'),
+        (LLAMA, "The reply is not correct"),
+        (LLAMA, "The score is [Not Correct]"),
+        (LLAMA, "The score is not [Correct]"),
+        (LLAMA, "The score is [Partially Correct]"),
+        (NUMBER, "4/10"),
         (TRIVIA, "{" * 5000),
     ],
 )
@@ -233,6 +247,16 @@ def test_what_rules_say_stays_when_the_judge_is_out_of_reach(server, tmp_path):
     assert score.error
     assert score.values["contained"] == (1, 1)
     assert "judged" not in score.values
+
+
+def test_what_the_judge_says_stays_when_no_listener_has_rated():
+    both = JudgedAnswers("spoken-reply", Metric("judged-rating"), Ratings(), StandIn())
+    heard = Prediction("hello there", Samples(np.zeros(100, np.float32), 24000))
+    sample = EvalSample("a", meta={"question": "q", "wanted": "w"})
+    score = both.score(sample, heard)
+    assert "no listener has rated it" in score.error
+    alone = JudgedAnswers("spoken-reply", Metric("judged-rating"), judge=StandIn()).score(sample, heard)
+    assert score.values == alone.values
 
 
 def test_two_servers_of_one_model_are_two_judges(server, tmp_path):

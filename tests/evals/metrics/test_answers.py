@@ -17,6 +17,9 @@ def test_short_answers():
     assert not contains("Parisian", ["Paris"])
     assert not contains("anything", [""])
     assert f1("", [""]) == 1.0
+    assert not exact_match("", ["A"])
+    assert exact_match("The The!", ["the the"])
+    assert f1("", ["The The"]) == 0.0
     assert f1("a b", []) == 0.0
 
 

@@ -51,7 +51,12 @@ CASES = [
     ("I can't hear well. B", 1),
     ("It could not possibly be C, so D", 3),
     ("I don't think it's A, so it is D.", 3),
+    ("The answer is B, and A is too loud.", 1),
+    ("B, a dog", 1),
 ]
+ANIMALS = ["a dog", "a cat", "a bird", "a horse"]
+SEVERAL = ["The answer is A or B", "the answer is a dog or a cat", "the answer is the dog or the cat", "Answer: A, B"]
+SEVERAL += ["答案是A或B", "A, B", "The answer is (A) and (B).", "the answer is dog/cat"]
 KEYS = ["C major", "D minor", "A minor", "E major"]
 VERBATIM = [
     ("D minor", KEYS, 1),
@@ -72,6 +77,10 @@ VERBATIM = [
     ("5%", ["$5", "5%"], 1),
     ("A-", ["A", "A+", "A-"], 2),
     ("It costs 5", ["$5", "5%"], None),
+    ("G minor", KEYS, None),
+    *((reply, ANIMALS, None) for reply in SEVERAL),
+    *((reply, ANIMALS, 1) for reply in ("cat", "The cat.", "The answer is cat", "not the dog or the bird, the cat")),
+    ("dog", ["a dog", "a hot dog"], None),
 ]
 
 
@@ -111,8 +120,10 @@ def test_right_answers_are_found_by_text_or_letter():
     assert find_options(["(c)"], OPTIONS) == [2]
     assert find_options(["wind", "rain", "dog"], OPTIONS) == [3, 1]
     assert find_options(["5%"], ["$5", "5%"]) == [1]
-    with pytest.raises(ValueError, match="none of the options"):
-        find_options(["wind"], OPTIONS)
+    assert find_options(["cat"], ANIMALS) == [1]
+    for wrong in ("wind", "AB", ""):
+        with pytest.raises(ValueError, match="none of the options"):
+            find_options([wrong], OPTIONS)
 
 
 def test_bad_questions_are_refused():

@@ -26,6 +26,7 @@ def test_units():
     assert tokenize(text, "characters") == ["我", "用", "P", "y", "t", "h", "o", "n", "3"]
     assert tokenize(text, "mixed") == ["我", "用", "Python", "3"]
     assert tokenize("ひらカタ𠀀 한국", "mixed") == ["ひ", "ら", "カ", "タ", "𠀀", "한국"]
+    assert tokenize("ดี ok ລາວ", "mixed") == ["ด", "ี", "ok", "ລ", "າ", "ວ"]
 
 
 def test_sclite_text_marks_errors_and_keeps_columns():

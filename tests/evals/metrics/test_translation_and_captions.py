@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from kimi_audio.evals.contract.types import EvalSample, Prediction
 from kimi_audio.evals.metrics import captions, translation
+from kimi_audio.evals.tasks.text_scorers import Translations
 
 CAPTION = st.lists(st.sampled_from(["a", "dog", "barks", "rain", "falls"]), min_size=4, max_size=7).map(" ".join)
 
 
 def bleu_of(replies, references, language="en"):
-    metric = translation.bleu(language)
+    metric = translation.bleu(translation.tokenizer_for(language))
     rows = [translation.counts_of(metric, *row) for row in zip(replies, references, strict=True)]
     return translation.corpus_score(metric, rows)
 
@@ -33,9 +35,25 @@ def test_added_counts_are_the_public_scores_of_a_corpus():
 
 
 def test_signatures_name_tokenizer_and_version():
-    assert translation.signature(translation.bleu("en")) == "case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
-    assert "tok:zh" in translation.signature(translation.bleu("zh-CN"))
+    assert translation.signature(translation.bleu("13a")) == "case:mixed|eff:no|tok:13a|smooth:exp|version:2.6.0"
+    assert [translation.tokenizer_for(name) for name in ("en", "zh-CN", "ko", "th")] == ["13a", "zh", "char", "char"]
+    assert all(f"tok:{name}|" in Translations().versions()[f"bleu {name}"] for name in ("13a", "zh", "char"))
     assert "version:2.6.0" in translation.signature(translation.chrf())
+
+
+def test_words_that_are_cut_in_several_ways_have_no_common_bleu():
+    rows = [
+        Translations().score(EvalSample(code, reference=text, meta={"language": code}), Prediction(text)).values["bleu"]
+        for code, text in (
+            ("en", "the cat sat on the mat"),
+            ("de", "die Katze sass auf der Matte"),
+            ("zh", "今天天气好"),
+        )
+    ]
+    combine = Translations.metrics[0].combine
+    assert combine(rows[:2]) == pytest.approx(100)
+    assert combine(rows[2:]) == pytest.approx(100)
+    assert math.isnan(combine(rows))
 
 
 def test_a_missing_translation_counts_as_empty():

@@ -108,7 +108,7 @@ def manifest(folder: Path) -> None:
 def translation(folder: Path) -> None:
     rows = [
         {"audio": "a.wav", "text": "a dog is barking at the gate", "language": "en"},
-        {"audio": "b.wav", "text": ["今天天气很好啊", "今天天气真好啊"], "language": "zh"},
+        {"audio": "b.wav", "text": ["the weather is good today", "it is a fine day"], "language": "en"},
     ]
     text(folder / "mine.jsonl", (json.dumps(row, ensure_ascii=False) for row in rows))
     for name in "ab":

@@ -1,5 +1,6 @@
 """Every task from a tiny dataset in its public format to its scores, and what happens when data is not as it should."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from kimi_audio.evals.run.evaluate import evaluate
 from kimi_audio.evals.run.infer import InferOptions
 from kimi_audio.evals.run.store import TaskFolder
 from kimi_audio.evals.tasks.datasets import CHECKSUMS
+from kimi_audio.evals.tasks.open_audio_bench import accepted
 from kimi_audio.evals.tasks.own import TRANSLATE, read_lists
 from kimi_audio.evals.tasks.scorers import Choices, Transcripts
 
@@ -304,3 +306,17 @@ def test_rivals_are_asked_in_their_own_words():
         assert len(asked) > 1, name
         assert tasks[name].recipes["kimi-audio"].decoding["text_repetition_penalty"] == 1.1
     assert tasks["librispeech"].recipes["whisper"].decoding["language"] == "en"
+
+
+@pytest.mark.parametrize(
+    ("cell", "answers"),
+    [("1,000", ("1,000",)), ("July 4, 1776", ("July 4, 1776",)), ("['a', 'b']", ("a", "b")), ("(x)", ("(x)",))],
+)
+def test_an_answer_with_a_comma_is_one_answer(cell, answers):
+    assert accepted(cell) == answers
+
+
+def test_lines_whose_id_is_null_have_ids_of_their_own(tmp_path):
+    rows = [{"id": id_, "audio": "a.wav", "text": "one", "language": "en"} for id_ in (None, None, 0)]
+    text(tmp_path / "mine.jsonl", map(json.dumps, rows))
+    assert [sample.id for sample in read_lists(TRANSLATE, tmp_path)] == ["mine/000001", "mine/000002", "0"]

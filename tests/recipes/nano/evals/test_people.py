@@ -10,11 +10,14 @@ import pytest
 
 from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.chat.tools import parse_tools
+from kimi_audio.checkpoint import NANO_FOLDER
 from kimi_audio.core.words import normalise
 from kimi_audio.evals.contract.instruments import Instruments
 from kimi_audio.evals.contract.types import EvalSample, Prediction
+from kimi_audio.evals.models.kimi_audio import hash_of
 from recipes.nano import evaluation_recordings, kokoro
 from recipes.nano.evals import people
+from recipes.nano.evals.listening import BUNDLED, OwnEars
 from recipes.nano.recording import Line, recordings
 from recipes.nano.talks import to_values
 from recipes.nano.world.registry import REFUSED
@@ -176,3 +179,8 @@ def test_people_are_reserved_by_speaker_and_by_recording(tmp_path):
     (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (found,) = evaluation_recordings.dev_readers(tmp_path, 10)
     assert (found.audio, found.text) == (tmp_path / "a.opus", normalise("hello there"))
+
+
+def test_the_bundled_listener_is_named_with_its_weights():
+    assert BUNDLED.name == f"the bundled nano {hash_of([NANO_FOLDER])}"
+    assert OwnEars(name="another").name == "another"
