@@ -17,6 +17,11 @@ def computes_bf16(device_type: str) -> bool:
     return True
 
 
+def gpus_compute_bf16() -> bool:
+    """Tell whether the GPUs of this machine compute in bfloat16; where there are none, newer ones do."""
+    return computes_bf16("cuda")
+
+
 def autocast(
     device: torch.device | str, wanted: bool = True, *, cache_enabled: bool = True
 ) -> AbstractContextManager[object]:

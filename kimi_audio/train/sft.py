@@ -26,7 +26,7 @@ from kimi_audio.data.mixture import Mixture, Source
 from kimi_audio.data.validation import FileReport
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.empty import build_empty
-from kimi_audio.nn.precision import computes_bf16
+from kimi_audio.nn.precision import gpus_compute_bf16
 from kimi_audio.tokenizer.text import TextTokenizer
 from kimi_audio.train.hiding import Hiding, hidden
 from kimi_audio.train.left_out import LeftOut
@@ -181,7 +181,7 @@ def _load(config: FinetuneConfig, base: Path, device: torch.device) -> AudioLM:
 def _dtype(config: FinetuneConfig, processes: int, *, on_gpu: bool) -> torch.dtype:
     """Return in what precision the weights are loaded."""
     # Shards of several processes have one dtype, and adapters need float32. Without autocast, so do the features.
-    in_bf16 = on_gpu and config.loop.bf16 and computes_bf16("cuda")
+    in_bf16 = on_gpu and config.loop.bf16 and gpus_compute_bf16()
     return torch.bfloat16 if config.lora is not None and in_bf16 and processes == 1 else torch.float32
 
 
