@@ -98,7 +98,10 @@ class Judge(Protocol):
 class Recogniser(Protocol):
     """Writes speech down."""
 
-    name: str  # with its revision
+    @property
+    def name(self) -> str:
+        """What it is called, with its revision."""
+        ...
 
     def transcribe(self, clip: Clip, language: str) -> str:
         """Return the words; raises whatever goes wrong."""

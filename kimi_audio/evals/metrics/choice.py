@@ -26,6 +26,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
+from typing import Any
 
 _WORD_AHEAD = r"(?![\s'’]+(?!(?:because|since|as|is|isn|or|and|but|not)\b)[a-z])"
 _CAPITAL = rf"(?:[B-HJ-Z]|[AI]{_WORD_AHEAD})(?![A-Za-z0-9'’#♯♭+])"
@@ -113,11 +114,9 @@ def _find_option(text: str, options: Sequence[str]) -> int | None:
     if text in options:
         return options.index(text)
     words = [_words(option) for option in options]
-    for wanted, known in (
-        (_plain(text), [_plain(option) for option in options]),
-        (_words(text), words),
-        (_words(text), _bare(words)),
-    ):
+    plain, said = [_plain(option) for option in options], _words(text)
+    ways: list[tuple[Any, list[Any]]] = [(_plain(text), plain), (said, words), (said, _bare(words))]
+    for wanted, known in ways:
         if wanted and wanted in known:
             return known.index(wanted)
     letter = text.strip("() .:").upper()

@@ -100,8 +100,8 @@ class Predictions:
 
 def _content(prediction: Prediction) -> dict[str, Any]:
     speech = prediction.speech
-    is_there = isinstance(speech, Path) and speech.is_file()
-    return {**vars(prediction), "speech": digest_of(speech) if is_there else str(speech or "")}
+    said = digest_of(speech) if isinstance(speech, Path) and speech.is_file() else str(speech or "")
+    return {**vars(prediction), "speech": said}
 
 
 def parse_map(text: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Who listens to what nano says: its own ears, or a recogniser that is chosen by option."""
 
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 from kimi_audio.assistant import KimiAudio
@@ -15,16 +15,21 @@ if TYPE_CHECKING:
     from kimi_audio.evals.contract.instruments import Recogniser
 
 
+@cache
+def _hash_of_nano() -> str:
+    return hash_of([NANO_FOLDER])
+
+
 class OwnEars:
     """The everyday transcription of one of our models, by default of the bundled nano."""
 
     def __init__(self, model: KimiAudio | None = None, name: str = "") -> None:
         self.given, self.told = model, name
 
-    @cached_property
+    @property
     def name(self) -> str:
         """What it is called, with what tells its weights from others."""
-        return self.told or f"the bundled nano {hash_of([NANO_FOLDER])}"
+        return self.told or f"the bundled nano {_hash_of_nano()}"
 
     @cached_property
     def _model(self) -> KimiAudio:
