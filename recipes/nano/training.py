@@ -65,14 +65,10 @@ def further() -> FinetuneConfig:
 
 
 def talking() -> FinetuneConfig:
-    """Go on with answers above all: every fact has to be met many times.
-
-    The few codes of a batch moved the layers that both rows share two to four times as far as all of its text, so what
-    is heard was learned last.
-    """
+    """Go on with answers above all: every fact has to be met many times."""
     config = further()
     loop = replace(config.loop, peak_lr=1.5e-3, final_lr=1e-5)  # calm steps: all tasks together are noisy
-    return replace(config, loop=loop, weights=TALKING_SHARES, audio_weight=0.25)
+    return replace(config, loop=loop, weights=TALKING_SHARES)
 
 
 def on_gpu() -> FinetuneConfig:
