@@ -272,7 +272,7 @@ def test_recordings_are_encoded_once(model, question):
 def say(monkeypatch: pytest.MonkeyPatch, model: KimiAudio, reply: Callable[[list[Message]], str]) -> None:
     """Let the model hear nothing and write what ``reply`` returns."""
 
-    def stream(messages: list[Message], _options: object) -> Iterator[StreamChunk]:
+    def stream(messages: list[Message], _options: object, **_: object) -> Iterator[StreamChunk]:
         return iter([StreamChunk(reply(messages), torch.zeros(0), True, "stop")])
 
     monkeypatch.setattr(model, "encode_audio", lambda source: source)

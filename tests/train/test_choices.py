@@ -190,10 +190,10 @@ def test_adapters_stand_beside_bfloat16_only_where_it_is_computed(config, monkey
         planned = replace(config, lora=LoraOptions(), loop=replace(LOOP, bf16=bf16))
         return FINETUNING.budget(planned, on_gpu=True).weights_bytes
 
-    monkeypatch.setattr("kimi_audio.train.sft.computes_bf16", lambda _type: True)
+    monkeypatch.setattr("kimi_audio.train.sft.gpus_compute_bf16", lambda: True)
     in_float32 = weights_bytes(bf16=False)
     assert weights_bytes(bf16=True) < in_float32
-    monkeypatch.setattr("kimi_audio.train.sft.computes_bf16", lambda _type: False)
+    monkeypatch.setattr("kimi_audio.train.sft.gpus_compute_bf16", lambda: False)
     assert weights_bytes(bf16=True) == in_float32
 
 
