@@ -26,7 +26,7 @@ def read_in_pieces(text: str, context_tokens: int) -> list[str]:
 
     It is cut at the ends of sentences; a sentence that is too long, behind commas, or between words.
     """
-    room = _SHARE * min(context_tokens, DEFAULT_NEW_TOKENS["both"] / _SHARE)
+    room = min(_SHARE * context_tokens, DEFAULT_NEW_TOKENS["both"])
     pieces, start = [], 0
     while start < len(text):
         end = _border(text, start, _reach(text, start, room))

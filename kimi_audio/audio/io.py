@@ -87,8 +87,8 @@ def read_part(
     Arguments and errors as for ``inspect_part``; ``damage`` as for ``load_audio``, of what is read. That is no more
     than the part, so only a part up to the end of the file can be cut off there.
     """
-    start, length, _ = inspect_part(path, start_s, duration_s)
-    name, to_end = str(path), start + length == inspect_audio(path)[0]
+    (start, length, _), total = _place(path, start_s, duration_s)
+    name, to_end = str(path), start + length == total
     with opened(path) as file:
         blocks = _first(decode(file, Condition(name, damage), start), length, to_end=to_end)
         return _collected(to_mono(blocks, name), name)
@@ -107,13 +107,18 @@ def inspect_part(
     Raises:
         FileNotFoundError, ValueError: as for ``inspect_audio``, or the file holds no such part.
     """
+    return _place(path, start_s, duration_s)[0]
+
+
+def _place(path: str | os.PathLike[str], start_s: float, duration_s: float | None) -> tuple[tuple[int, int, int], int]:
+    """Return what ``inspect_part`` does, and the samples of the whole file."""
     total, rate_hz = inspect_audio(path)
     start = round(start_s * rate_hz)
     end = total if duration_s is None else round((start_s + duration_s) * rate_hz)
     if not 0 <= start < end <= total:
         until = "its end" if duration_s is None else f"{start_s + duration_s:g} s"
         raise ValueError(f"{path} has nothing from {start_s:g} s to {until}: it lasts {total / rate_hz:.2f} s")
-    return start, end - start, rate_hz
+    return (start, end - start, rate_hz), total
 
 
 def inspect_audio(path: str | os.PathLike[str]) -> tuple[int, int]:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import re
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,6 +14,7 @@ from kimi_audio.core.files import copy_whole, write_whole
 logger = logging.getLogger(__name__)
 
 Clip: TypeAlias = Path | Samples  # sound: a file, or samples with their rate
+HASHED = {".json", ".yaml", ".safetensors", ".pt", ".model"}  # weights and configs
 
 
 def key_of(**parts: Any) -> str:
@@ -27,6 +30,24 @@ def digest_of(clip: Clip) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     wav = load_audio(clip, clip.rate_hz)
     return hashlib.sha256(f"{clip.rate_hz}:".encode() + wav.numpy().tobytes()).hexdigest()
+
+
+def named_with_hash(source: str) -> str:
+    """Return the name of a folder with the hash of its weights and configs; what is no folder as it is."""
+    folder = Path(source)
+    return f"{folder.name} {hash_of([folder], HASHED | {'.bin', '.txt'})}" if folder.is_dir() else source
+
+
+def hash_of(folders: Iterable[Path], suffixes: Container[str] = HASHED) -> str:
+    """Return 12 hexadecimal digits that change with any weight or config in the folders."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file()):
+            stored = path.resolve().name
+            # The hub's cache names large files by their hash: no need to read 20 GB.
+            found = stored if re.fullmatch(r"[0-9a-f]{64}", stored) else digest_of(path)
+            digest.update(f"{path.relative_to(folder).as_posix()} {found}\n".encode())
+    return digest.hexdigest()[:12]
 
 
 def one_line(error: BaseException) -> str:

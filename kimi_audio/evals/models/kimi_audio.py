@@ -1,11 +1,8 @@
 """Kimi-Audio in this process: nano, a model folder (official or fine-tuned), or a hub id."""
 
-import hashlib
-import re
 import time
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from kimi_audio import checkpoint
@@ -15,7 +12,7 @@ from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.audio.speech_gate import holds_speech
 from kimi_audio.chat import Message
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
-from kimi_audio.evals.contract.keys import Clip, digest_of
+from kimi_audio.evals.contract.keys import Clip, hash_of
 from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
 from kimi_audio.lm.rules import GenerationOptions
 
@@ -30,7 +27,6 @@ FIELDS = {  # of SamplingOptions, by the name that follows text_ or audio_ in th
 CUT = "cut_at_pauses"  # an option of ours: recordings longer than a segment of the model are heard in pieces
 EACH_TURN = "reply_to_each"  # another: each recording is a turn, the model's own replies lie between, the last counts
 KNOWN = (*(f"{row}_{name}" for row in ("text", "audio") for name in FIELDS), "max_new_tokens", CUT, EACH_TURN)
-HASHED = {".json", ".yaml", ".safetensors", ".pt", ".model"}  # weights and configs
 
 
 def load(name: str, device: str | None) -> "InProcess":
@@ -39,24 +35,6 @@ def load(name: str, device: str | None) -> "InProcess":
     folders = (model.folder, checkpoint.find_semantic_tokenizer(model.folder))
     precision = str(model.dtype).removeprefix("torch.")
     return InProcess(name, f"{hash_of(folders)}-{precision}", model)
-
-
-def named_with_hash(source: str) -> str:
-    """Return the name of a folder with the hash of its weights and configs; what is no folder as it is."""
-    folder = Path(source)
-    return f"{folder.name} {hash_of([folder], HASHED | {'.bin', '.txt'})}" if folder.is_dir() else source
-
-
-def hash_of(folders: Iterable[Path], suffixes: Container[str] = HASHED) -> str:
-    """Return 12 hexadecimal digits that change with any weight or config in the folders."""
-    digest = hashlib.sha256()
-    for folder in folders:
-        for path in sorted(path for path in folder.rglob("*") if path.suffix in suffixes and path.is_file()):
-            stored = path.resolve().name
-            # The hub's cache names large files by their hash: no need to read 20 GB.
-            found = stored if re.fullmatch(r"[0-9a-f]{64}", stored) else digest_of(path)
-            digest.update(f"{path.relative_to(folder).as_posix()} {found}\n".encode())
-    return digest.hexdigest()[:12]
 
 
 @dataclass

@@ -15,10 +15,9 @@ from torch import Tensor
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.devices import find_device
-from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.contract.keys import Clip, hash_of
 from kimi_audio.evals.contract.types import Options
 from kimi_audio.evals.models.common import check_decoding
-from kimi_audio.evals.models.kimi_audio import hash_of
 
 FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model", "spk_dict.pt"]
 DECODING = {

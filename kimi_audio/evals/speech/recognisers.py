@@ -12,11 +12,10 @@ import torch
 
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.units import INPUT_RATE_HZ
-from kimi_audio.evals.contract.keys import Clip
+from kimi_audio.evals.contract.keys import Clip, named_with_hash
 from kimi_audio.evals.contract.prompting import choose_recipe, render_prompt
 from kimi_audio.evals.contract.types import EvalSample, EvalTask, Model, Options
 from kimi_audio.evals.metrics.libraries import library_versions
-from kimi_audio.evals.models.kimi_audio import named_with_hash
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel  # pyright: ignore[reportMissingImports]

@@ -16,8 +16,7 @@ from kimi_audio.audio.io import load_audio
 from kimi_audio.audio.mel import whisper_log_mel
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.evals.contract.instruments import SpeakerEncoder
-from kimi_audio.evals.contract.keys import Clip
-from kimi_audio.evals.models.kimi_audio import named_with_hash
+from kimi_audio.evals.contract.keys import Clip, named_with_hash
 
 SPECTRUM = "spectrum"
 RESEMBLYZER = "resemblyzer"

@@ -7,8 +7,8 @@ from kimi_audio.assistant import KimiAudio
 from kimi_audio.checkpoint import NANO, NANO_FOLDER
 from kimi_audio.core.words import normalise, word_errors
 from kimi_audio.evals.contract.instruments import Instruments
-from kimi_audio.evals.contract.keys import Clip
-from kimi_audio.evals.models.kimi_audio import InProcess, hash_of
+from kimi_audio.evals.contract.keys import Clip, hash_of
+from kimi_audio.evals.models.kimi_audio import InProcess
 from kimi_audio.evals.speech.recognisers import ModelRecogniser
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from kimi_audio.core.config import Settings
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise
 from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.keys import hash_of
 from kimi_audio.evals.contract.types import EvalSample, EvalTask, Options, Prediction
-from kimi_audio.evals.models.kimi_audio import EACH_TURN, InProcess, hash_of, load
+from kimi_audio.evals.models.kimi_audio import EACH_TURN, InProcess, load
 from kimi_audio.evals.registry import all_suites
 from kimi_audio.evals.run.backends import LocalBackend
 from kimi_audio.evals.run.evaluate import evaluate

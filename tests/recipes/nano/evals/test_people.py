@@ -13,8 +13,8 @@ from kimi_audio.chat.tools import parse_tools
 from kimi_audio.checkpoint import NANO_FOLDER
 from kimi_audio.core.words import normalise
 from kimi_audio.evals.contract.instruments import Instruments
+from kimi_audio.evals.contract.keys import hash_of
 from kimi_audio.evals.contract.types import EvalSample, Prediction
-from kimi_audio.evals.models.kimi_audio import hash_of
 from recipes.nano import evaluation_recordings, kokoro
 from recipes.nano.evals import people
 from recipes.nano.evals.listening import BUNDLED, OwnEars
