@@ -19,7 +19,7 @@ from kimi_audio.audio.formats import SUFFIXES
 from kimi_audio.audio.io import decode_audio, load_audio
 from kimi_audio.core.lines import read_objects
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
-from kimi_audio.core.words import normalise
+from kimi_audio.core.words import words_in_any_script
 from kimi_audio.data.split import Split, SplitWriter
 
 MIN_RATE_HZ = INPUT_RATE_HZ  # below, consonants are lost that a voice is known by
@@ -114,8 +114,8 @@ def load_speech(recording: Recording) -> dict[int, np.ndarray]:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words by which sentences are compared: of the transcript form, or as written in other scripts."""
-    return normalise(text).split() or text.casefold().split()
+    """Return the words by which sentences are compared, or, where there are none, what is written."""
+    return words_in_any_script(text) or text.casefold().split()
 
 
 def store_speech(recordings: Sequence[Recording], folder: Path) -> Split:

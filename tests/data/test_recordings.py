@@ -127,5 +127,6 @@ def test_all_unusable_sound_is_counted_and_leaves_no_split(tmp_path: Path):
 
 def test_words_are_those_of_the_transcript_or_as_written():
     assert words_of("Hello, 2 WORLDS!") == ["hello", "two", "worlds"]
-    assert words_of("你好 世界") == ["你好", "世界"]
+    assert words_of("你好 世界") == ["你", "好", "世", "界"]
+    assert words_of("打开 iPhone") == ["打", "开", "iphone"]
     assert words_of("...") == ["..."]
