@@ -1,8 +1,8 @@
 """What nano's LLM learns, as files of conversations: the form in which everybody fine-tunes this model.
 
 ``python -m recipes.nano.corpora OUT --speech FOLDER … --spoken FOLDER …`` writes into ``OUT`` the recordings that are
-heard, each as it may reach a microphone, and beside them ``heard.jsonl`` (transcribe it), ``aloud.jsonl`` (read it
-aloud) and ``talks.jsonl`` (talk about it).
+heard, each as it may reach a microphone, and beside them ``heard.jsonl`` (transcribe it), ``natural.jsonl`` (the same
+for people and natural voices), ``aloud.jsonl`` (read it aloud) and ``talks.jsonl`` (talk about it).
 
 Texts have one form: lower case; transcripts without punctuation, replies with commas, full stops and question marks.
 What users write has any.
@@ -45,6 +45,7 @@ FIRST_SHARE = 0.8  # of the requests to read are the first ones
 NAMES = {voice: name for name, (voice, _) in SPEAKERS.items()} | {READER: "Robin"}
 NEIGHBOURS = 4  # recordings whose voices make up babble
 LONGEST_S = 14.0
+NATURAL_VARIANTS = 2  # of each recording of people and natural voices, which are few
 WRITTEN_SHARE = 0.15  # of the turns that users write instead of saying them
 TEXT_SHARE = 0.3  # of the conversations whose replies are asked for in text alone
 
@@ -73,31 +74,46 @@ def written(reply: str) -> str:
 # Heard
 
 
-def write_heard(items: Sequence[Heard], out: Path, seed: int) -> list[str]:
-    """Write a variant of every recording, and a conversation that asks for its transcript; return the variants.
+def write_heard(items: Sequence[Heard], path: Path, seed: int, variants: int = 1) -> list[str]:
+    """Write variants of every recording, and conversations that ask for their transcripts.
 
     What an interrupted run has left is kept. A variant has the name of its recording, whatever else is heard.
+
+    Args:
+        items: what is heard.
+        path: file of the conversations; the variants go to ``audio`` beside it.
+        seed: of all that is drawn.
+        variants: of each recording.
+
+    Returns:
+        The variants of the first, then those of the second recording, and so on, as the conversations name them.
 
     Raises:
         ValueError: two recordings would have one name.
     """
-    (out / "audio").mkdir(parents=True, exist_ok=True)
-    names = [f"audio/{item.audio.parent.name}-{item.audio.stem}.flac" for item in items]
-    if len(set(names)) < len(names):
+    (path.parent / "audio").mkdir(parents=True, exist_ok=True)
+    stems = [f"audio/{item.audio.parent.name}-{item.audio.stem}" for item in items]
+    if len(set(stems)) < len(stems):
         raise ValueError("two of the folders of recordings have one name; rename one")
-    requests = []
-    for item, name in zip(track(items, "what is heard"), names, strict=True):
-        generator = generator_of(seed, zlib.crc32(name.encode()))
-        requests += random.Random(f"{seed} {name}").choices(ASR_REQUESTS, ASR_SHARES)  # noqa: S311 (texts)
-        if not (out / name).exists():
-            near = [items[int(i)] for i in torch.randint(len(items), (NEIGHBOURS,), generator=generator)]
-            others = [load_audio(other.audio, INPUT_RATE_HZ) for other in near]
-            varied = vary(load_audio(item.audio, INPUT_RATE_HZ), others, generator)
-            with write_whole(out / name) as partial:
-                soundfile.write(partial, varied.numpy(), INPUT_RATE_HZ, format="FLAC")
-    heard = zip(items, names, requests, strict=True)
-    write_conversations(out / "heard.jsonl", [transcription(name, item.text, asked) for item, name, asked in heard])
+    conversations, names = [], []
+    for item, stem in zip(track(items, path.stem), stems, strict=True):
+        for variant in range(variants):
+            name = f"{stem}-{variant}.flac" if variant else f"{stem}.flac"
+            (request,) = random.Random(f"{seed} {name}").choices(ASR_REQUESTS, ASR_SHARES)  # noqa: S311 (texts)
+            if not (path.parent / name).exists():
+                _write_variant(item, items, path.parent / name, generator_of(seed, zlib.crc32(name.encode())))
+            conversations.append(transcription(name, item.text, request))
+            names.append(name)
+    write_conversations(path, conversations)
     return names
+
+
+def _write_variant(item: Heard, items: Sequence[Heard], path: Path, generator: torch.Generator) -> None:
+    near = [items[int(i)] for i in torch.randint(len(items), (NEIGHBOURS,), generator=generator)]
+    others = [load_audio(other.audio, INPUT_RATE_HZ) for other in near]
+    varied = vary(load_audio(item.audio, INPUT_RATE_HZ), others, generator)
+    with write_whole(path) as partial:
+        soundfile.write(partial, varied.numpy(), INPUT_RATE_HZ, format="FLAC")
 
 
 def transcription(audio: str, text: str, request: str) -> Conversation:
@@ -215,6 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder of the corpora")
     parser.add_argument("--speech", type=Path, nargs="*", default=[], help="folders of generated speech to be heard")
+    parser.add_argument("--natural", type=Path, nargs="*", default=[], help="the same in natural voices")
     parser.add_argument("--spoken", type=Path, nargs="*", default=[], help="folders of what is read aloud")
     parser.add_argument("--replies", type=Path, nargs="*", default=[], help="folders of what the assistant says")
     parser.add_argument("--readers", type=Path, help="speechocean762")
@@ -227,16 +244,18 @@ def main() -> None:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
-    items, seed = speech_heard(arguments.speech), arguments.seed
+    generated, natural, seed = speech_heard(arguments.speech), speech_heard(arguments.natural), arguments.seed
     if arguments.readers is not None:
-        items += readers(arguments.readers)
+        natural += readers(arguments.readers)
     if arguments.orders is not None:
-        items += orders(arguments.orders, arguments.transcripts)
-    names = write_heard(items, arguments.out, seed)
+        natural += orders(arguments.orders, arguments.transcripts)
+    names = write_heard(generated, arguments.out / "heard.jsonl", seed)
+    names += write_heard(natural, arguments.out / "natural.jsonl", seed, NATURAL_VARIANTS)
+    texts = [item.text for item in generated] + [item.text for item in natural for _ in range(NATURAL_VARIANTS)]
     write_conversations(arguments.out / "aloud.jsonl", aloud(arguments.spoken, seed))
     said: dict[str, list[str]] = {}
-    for name, item in zip(names, items, strict=True):
-        said.setdefault(item.text, []).append(name)
+    for name, text in zip(names, texts, strict=True):
+        said.setdefault(text, []).append(name)
     replies = {item.line.text: item.audio for folder in arguments.replies for item in recordings(folder)}
     write_conversations(arguments.out / "talks.jsonl", talked(learned_talks(), said, replies, seed))
     if arguments.typed:

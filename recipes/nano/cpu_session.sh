@@ -22,7 +22,7 @@ speak() { # module, kind, recordings of it
 }
 
 natural() {
-    for kind in spoken:900 replies:1200 closed:400 heard:1700 facts:700; do
+    for kind in spoken:900 replies:1200 closed:400 heard:3000 facts:1300 commands:200; do
         speak kokoro "${kind%:*}" "${kind#*:}" --kokoro "$kokoro"
     done
 }
@@ -36,13 +36,13 @@ synthetic() {
 natural &
 synthetic
 wait $!
-"$python" -m recipes.nano.corpora "$corpora" --speech "$out"/synthetic-{heard,facts,questions,commands} "$out"/kokoro-{heard,facts} \
+"$python" -m recipes.nano.corpora "$corpora" --speech "$out"/synthetic-{heard,facts,questions,commands} --natural "$out"/kokoro-{heard,facts,commands} \
     --spoken "$out"/synthetic-clear "$out"/kokoro-spoken --replies "$out"/kokoro-replies "${people[@]}" --typed 30000 --facts --prose &
 "$python" -m recipes.nano.tasks "$corpora" --spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "$out"/kokoro-closed
 wait $!
 data=()
-for name in heard aloud talks tasks typed facts prose; do data+=(--data "$corpora/$name.jsonl"); done
-for name in heard aloud talks tasks facts; do
+for name in heard natural aloud talks tasks typed facts prose; do data+=(--data "$corpora/$name.jsonl"); done
+for name in heard natural aloud talks tasks facts; do
     "$python" -m kimi_audio.cli prepare tokens "$corpora/$name.jsonl" --model nano --out "$corpora/tokens"
 done
 "$python" -m torch.distributed.run --nproc-per-node "$cores" -m kimi_audio.cli train recipes/nano/training.py:talking --out "$out/lm" \

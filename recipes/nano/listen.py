@@ -1,7 +1,7 @@
-"""How well a model hears recordings: ``python -m recipes.nano.listen MODEL FOLDER …`` while one develops.
+"""How well a model hears and reads aloud: ``python -m recipes.nano.listen MODEL FOLDER …`` while one develops.
 
-Folders are those of ``recording``, or of people (``--readers``, ``--orders``). The scores of the model card come from
-``kimi-audio eval``.
+Folders are those of ``recording``, or of people (``--readers``, ``--orders``); what is read aloud are the development
+sentences (``--recogniser``). The scores of the model card come from ``kimi-audio eval``.
 """
 
 import argparse
@@ -12,12 +12,17 @@ import torch
 from rich.console import Console
 
 from kimi_audio import KimiAudio, Message
+from kimi_audio.audio.sources import Samples
 from kimi_audio.core.lines import read_objects
+from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise, word_errors
+from kimi_audio.evals.choose import choose_recogniser
+from kimi_audio.evals.contract.instruments import Recogniser
 from recipes.nano.evaluation_recordings import evaluation_talks
 from recipes.nano.people import Heard, dev_readers, is_held_out
 from recipes.nano.recording import recordings
 from recipes.nano.world.registry import KINDS
+from recipes.nano.world.sentences import development_sentences
 from recipes.nano.world.types import Talk
 
 console = Console(highlight=False, markup=False)
@@ -48,6 +53,20 @@ def slots_heard(model: KimiAudio, folder: Path, count: int) -> float:
     return 100 * found / total
 
 
+def read_aloud(model: KimiAudio, recogniser: Recogniser, count: int, shown: int) -> float:
+    """Return the word error rate in percent of a recogniser in development sentences that the model reads aloud."""
+    errors = words = 0
+    for number, text in enumerate(development_sentences()[:count]):
+        speech = Samples(model.speak(text, seed=number), OUTPUT_RATE_HZ)
+        heard = normalise(recogniser.transcribe(speech, "en"))
+        reference = normalise(text).split()
+        errors += word_errors(reference, heard.split())
+        words += len(reference)
+        if number < shown:
+            console.print(f"  {text}\n> {heard}")
+    return 100 * errors / words
+
+
 def typed_talks(model: KimiAudio, count: int) -> dict[str, tuple[int, int]]:
     """Type the reserved conversations of the scores: of each group, how many replies are right, and of how many.
 
@@ -70,12 +89,13 @@ def _typed(model: KimiAudio, talk: Talk) -> str:
 
 
 def main() -> None:
-    """Print the word error rate of every folder."""
+    """Print what is asked for, each in one line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="a model folder, or nano")
     parser.add_argument("folders", type=Path, nargs="*", help="folders of recordings")
     parser.add_argument("--readers", type=Path, help="speechocean762")
     parser.add_argument("--orders", type=Path, help="coffee commands")
+    parser.add_argument("--recogniser", help="who hears it read aloud, as for kimi-audio eval")
     parser.add_argument("--talks", action="store_true", help="type the reserved conversations to it")
     parser.add_argument("--count", type=int, default=100, help="recordings or conversations of each, at most")
     parser.add_argument("--shown", type=int, default=0, help="print so many of what was heard")
@@ -90,6 +110,10 @@ def main() -> None:
         console.print(f"readers: {error_rate(model, items, arguments.shown):.1f} % of {len(items)}")
     if arguments.orders:
         console.print(f"slots heard: {slots_heard(model, arguments.orders, arguments.count):.1f} %")
+    if arguments.recogniser:
+        recogniser = choose_recogniser(arguments.recogniser)
+        wrong = read_aloud(model, recogniser, arguments.count, arguments.shown)
+        console.print(f"read aloud, words wrong: {wrong:.1f} %")
     if arguments.talks:
         for group, (right, asked) in typed_talks(model, arguments.count).items():
             console.print(f"{group}, typed: {right} of {asked} right")

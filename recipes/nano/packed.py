@@ -21,6 +21,7 @@ import soundfile
 from rich.progress import track
 
 from recipes.nano.recording import MANIFEST
+from recipes.nano.training import GPU_SHARES
 
 SUFFIX = ".ogg"
 MOST_PADDING = 4  # times 20 ms of silence
@@ -152,7 +153,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="holds corpora/ and the folders of recordings")
     parser.add_argument("out", type=Path, help="receives the parts, and what was encoded for the next time in kept/")
-    parser.add_argument("--corpora", nargs="*", default=["heard.jsonl", "aloud.jsonl", "talks.jsonl", "tasks.jsonl"])
+    parser.add_argument("--corpora", nargs="*", default=list(GPU_SHARES), help="files of conversations, by name")
     parser.add_argument("--speech", nargs="*", default=[], help="folders of recordings, by name")
     parser.add_argument("--part-bytes", type=int, default=PART_BYTES)
     arguments = parser.parse_args()

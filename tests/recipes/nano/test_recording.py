@@ -96,7 +96,7 @@ def test_variants_follow_from_the_seed_and_stay_in_range():
 def test_what_is_heard_is_a_file_of_conversations(tmp_path):
     record(lines(), speak, tmp_path / "speech", 3)
     items = speech_heard([tmp_path / "speech"])
-    write_heard(items, tmp_path / "corpus", seed=0)
+    write_heard(items, tmp_path / "corpus" / "heard.jsonl", seed=0)
     file = ConversationFile(tmp_path / "corpus" / "heard.jsonl")
     assert len(file) == 3
     for conversation in file:
@@ -105,23 +105,33 @@ def test_what_is_heard_is_a_file_of_conversations(tmp_path):
         assert len(load_audio(sound.content, INPUT_RATE_HZ)) > 1000
         assert reply.content in [item.text for item in items]
     written = (tmp_path / "corpus" / "heard.jsonl").read_bytes()
-    write_heard(items, tmp_path / "corpus", seed=0)
+    write_heard(items, tmp_path / "corpus" / "heard.jsonl", seed=0)
     assert (tmp_path / "corpus" / "heard.jsonl").read_bytes() == written
 
 
 def test_more_speech_leaves_the_variants_of_the_rest_as_they_are(tmp_path):
     for folder, count in (("a", 2), ("b", 3)):
         record(lines(), speak, tmp_path / folder, count)
-    first = write_heard(speech_heard([tmp_path / "a", tmp_path / "b"]), tmp_path / "corpus", seed=0)
+    first = write_heard(speech_heard([tmp_path / "a", tmp_path / "b"]), tmp_path / "corpus" / "heard.jsonl", seed=0)
     sounds = {name: (tmp_path / "corpus" / name).read_bytes() for name in first}
     record(lines(), speak, tmp_path / "a", 4)
-    second = write_heard(speech_heard([tmp_path / "a", tmp_path / "b"]), tmp_path / "corpus", seed=0)
+    second = write_heard(speech_heard([tmp_path / "a", tmp_path / "b"]), tmp_path / "corpus" / "heard.jsonl", seed=0)
     assert set(first) < set(second)
     assert all((tmp_path / "corpus" / name).read_bytes() == sound for name, sound in sounds.items())
     texts = {Path(line.messages[1].content).name: line.messages[2].content for line in conversations(tmp_path)}
     assert texts["b-000002.flac"] == "number three of the list"
     with pytest.raises(ValueError, match="have one name"):
-        write_heard(speech_heard([tmp_path / "a", tmp_path / "a"]), tmp_path / "corpus", seed=0)
+        write_heard(speech_heard([tmp_path / "a", tmp_path / "a"]), tmp_path / "corpus" / "heard.jsonl", seed=0)
+
+
+def test_of_a_natural_recording_there_are_several_variants(tmp_path):
+    record(lines(), speak, tmp_path / "speech", 2)
+    names = write_heard(speech_heard([tmp_path / "speech"]), tmp_path / "corpus" / "natural.jsonl", seed=0, variants=2)
+    assert names == [f"audio/speech-00000{number}{variant}.flac" for number in (0, 1) for variant in ("", "-1")]
+    file = ConversationFile(tmp_path / "corpus" / "natural.jsonl")
+    assert [line.messages[2].content for line in file] == [text for text in list(TEXTS)[:2] for _ in range(2)]
+    first, second = (load_audio(file[index].messages[1].content, INPUT_RATE_HZ) for index in (0, 1))
+    assert not torch.equal(first[:1000], second[:1000])
 
 
 def conversations(folder: Path) -> ConversationFile:
