@@ -8,9 +8,9 @@ seconds), or goes on from a saved state at once.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,13 @@ class Mixture:
         """Return what the documents of one step are called."""
         drawn = (draw for row in self.plan(step) for draw in row)
         return tuple(map(self._name, drawn))
+
+    def named(self, names: Container[str]) -> Iterator[tuple[str, Callable[[], sequence.Sequence]]]:
+        """Yield the documents of these names, each with what builds it."""
+        for source in self.sources:
+            for document in range(len(source.lengths)):
+                if (name := source.name_of(document)) in names:
+                    yield name, partial(source.build, document, np.random.default_rng(0))
 
     def epochs(self, step: int) -> dict[str, float]:
         """Return how often each source has been gone through before a step."""

@@ -1,7 +1,7 @@
 """Samples that cannot be learned: left out, counted and reported, up to a share."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from kimi_audio.core.files import read_json, write_json
@@ -33,9 +33,34 @@ class LeftOut:
         # Name of a sample that was met -> why it cannot be learned.
         self.broken: dict[str, str] = read_json(self._path) if self._path.exists() else {}
         examples = [f"{report.path}, line {p.line}: {p.reason}" for report in reports for p in report.problems[:1]]
-        examples += [f"{name}: {reason}" for name, reason in self.broken.items()]
         if examples:
-            self._check(examples[0])
+            self._check(examples[0], self.num_before)
+
+    def try_again(self, samples: Iterable[tuple[str, Callable[[], object]]]) -> None:
+        """Forget the noted samples that have been mended since; to be called in every process, alike.
+
+        Args:
+            samples: names and what builds them; one that is used in several ways comes several times.
+
+        Raises:
+            ValueError: too many are left.
+        """
+        now: dict[str, str | None] = {}  # name -> why it still cannot be learned
+        for name, build in samples:
+            if name in self.broken and now.get(name) is None:
+                try:
+                    build()
+                    now[name] = None
+                except (ValueError, OSError) as error:
+                    now[name] = str(error)
+        mended = [name for name, reason in now.items() if reason is None]
+        for name in mended:
+            del self.broken[name]
+        if mended and rank() == 0:
+            write_json(self._path, self.broken)
+            logger.info("%d of the samples that were left out can be learned now", len(mended))
+        for name, reason in self.broken.items():
+            self._check(f"{name}: {reason}", self.num_before + len(self.broken))
 
     def __call__(self, name: str, error: Exception) -> None:
         """Take note of a sample that cannot be built; to be called in every process, alike.
@@ -49,10 +74,10 @@ class LeftOut:
         if rank() == 0:
             write_json(self._path, self.broken)
             logger.warning("%s is left out: %s", name, error)
-        self._check(f"{name}: {error}")
+        self._check(f"{name}: {error}", self.num_before + len(self.broken))
 
-    def _check(self, example: str) -> None:
-        lacking, allowed = self.num_before + len(self.broken), max(ALWAYS_ALLOWED, int(self.share * self.num_lines))
+    def _check(self, example: str, lacking: int) -> None:
+        allowed = max(ALWAYS_ALLOWED, int(self.share * self.num_lines))
         if lacking > allowed:
             raise ValueError(
                 f"{lacking} of {self.num_lines} lines cannot be learned, and max_left_out={self.share:g} allows "

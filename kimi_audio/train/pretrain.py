@@ -7,6 +7,7 @@ model folder of it in which the acoustic encoder is the trained one.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,11 @@ class TaskScores:
     def names(self) -> list[str]:
         """The scores that there are."""
         return score_names(self._tasks, transcribed=bool(self._transcribed))
+
+    @property
+    def scored(self) -> Iterator[HeldSpan]:
+        """What gives the losses."""
+        return chain.from_iterable(self._tasks.values())
 
     def __call__(self) -> dict[str, float]:
         """Return ``dev_loss``, ``dev_TASK_text`` or ``dev_TASK_audio`` for every task, and ``dev_wer``."""

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
@@ -206,6 +207,11 @@ class HeldOutScores:
     def names(self) -> list[str]:
         """The scores that there are."""
         return score_names(self._tasks, transcribed=bool(self._transcribed))
+
+    @property
+    def scored(self) -> Iterator[Sample]:
+        """What gives the losses."""
+        return chain.from_iterable(self._tasks.values())
 
     def __call__(self) -> dict[str, float]:
         """Return ``dev_loss``, ``dev_TASK_text``, ``dev_TASK_audio`` for every task, and ``dev_wer``."""

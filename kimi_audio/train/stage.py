@@ -1,7 +1,7 @@
 """A stage of training the audio LLM: what fine-tuning and pre-training do alike, and what each of them says itself."""
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from kimi_audio.train.runs import (
     run_facts,
     train_rows,
 )
+from kimi_audio.train.scores import Scored
 
 
 class _StageConfig(Protocol):
@@ -57,6 +58,8 @@ class _Scores(Protocol):
 
     @property
     def names(self) -> Sequence[str]: ...
+    @property
+    def scored(self) -> Iterator[Scored]: ...
     def __call__(self) -> dict[str, float]: ...
 
 
@@ -167,6 +170,9 @@ def run_stage(
         check_loading(config.loop, place, encoders)
         gc.collect()  # tokenizers that nobody needs
         prepared = stage.prepare(config, Opened(base, place, usable, encoders, limit_positions, left_out, stack))
+        if left_out.broken:
+            held_out = () if prepared.scores is None else prepared.scores.scored
+            left_out.try_again([*prepared.mixture.named(left_out.broken), *((one.name, one.build) for one in held_out)])
         log_epochs(prepared.mixture, config.loop, prepared.size)
         if prepared.scores is not None:
             check_best_score(config.loop, prepared.scores.names)

@@ -90,6 +90,21 @@ def test_too_many_end_the_run_and_nothing_is_lost(config, tmp_path):
     assert len(outcome.left_out) == len(json.loads((tmp_path / "run" / "left_out.json").read_text())) == 6
 
 
+@pytest.mark.parametrize("held_out", [0.0, 0.5])
+def test_a_run_that_too_many_ended_goes_on_when_they_are_mended(config, tmp_path, held_out):
+    file, _ = many(tmp_path / "data")
+    check_file(file, Path(config.base))
+    whole = {number: (tmp_path / "data" / f"{number}.wav").read_bytes() for number in range(6)}
+    for number in whole:
+        not_finite(tmp_path / "data" / f"{number}.wav")
+    config = replace(config, held_out=held_out)
+    with pytest.raises(ValueError, match="4 of 13 lines cannot be learned"):
+        finetune(config, [file], tmp_path / "run")
+    for number in range(5):
+        (tmp_path / "data" / f"{number}.wav").write_bytes(whole[number])
+    assert list(finetune(config, [file], tmp_path / "run", resume=True).left_out) == ["asr.jsonl:6"]
+
+
 def test_bad_lines_count_before_a_run_begins(config, tmp_path):
     file, _ = many(tmp_path / "data")
     for number in range(6):
