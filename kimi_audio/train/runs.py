@@ -52,6 +52,7 @@ SAMPLES = "samples.json"  # and which lines of its files were good when it began
 MANY_EPOCHS = 20  # a small model has learned a file by heart then
 _TOLD_EVERY_S = 10.0
 _SAMPLES_OF_WEIGHTS = 100  # per file
+_NOT_TRAINED_HERE = (FLOW, VOCODER)  # folders of a base; one from a hub gets them when it is exported
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def run_facts(config: Mapping[str, Any], base: Path, data: Sequence[Path]) -> di
     is_folder = config["base"] != NANO and Path(config["base"]).exists()
     files = [str(path.resolve()) for path in data]
     named = {"base": str(base.resolve()) if is_folder else config["base"], "data": files}
-    return json.loads(json.dumps({**config, **named, "base weights": weights_digest(base)}))
+    return json.loads(json.dumps({**config, **named, "base weights": weights_digest(base, _NOT_TRAINED_HERE)}))
 
 
 def check_base_weights(run: Path, facts: Mapping[str, Any], base: Path) -> None:
@@ -76,10 +77,14 @@ def check_base_weights(run: Path, facts: Mapping[str, Any], base: Path) -> None:
     Raises:
         ValueError: it was not.
     """
-    known = facts.get("base weights")
-    # A hub model that is trained comes without its detokenizer, which is downloaded later.
-    if known is not None and known not in (weights_digest(base), weights_digest(base, (FLOW, VOCODER))):
+    if not _began_with(facts, base):
         raise ValueError(f"the run in {run} was begun with another base weights than those in {base}; put them back")
+
+
+def _began_with(known: Mapping[str, Any], base: Path) -> bool:
+    """Tell whether a run may have begun with these weights, whether or not there was a detokenizer beside them."""
+    digest = known.get("base weights")
+    return digest is None or digest in (weights_digest(base, _NOT_TRAINED_HERE), weights_digest(base))  # older runs
 
 
 def weights_digest(base: Path, without: Sequence[str] = ()) -> str:
@@ -97,8 +102,8 @@ def weights_digest(base: Path, without: Sequence[str] = ()) -> str:
     return digest.hexdigest()
 
 
-def check_run(folder: Path, facts: Mapping[str, Any], loop: LoopConfig, *, resume: bool) -> None:
-    """Compare what is trained with what a run in the folder trains.
+def check_run(folder: Path, facts: Mapping[str, Any], base: Path, loop: LoopConfig, *, resume: bool) -> None:
+    """Compare what is trained, and from which base on, with what a run in the folder trains.
 
     Raises:
         ValueError: the folder holds a run that is another one, or is not to be resumed.
@@ -109,7 +114,8 @@ def check_run(folder: Path, facts: Mapping[str, Any], loop: LoopConfig, *, resum
     if not resume:
         raise ValueError(f"{folder} holds a training run; go on with --resume, or give another folder")
     known = read_json(path)
-    changed = [name for name, value in facts.items() if name in known and known[name] != value]
+    changed = [name for name, value in facts.items() if name != "base weights" and known.get(name, value) != value]
+    changed += [] if _began_with(known, base) else ["base weights"]
     if changed:
         raise ValueError(
             f"the run in {folder} was begun with another {' and another '.join(changed)}; "

@@ -159,7 +159,7 @@ def run_stage(
         stage.check_processes(config, world_size())
         base = find_base(config.base)
         facts = run_facts(stage.facts(config), base, data)
-        check_run(folder, facts, config.loop, resume=resume)
+        check_run(folder, facts, base, config.loop, resume=resume)
         reports = stage.reports(config, folder, data, base)
         config = stage.fitted(config, reports)
         assert config.row_positions is not None

@@ -178,6 +178,8 @@ def test_another_base_of_the_same_name_is_refused(config, reference, tmp_path):
     file = write_conversations(tmp_path / "data")
     config = replace(config, base=str(base))
     finetune(config, [file], tmp_path / "run")
+    (base / "audio_detokenizer" / "model.safetensors").write_bytes(b"downloaded later")
+    finetune(replace(config, loop=replace(LOOP, steps=5)), [file], tmp_path / "run", resume=True)
     weights = sorted(base.glob("*.safetensors"))[0]
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
