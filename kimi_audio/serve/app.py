@@ -72,7 +72,7 @@ def create_app(assistant: Assistant, model_name: str, settings: ServeSettings | 
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.origins,
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
             expose_headers=["Location"],
         )

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -16,6 +17,7 @@ from kimi_audio.serve.settings import LOOPBACK, ServeSettings
 
 MIN_SECRET_S, DEFAULT_SECRET_S, MAX_SECRET_S = 10, 600, 7200
 MAX_SECRETS = 10_000
+MAX_SECRETS_CHARS = 10_000_000  # of all configurations that sessions with them begin with
 SECRET_PREFIX = "ek_"  # noqa: S105 - it says what follows
 KEY_PROTOCOL = "openai-insecure-api-key."  # browsers cannot set headers of WebSockets
 PUBLIC_PATHS = ("/livez", "/readyz", "/")
@@ -27,7 +29,7 @@ class Keys:
 
     def __init__(self, keys: Iterable[str], clock: Callable[[], float] = time.time) -> None:
         self._digests = [_digest(key) for key in keys]
-        self._secrets: dict[bytes, tuple[float, dict[str, Any]]] = {}  # when they expire, and what they are for
+        self._secrets: dict[bytes, tuple[float, str]] = {}  # when they expire, and what they are for, as JSON
         self._clock = clock
 
     @property
@@ -39,20 +41,22 @@ class Keys:
         """Tell whether a token is a key, or, where those do, a secret that has not expired; in constant time."""
         digest = _digest(token)
         matches = [hmac.compare_digest(digest, known) for known in self._digests]
-        return any(matches) or (secrets_too and self._secrets.get(digest, (0.0, {}))[0] > self._clock())
+        return any(matches) or (secrets_too and self._secrets.get(digest, (0.0, ""))[0] > self._clock())
 
     def session_of(self, token: str) -> dict[str, Any]:
         """Return the configuration that sessions with a secret begin with."""
-        return self._secrets.get(_digest(token), (0.0, {}))[1]
+        return json.loads(self._secrets.get(_digest(token), (0.0, "{}"))[1])
 
     def new_secret(self, lifetime_s: int, session: dict[str, Any]) -> tuple[str, int]:
         """Return a secret for a browser and the second of the epoch at which it expires."""
         now = self._clock()
         self._secrets = {digest: kept for digest, kept in self._secrets.items() if kept[0] > now}
-        if len(self._secrets) >= MAX_SECRETS:
+        written = json.dumps(session)
+        chars = len(written) + sum(len(kept) for _, kept in self._secrets.values())
+        if len(self._secrets) >= MAX_SECRETS or chars > MAX_SECRETS_CHARS:
             raise ApiError("There are too many client secrets; wait until some expire.", 429, retry_after_s=60)
         secret, expires_at = SECRET_PREFIX + secrets.token_urlsafe(32), int(now) + lifetime_s
-        self._secrets[_digest(secret)] = expires_at, session
+        self._secrets[_digest(secret)] = expires_at, written
         return secret, expires_at
 
 

@@ -1,9 +1,10 @@
-"""``/v1/realtime`` over WebSocket."""
+"""``/v1/realtime`` over WebSocket, and the end of conversations that were kept."""
 
 import json
 from typing import Any
 
-from fastapi import APIRouter, WebSocket
+from fastapi import APIRouter, Request, WebSocket
+from fastapi.responses import JSONResponse
 
 from kimi_audio.serve.auth import bearer_token
 from kimi_audio.serve.http_errors import ApiError
@@ -35,6 +36,19 @@ async def realtime(socket: WebSocket) -> None:
     session = RealtimeSession(socket, services, given)
     with services.open_session(session):
         await session.run()
+
+
+@router.delete("/v1/realtime/sessions/{session_id}", response_model=None)
+async def delete_session(session_id: str, request: Request) -> JSONResponse:
+    """Forget what is kept of a conversation whose connection has ended."""
+    services = services_of(request)
+    if services.holds(session_id):
+        raise ApiError("The session goes on; close its connection first.", 409, code="session_in_use", param="session")
+    with services.reserved(session_id):
+        was_kept = await services.store.delete(session_id)
+    if not was_kept:
+        raise ApiError("There is no such session.", 404, code="session_not_found", param="session")
+    return JSONResponse({"id": session_id, "object": "realtime.session.deleted", "deleted": True})
 
 
 async def _refuse(socket: WebSocket, refusal: ApiError) -> None:

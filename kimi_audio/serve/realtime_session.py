@@ -260,6 +260,9 @@ class RealtimeSession:
             if self._detector is not None:
                 self._detector.begin_anew(action.start)
             return
+        if self._detector is not None and action.by is not None and action.goes_on:
+            self._detector.change(action.by)
+            return
         self._resampler = self._detector = None
         if action.by is not None:
             activity = await self._services.backend.detect(new_activity)

@@ -217,10 +217,9 @@ def _update(work: Step, event: SessionUpdate) -> None:
     if has_new_format:  # what is not committed was in the old one
         work.set(buffer_start=state.received)
         work.act(Discard(state.received))
+        turns.forget(work)
     if has_new_format or new.audio.input.turn_detection != old.audio.input.turn_detection:
-        turns.give_up(work)
-        work.set(turn=None)
-        work.act(Detect(new.audio.input.turn_detection))
+        turns.change_detection(work)
     work.send("session.updated", session=_wire(work))
 
 
@@ -235,8 +234,13 @@ def _create_item(work: Step, event: ItemCreate) -> None:
         item, sounds = parse_item(event.item, given or work.new_id("item"))
     except ValueError as error:
         raise Refused(f"{error}.", "invalid_value", "item") from None
-    if item.chars > work.state.rules.limits.chat_chars:
+    most_chars = work.state.rules.limits.chat_chars
+    if item.chars > most_chars:
         raise Refused("The item is too long.", "string_above_max_length", "item")
+    if item.chars + sum(other.chars for other in work.state.items) > most_chars:
+        raise Refused(
+            f"The items of a conversation hold at most {most_chars} characters; delete some.", "too_many_items", "item"
+        )
     work.add_item(item, event.previous_item_id)
     responses.hear_given(work, item.id, sounds)
     work.item_done(item)

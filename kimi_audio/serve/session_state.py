@@ -334,9 +334,13 @@ class Discard:
 
 @dataclass(frozen=True)
 class Detect:
-    """Listen for turns in this way from now on; None listens no more."""
+    """Listen for turns in this way from now on; None listens no more.
+
+    ``goes_on``: a turn has begun, which ends as the new way would have it.
+    """
 
     by: TurnDetection | None
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,10 @@ class SessionStore(Protocol):
         """Keep something in the place of what was there; what cannot be kept is not, and the log tells."""
         ...
 
+    async def delete(self, session_id: str) -> bool:
+        """Forget what is kept; tell whether there was something."""
+        ...
+
 
 class MemoryStore:
     """Keeps sessions while the server runs.
@@ -130,6 +134,11 @@ class MemoryStore:
         self._kept.pop(session_id, None)
         self._kept[session_id] = time.monotonic() + self._life_s, content
         self._forget()
+
+    async def delete(self, session_id: str) -> bool:
+        """Forget what is kept; tell whether there was something."""
+        self._forget()
+        return self._kept.pop(session_id, None) is not None
 
     def _forget(self) -> None:
         now_s = time.monotonic()
@@ -166,6 +175,10 @@ class RedisStore:
     async def save(self, session_id: str, content: bytes) -> None:
         """Keep something in the place of what was there."""
         await self._tried(self._redis.set(KEY_PREFIX + session_id, content, px=int(1000 * self._life_s)))
+
+    async def delete(self, session_id: str) -> bool:
+        """Forget what is kept; tell whether there was something that Redis knows to be gone."""
+        return bool(await self._tried(self._redis.delete(KEY_PREFIX + session_id)))
 
     async def _tried(self, asked: Any) -> Any:
         from redis.exceptions import RedisError

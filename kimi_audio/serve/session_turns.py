@@ -14,6 +14,7 @@ from kimi_audio.serve.session_state import (
     PAUSE_TICKS,
     TICKS_PER_S,
     Appended,
+    Detect,
     Discard,
     GiveUp,
     Hear,
@@ -159,6 +160,23 @@ def give_up(step: Step) -> None:
     if step.state.turn is not None and step.state.turn.is_prepared:
         step.set(heard=None)
         step.act(GiveUp())
+
+
+def forget(step: Step) -> None:
+    """Forget a turn under way."""
+    give_up(step)
+    step.set(turn=None)
+
+
+def change_detection(step: Step) -> None:
+    """Listen in another way. A turn under way goes on; without detection, it is for the client to commit."""
+    by, turn = step.state.config.audio.input.turn_detection, step.state.turn
+    forget(step)
+    if turn is not None and by is None:
+        step.set(buffer_start=turn.start)
+    elif turn is not None:
+        step.set(turn=replace(turn, pause_end=None, is_prepared=False))
+    step.act(Detect(by, goes_on=step.state.turn is not None))
 
 
 def _speech_stopped(step: Step, stopped: SpeechStopped) -> None:

@@ -128,8 +128,7 @@ class TurnDetector:
     """
 
     def __init__(self, by: TurnDetection, start: int, activity: SpeechActivity) -> None:
-        self._threshold = 0.5 if isinstance(by, SemanticVad) else by.threshold
-        self._end_of_turn = end_of_turn(by)
+        self.change(by)
         self._activity = activity
         self._rest = torch.zeros(0)
         self._tick = start  # where the next window begins
@@ -138,6 +137,11 @@ class TurnDetector:
         self._turn_start: int | None = None
         self._speech_end = 0
         self._is_paused = False
+
+    def change(self, by: TurnDetection) -> None:
+        """Follow other wishes, in a turn under way, too."""
+        self._threshold = 0.5 if isinstance(by, SemanticVad) else by.threshold
+        self._end_of_turn = end_of_turn(by)
 
     def begin_anew(self, start: int) -> None:
         """Take speech from a tick on, even if it goes on there, for the begin of another turn."""

@@ -21,7 +21,7 @@ from serve_fakes import FakeAssistant, running, wav_file
 from websockets.sync.client import connect
 
 from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
-from kimi_audio.serve.auth import Keys
+from kimi_audio.serve.auth import MAX_SECRETS_CHARS, Keys
 from kimi_audio.serve.http_errors import ApiError, failure
 from kimi_audio.serve.logs import JsonFormatter
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
@@ -113,6 +113,18 @@ def test_secrets_expire_and_open_realtime_only():
     assert keys.session_of("unknown") == {}
     now[0] = 1600.0
     assert not keys.knows(secret, secrets_too=True)
+
+
+def test_secrets_hold_so_much_together():
+    now = [1000.0]
+    keys = Keys(KEYS, clock=lambda: now[0])
+    session = {"instructions": "x" * (MAX_SECRETS_CHARS // 3)}
+    kept = [keys.new_secret(600, session)[0] for _ in range(2)]
+    with pytest.raises(ApiError, match="too many client secrets"):
+        keys.new_secret(600, session)
+    assert keys.session_of(kept[0]) == session
+    now[0] = 1600.0
+    keys.new_secret(600, session)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -441,6 +441,46 @@ def test_a_field_within_a_field_is_changed_alone():
     assert [detect.by is None for detect in actions_of(session, Detect)] == [False, False, False, False, True]
 
 
+@pytest.mark.parametrize("new", [{"type": "server_vad", "silence_duration_ms": 300}, {"type": "semantic_vad"}])
+def test_a_turn_goes_on_while_its_detection_is_changed(new):
+    session = Watched()
+    session.do(sound(0.5))
+    session.do(SpeechStarted(TICKS_PER_S // 2))
+    session.do(sound(0.5))
+    session.do(SpeechPaused(TICKS_PER_S))
+    session.do(client("session.update", session={"audio": {"input": {"turn_detection": new}}}))
+    assert [detect.goes_on for detect in actions_of(session, Detect)] == [False, True]
+    session.do(SpeechStopped(TICKS_PER_S, TICKS_PER_S))
+    (heard,) = actions_of(session, Hear)
+    started = session.last("input_audio_buffer.speech_started")
+    assert (heard.item_id, heard.start) == (started["item_id"], started["audio_start_ms"] * TICKS_PER_S // 1000)
+    assert session.state.response is not None
+
+
+def test_a_turn_without_detection_is_committed_by_the_client():
+    session = Watched()
+    session.do(sound(2.0))
+    session.do(SpeechStarted(TICKS_PER_S))
+    start = session.state.turn.start
+    session.do(client("session.update", session={"audio": {"input": {"turn_detection": None}}}))
+    session.do(sound(0.5))
+    session.do(client("input_audio_buffer.commit"))
+    (heard,) = actions_of(session, Hear)
+    assert (heard.start, heard.end) == (start, round(2.5 * TICKS_PER_S))
+
+
+def test_the_items_of_a_conversation_hold_so_much_text():
+    session = Watched(limits=ServeLimits(chat_chars=1000))
+    long = USER_ITEM | {"content": [{"type": "input_text", "text": "x" * 400}]}
+    for _ in range(3):
+        session.do(client("conversation.item.create", item=long))
+    assert session.last("error")["error"]["code"] == "too_many_items"
+    assert len(session.state.items) == 2
+    session.do(client("conversation.item.delete", item_id=session.state.items[0].id))
+    session.do(client("conversation.item.create", item=long))
+    assert session.types()[-1] == "conversation.item.done"
+
+
 def test_sound_in_another_format_is_listened_to_anew():
     session = Watched()
     session.do(sound(1.0))

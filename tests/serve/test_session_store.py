@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import openai
 import pytest
 import torch
 from openai import OpenAI
@@ -73,6 +74,7 @@ def test_memory_forgets_by_age_and_size(monkeypatch):
         assert [await store.load("a"), await store.load("b")] == [None, b"1234"]
         await store.save("c", b"1234567")
         assert [await store.load("b"), await store.load("c")] == [None, b"1234567"]
+        assert [await store.delete("b"), await store.delete("c"), await store.load("c")] == [False, True, None]
 
     asyncio.run(story())
 
@@ -114,6 +116,28 @@ def test_a_conversation_goes_on_after_its_connection_broke():
     assert again == session_id
     assert kinds(assistant) == [("system", "text"), *TURN, ("user", "audio")]
     assert assistant.asked[-1][2].content[0].codes.tolist() == [0, 1, 2]
+
+
+def test_a_kept_conversation_is_forgotten_when_the_client_wishes():
+    with running(FakeAssistant()) as address:
+        client = OpenAI(base_url=f"http://{address}/v1", api_key="x", max_retries=0)
+
+        def delete(session_id: str) -> Any:
+            return client.delete(f"/realtime/sessions/{session_id}", cast_to=object)
+
+        with client.realtime.connect(model="fake") as connection:
+            session_id = until(connection, "session.created")[0].session.id
+            with pytest.raises(openai.ConflictError, match="close its connection first"):
+                delete(session_id)
+        session_id, _ = ask(address)
+        end_s = time.monotonic() + 10
+        while address.services.sessions and time.monotonic() < end_s:
+            time.sleep(0.01)
+        assert delete(session_id)["deleted"]
+        with pytest.raises(openai.NotFoundError):
+            delete(session_id)
+        with client.realtime.connect(model="fake", extra_query={"session": session_id}) as connection:
+            assert until(connection, "error")[0].error.code == "session_not_found"
 
 
 @pytest.mark.parametrize("session_id", ["sess_" + "0" * 32, "../x", ""])
@@ -232,6 +256,8 @@ def test_redis_forgets_in_time(redis_url):
         store = RedisStore(redis_url, life_s=0.2)
         await store.save("a", b"content")
         assert await store.load("a") == b"content"
+        await store.save("b", b"content")
+        assert [await store.delete("b"), await store.delete("b"), await store.load("b")] == [True, False, None]
         await asyncio.sleep(0.5)
         assert await store.load("a") is None
 

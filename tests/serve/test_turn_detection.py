@@ -99,6 +99,13 @@ def test_the_threshold_is_the_clients():
     assert len(found(ServerVad(threshold=0.6), 0.7, 0.7, 0.7)) == 1
 
 
+def test_other_wishes_hold_for_the_turn_that_is_under_way():
+    detector = TurnDetector(ServerVad(silence_duration_ms=2000), 0, Script(*[0.9] * 3, *[0.0] * 6))
+    assert detector.push(torch.zeros(5 * WINDOW_SAMPLES)) == [SpeechStarted(0)]
+    detector.change(ServerVad(silence_duration_ms=160))
+    assert detector.push(torch.zeros(4 * WINDOW_SAMPLES))[-1] == SpeechStopped(3 * 768, 8 * 768)
+
+
 def test_who_is_eager_waits_less():
     def waited(eagerness: str, speech: int) -> int:
         stopped = found(SemanticVad(eagerness=eagerness), *[0.9] * speech, *[0.0] * 100)[-1]
