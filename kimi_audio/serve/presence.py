@@ -18,7 +18,16 @@ async def while_there(request: Request, work: Coroutine[Any, Any, Result]) -> Re
     Raises:
         ApiError: the client has left.
     """
-    tasks = asyncio.create_task(work), asyncio.create_task(_left(request))
+    return await unless(_left(request), work)
+
+
+async def unless(left: Coroutine[Any, Any, None], work: Coroutine[Any, Any, Result]) -> Result:
+    """Return what comes of work, and cancel it when the client leaves, of which ``left`` tells by its end.
+
+    Raises:
+        ApiError: the client has left.
+    """
+    tasks = asyncio.create_task(work), asyncio.create_task(left)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not tasks[0].done():

@@ -25,6 +25,7 @@ from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.encodings import to_pcm16
 from kimi_audio.serve.http_errors import ApiError, failure
+from kimi_audio.serve.presence import unless
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.tempo import marked
 from kimi_audio.transcript.timed_text import joined
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 EVENT_BYTES = 1 << 20
 RATES_HZ = range(8000, 192_001)
 LANGUAGES = ["en", "zh"]
+_LOOK_S = 0.1
 
 
 def wyoming_server(uri: str) -> AsyncServer:
@@ -62,6 +64,11 @@ class _BoundedReader:
         async with asyncio.timeout(self._idle_s):
             return await self._reader.readexactly(count)
 
+    async def left(self) -> None:
+        """Wait until the client has left and nothing of it is to be read any more."""
+        while not self._reader.at_eof():
+            await asyncio.sleep(_LOOK_S)
+
     def feed_eof(self) -> None:
         self._reader.feed_eof()
 
@@ -70,7 +77,8 @@ class WyomingClient(AsyncEventHandler):
     """One connection."""
 
     def __init__(self, services: Services, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        bounded: Any = _BoundedReader(reader, services.limits.idle_s)
+        self._bounded = _BoundedReader(reader, services.limits.idle_s)
+        bounded: Any = self._bounded
         super().__init__(bounded, writer)
         self._services = services
         self._sound = _Recording(services.limits.sound_s)
@@ -129,10 +137,13 @@ class WyomingClient(AsyncEventHandler):
         sound, hotwords, self._hotwords = self._sound.take(), self._hotwords, []
         text = ""
         if sound is not None:
-            async with self._services.slots.place():
-                segments = await all_of(self._services.backend.transcript(sound, hotwords=hotwords))
-            text = joined(segment.text for segment in segments)
+            text = await unless(self._bounded.left(), self._written(sound, hotwords))
         await self.write_event(Transcript(text).event())
+
+    async def _written(self, sound: Samples, hotwords: list[str]) -> str:
+        async with self._services.slots.place():
+            segments = await all_of(self._services.backend.transcript(sound, hotwords=hotwords))
+        return joined(segment.text for segment in segments)
 
     async def _synthesize(self, asked: Synthesize) -> None:
         services, most = self._services, self._services.limits.text_chars

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN
 from kimi_audio.serve.app import new_services
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 from kimi_audio.serve.wyoming_service import handler_of, wyoming_server
+from kimi_audio.transcript.timed_text import Segment
 
 Talk = Callable[[AsyncTcpClient], Awaitable[Any]]
 
@@ -130,6 +132,37 @@ def test_who_does_not_read_is_let_go_and_gives_its_place_back():
                     await asyncio.sleep(0.01)
                 while services.slots.count:
                     await asyncio.sleep(0.01)
+        await server.stop()
+        services.backend.close()
+
+    asyncio.run(story())
+
+
+class Endless(FakeAssistant):
+    """Never has done with a recording."""
+
+    def write_down(self, passage: Any, timestamps: Any = "segment", **_: Any) -> Any:
+        while True:
+            time.sleep(0.02)
+            yield Segment("more", 0.0, 1.0)
+
+
+def test_what_nobody_waits_for_is_not_written_down():
+    async def story() -> None:
+        services = new_services(Endless(), "fake", ServeSettings())
+        server = wyoming_server("tcp://127.0.0.1:0")
+        await server.start(handler_of(services))
+        port = server._server.sockets[0].getsockname()[1]  # pyright: ignore
+        async with asyncio.timeout(15):
+            client = AsyncTcpClient("127.0.0.1", port)
+            await client.connect()
+            waiting = asyncio.create_task(said(client, 0.5))
+            while not services.slots.count:
+                await asyncio.sleep(0.01)
+            waiting.cancel()
+            await client.disconnect()
+            while services.slots.count:
+                await asyncio.sleep(0.01)
         await server.stop()
         services.backend.close()
 
