@@ -1,4 +1,4 @@
-"""How much sound the header of a file announces, of formats in which libsndfile believes the size of the file."""
+"""How much a file is to hold by what is written in it, where decoders believe the size of the file instead."""
 
 import re
 from collections.abc import Iterator
@@ -24,6 +24,21 @@ def announced_share(file: Window, format: Format) -> float:
     begin, size = _READERS[format](file) if format in _READERS else _UNKNOWN
     there = len(file) - begin
     return size / there if 0 < there < size else 1.0
+
+
+def ends_within_box(file: Window) -> bool:
+    """Tell whether an mp4 ends within the samples of its last fragment, or of all of them."""
+    name, position = b"", 0
+    while position + 8 <= len(file):
+        file.seek(position)
+        head = file.read(16)
+        size, name = int.from_bytes(head[:4], "big"), head[4:8]
+        if size == 1:
+            size = int.from_bytes(head[8:], "big")
+        if size < 8:  # a box without an end, or none
+            return False
+        position += size
+    return name in (b"moof", b"mdat") and position > len(file)
 
 
 def _riff(file: Window) -> Extent:

@@ -30,10 +30,14 @@ class Condition:
             logger.warning("%s; what can be read is used", where)
         self.is_damaged = True
 
-    def ended(self, heard_s: float, announced_s: float | None) -> None:
-        """Note that all was decoded, and how long the header says that the recording is, if it does."""
-        if announced_s is not None and not self.is_damaged and heard_s < announced_s - CUT_S:
+    def ended(self, heard_s: float, announced_s: float | None, *, is_cut: bool = False) -> None:
+        """Note that all was decoded, how long the header says that the recording is, and that the file was cut off."""
+        if self.is_damaged:
+            return
+        if announced_s is not None and heard_s < announced_s - CUT_S:
             self.cut(f"{self.name} is not complete: {heard_s:.1f} s are there of {announced_s:.1f} s that it announces")
+        elif is_cut:
+            self.cut(f"{self.name} is not complete: {heard_s:.1f} s are there, and the file ends where more was to come")
 
     def cut(self, what: str) -> None:
         """Note that the recording ends before its time."""

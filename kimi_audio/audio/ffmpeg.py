@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kimi_audio.audio.announced import ends_within_box
 from kimi_audio.audio.condition import CUT_S, Condition
-from kimi_audio.audio.formats import CAF, FLAC, MP3, Format, id3_bytes
+from kimi_audio.audio.formats import CAF, FLAC, MP3, MP4, Format, id3_bytes
 from kimi_audio.audio.pcm import to_float
 from kimi_audio.audio.sources import Samples, Window, check_rate
 from kimi_audio.audio.timeline import TIMED, Timeline, announced_end_s
@@ -78,6 +79,7 @@ def decode(file: Window, format: Format, condition: Condition) -> Iterator[Sampl
     import av
     import av.error
 
+    is_cut = format == MP4 and ends_within_box(file)
     file.seek(0)
     try:
         container = av.open(file, mode="r", format=format.demuxer, metadata_errors="ignore")
@@ -93,7 +95,8 @@ def decode(file: Window, format: Format, condition: Condition) -> Iterator[Sampl
         announced_s = _announced_s(container, stream, file, format)
         timeline = Timeline.of(container, format, condition.name)
         packets = _packets(container, stream, timeline)
-        yield from _joined(_frames(packets, timeline, condition, announced_s, must_be_gapless=format == FLAC))
+        yield from _joined(_frames(packets, timeline, condition, must_be_gapless=format == FLAC))
+        condition.ended(timeline.heard_s, announced_s, is_cut=is_cut)
 
 
 def _sound_of(container: "InputContainer", name: str) -> "AudioStream":
@@ -139,7 +142,6 @@ def _frames(
     packets: "Iterator[Packet | None]",
     timeline: Timeline,
     condition: Condition,
-    announced_s: float | None,
     *,
     must_be_gapless: bool,
 ) -> Iterator[Samples]:
@@ -164,7 +166,6 @@ def _frames(
             yield Samples(array, rate_hz)
     if broken_bytes and broken_bytes * timeline.sound_s >= CUT_S * heard_bytes:
         condition.damaged(timeline.heard_s)
-    condition.ended(timeline.heard_s, announced_s)
 
 
 def _packets(

@@ -84,6 +84,20 @@ def test_a_film_that_was_cut_off(kind: str, picture_s: float):
         load_audio(content[: len(content) // 2], RATE_HZ, damage="refuse")
 
 
+@pytest.mark.parametrize("picture_s", [0.0, 12.0])
+@pytest.mark.parametrize("share", [0.33, 0.39, 0.5, 0.79, 0.87])
+def test_a_film_in_fragments_that_was_cut_off(share: float, picture_s: float, caplog):
+    content = made("mp4 in fragments", [(0.0, 10.0)], picture_s)
+    cut = content[: int(len(content) * share)]
+    with pytest.raises(ValueError, match=r"is not complete: \d\.\d s are there"):
+        load_audio(cut, RATE_HZ, damage="refuse")
+    caplog.clear()
+    load_audio(cut, RATE_HZ)
+    load_audio(content + b"\0" * 20, RATE_HZ, damage="refuse")
+    (told,) = [record.message for record in caplog.records]
+    assert "is not complete" in told
+
+
 @pytest.mark.parametrize("picture_s", [0.0, 20.0])
 @pytest.mark.parametrize("junk_bytes", [0, 20_000], ids=["cut out", "overwritten"])
 def test_what_was_lost_within_a_film_is_damage_and_keeps_its_time(picture_s: float, junk_bytes: int):
