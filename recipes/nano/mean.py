@@ -1,0 +1,57 @@
+"""The mean of two LLMs, which hears better than either: ``python -m recipes.nano.mean FIRST SECOND --out FOLDER``.
+
+Both have to come from one run or from one base, otherwise their mean knows nothing. What a run ends with is to a good
+part the noise of its last batches, and two of them have different noise.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from kimi_audio.checkpoint import load_lm
+from kimi_audio.core.weights import WEIGHTS, save_weights
+
+
+def mean(first: Path, second: Path, out: Path, share: float = 0.5, *, int8: bool = False) -> None:
+    """Write a model folder that is the first one but for its LLM.
+
+    Args:
+        first: a model folder.
+        second: another one, whose LLM has the same sizes.
+        out: receives the model.
+        share: of the second in the mean.
+        int8: store matrices at 8 bits, as those of the bundled nano.
+
+    Raises:
+        ValueError: the sizes differ, or the share is none.
+        FileExistsError: there is something at ``out``.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"the share of the second must be between 0 and 1, not {share:g}")
+    one, other = load_lm(first), load_lm(second)
+    if one.config != other.config:
+        raise ValueError(f"the LLMs of {first} and {second} have different sizes; only like ones have a mean")
+    others = other.state_dict()
+    weights = {name: tensor.lerp(others[name], share) for name, tensor in one.state_dict().items()}
+
+    def weights_of_first(folder: str, names: list[str]) -> list[str]:
+        return [name for name in names if ".safetensors" in name] if Path(folder) == first else []
+
+    shutil.copytree(first, out, ignore=weights_of_first)
+    save_weights(out / WEIGHTS, weights, int8=int8)
+
+
+def main() -> None:
+    """Read the arguments and write the model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("first", type=Path, help="model folder")
+    parser.add_argument("second", type=Path, help="model folder")
+    parser.add_argument("--out", type=Path, required=True, help="model folder to be made")
+    parser.add_argument("--share", type=float, default=0.5, help="of the second in the mean")
+    parser.add_argument("--int8", action="store_true", help="store matrices at 8 bits")
+    arguments = parser.parse_args()
+    mean(arguments.first, arguments.second, arguments.out, arguments.share, int8=arguments.int8)
+
+
+if __name__ == "__main__":
+    main()
