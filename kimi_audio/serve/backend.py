@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -11,14 +10,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from kimi_audio.aloud import read_in_pieces
 from kimi_audio.assistant import StreamChunk, Usage
 from kimi_audio.audio.sources import AudioSource
 from kimi_audio.chat import Message, OutputType
 from kimi_audio.core.sequence import AudioTokens
-from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.instance import (
@@ -30,13 +27,13 @@ from kimi_audio.serve.instance import (
     Job,
     ListenJob,
     PrefillJob,
-    SpeakJob,
     ThinkJob,
     VoiceJob,
     WriteJob,
 )
-from kimi_audio.serve.local_instance import Assistant, Cutting
-from kimi_audio.serve.scheduler import Route, Scheduler
+from kimi_audio.serve.local_instance import Assistant
+from kimi_audio.serve.reply_speech import ReplySpeech
+from kimi_audio.serve.scheduler import Route, Scheduler, all_of
 from kimi_audio.transcript.timed_text import Segment, Timestamps
 from kimi_audio.voice import Voice
 
@@ -191,22 +188,15 @@ class ModelBackend:
 
     async def _spoken(self, thoughts: AsyncIterator[StreamChunk], voice: VoiceJob) -> AsyncIterator[StreamChunk]:
         """Yield the chunks of a reply with the sound that their codes complete."""
-        stage, route, speech_id = self._stages.speaking, Route(), secrets.token_hex(8)
-        cutting = self.assistant.code_chunks()
-        beginning = _Beginning(cutting)
+        speech = ReplySpeech(self._stages.speaking, self.assistant.code_chunks(), voice)
         try:
             async with aclosing(thoughts) as chunks:  # pyright: ignore[reportArgumentType]
-                await all_of(stage.stream(voice, route, speech_id))
+                await speech.begin()
                 async for chunk in chunks:
-                    beginning.notice(chunk)
-                    sounds = []
-                    for codes, is_final in _cut(cutting, chunk):
-                        sounds += await all_of(stage.stream(SpeakJob(speech_id, codes, is_final), route))
-                    sounds = beginning.released(sounds, chunk.is_final)
+                    sounds = await speech.sounds(chunk)
                     yield replace(chunk, audio=torch.cat(sounds)) if sounds else chunk
         finally:
-            stage.cancel(speech_id)
-            route.move(None)
+            speech.end()
 
     async def speech(
         self, text: str, voice: Voice | AudioSource | None = None, instructions: str = "", seed: int | None = None
@@ -285,36 +275,6 @@ class ModelBackend:
         self._stages.hearing.cancel(hearing.id)
 
 
-class _Beginning:
-    """Keeps the first sounds of a reply until no gap is expected: a busy machine speaks later, but not haltingly."""
-
-    def __init__(self, cutting: Cutting) -> None:
-        self._cutting = cutting
-        self._first_code_s: float | None = None
-        self._kept: list[Tensor] = []
-        self._has_begun = False
-
-    def notice(self, chunk: StreamChunk) -> None:
-        """Take the time of the first code."""
-        if chunk.codes and self._first_code_s is None:
-            self._first_code_s = time.monotonic()
-
-    def released(self, sounds: list[Tensor], is_final: bool) -> list[Tensor]:
-        """Return what may be played of the sounds that were made now and before."""
-        if self._has_begun:
-            return sounds
-        self._kept += sounds
-        if not is_final:
-            samples = sum(map(len, self._kept))
-            if not samples or self._first_code_s is None:
-                return []
-            elapsed_s = time.monotonic() - self._first_code_s
-            if not self._cutting.may_begin(samples / OUTPUT_RATE_HZ, elapsed_s):
-                return []
-        self._has_begun = True
-        return self._kept
-
-
 def _check_end(chunk: StreamChunk) -> None:
     if chunk.finish_reason != "stop":
         message = f"The model did not read the text to its end ({chunk.finish_reason}); try again, or change the text."
@@ -330,17 +290,3 @@ def _sum(one: Usage | None, other: Usage | None) -> Usage | None:
     if one is None or other is None:
         return one or other
     return Usage(*map(sum, zip(astuple(one), astuple(other), strict=True)))
-
-
-def _cut(cutting: Cutting, chunk: StreamChunk) -> Iterator[tuple[list[int], bool]]:
-    """Yield what the codes of a chunk complete."""
-    for number, code in enumerate(chunk.codes, 1):
-        yield from cutting.push(code, chunk.is_final and number == len(chunk.codes))
-    if chunk.is_final and not chunk.codes:
-        yield from cutting.push(None, is_final=True)
-
-
-async def all_of(items: AsyncIterator[Item]) -> list[Item]:
-    """Return all items of an iterator, and close it."""
-    async with aclosing(items) as open_items:  # pyright: ignore[reportArgumentType] - they are generators
-        return [item async for item in open_items]

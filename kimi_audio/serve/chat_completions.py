@@ -17,12 +17,12 @@ from kimi_audio.assistant import Answer, StreamChunk, Usage
 from kimi_audio.chat import Message
 from kimi_audio.lm.rules import FinishReason, GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
-from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.encodings import encoder_of, to_pcm16, wav_header
 from kimi_audio.serve.http_errors import ApiError, unsupported
 from kimi_audio.serve.json_route import JsonRoute
 from kimi_audio.serve.presence import while_there
 from kimi_audio.serve.request_fields import Seed
+from kimi_audio.serve.scheduler import all_of
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.sounds import decoded, from_base64
 from kimi_audio.serve.spoken_answers import AUDIO_LIFE_S

@@ -17,12 +17,12 @@ from kimi_audio.chat import Message
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.early_hearing import EarlyHearing
 from kimi_audio.serve.history import Sounds, opening
 from kimi_audio.serve.http_errors import failure
 from kimi_audio.serve.items import ConversationItem
 from kimi_audio.serve.prepared_reply import PreparedReply
+from kimi_audio.serve.scheduler import all_of
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.session_config import AudioFormat, ResponseConfig
 from kimi_audio.serve.session_state import (

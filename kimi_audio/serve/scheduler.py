@@ -13,13 +13,14 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.instance import KEPT, Instance, Job, LostError
 from kimi_audio.serve.metrics import Metrics
 
 logger = logging.getLogger(__name__)
+Item = TypeVar("Item")
 
 _END = object()
 _RETRY_S = 5
@@ -28,6 +29,10 @@ _PAUSES_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # between attempts to put a new in
 
 class StalledError(Exception):
     """Nothing comes of a job any more."""
+
+
+class BegunElsewhereError(ApiError):
+    """What a job goes on with was lost with an instance that failed; the whole of it may be begun anew."""
 
 
 @dataclass(eq=False)
@@ -144,6 +149,7 @@ class Scheduler:
 
         Raises:
             ValueError: the job cannot be done.
+            BegunElsewhereError: what it goes on with is lost.
             ApiError: there is no instance, or it does not answer; a later attempt may succeed.
         """
         deadline_s, is_done = time.monotonic() + self.patience.job_s, False
@@ -172,7 +178,7 @@ class Scheduler:
             raise ApiError(message, 503, code="model_stalled", retry_after_s=_RETRY_S) from None
         except LostError:
             message = "The model is started anew and lost what this is to go on with; try again."
-            raise ApiError(message, 503, code="model_restarts", retry_after_s=_RETRY_S) from None
+            raise BegunElsewhereError(message, 503, code="model_restarts", retry_after_s=_RETRY_S) from None
         finally:
             if not instance.is_healthy:
                 self._replace(place, instance, "failed")
@@ -268,3 +274,9 @@ class Scheduler:
     def _count_ready(self) -> None:
         ready = sum(place.instance is not None for place in self._places)
         self.metrics.instances_ready.labels(self.stage).set(ready)
+
+
+async def all_of(items: AsyncIterator[Item]) -> list[Item]:
+    """Return all items of an iterator, and close it."""
+    async with aclosing(items) as open_items:  # pyright: ignore[reportArgumentType] - they are generators
+        return [item async for item in open_items]

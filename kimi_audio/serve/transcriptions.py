@@ -15,9 +15,9 @@ from kimi_audio.audio.sources import Samples
 from kimi_audio.chat import Message
 from kimi_audio.core.words import is_ideographic
 from kimi_audio.lm.rules import GenerationOptions
-from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.http_errors import ApiError, unsupported
 from kimi_audio.serve.presence import while_there
+from kimi_audio.serve.scheduler import all_of
 from kimi_audio.serve.services import Services, services_of
 from kimi_audio.serve.sounds import decoded, seconds_of
 from kimi_audio.serve.streaming import event, event_stream

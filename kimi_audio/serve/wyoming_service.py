@@ -22,10 +22,10 @@ from wyoming.tts import Synthesize
 
 from kimi_audio.audio.sources import Samples
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
-from kimi_audio.serve.backend import all_of
 from kimi_audio.serve.encodings import to_pcm16
 from kimi_audio.serve.http_errors import ApiError, failure
 from kimi_audio.serve.presence import unless
+from kimi_audio.serve.scheduler import all_of
 from kimi_audio.serve.services import Services
 from kimi_audio.serve.tempo import marked
 from kimi_audio.transcript.timed_text import joined

@@ -29,6 +29,7 @@ from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.instance import HearEndJob, HearJob, Job, LostError, SpeakJob, ThinkJob, VoiceJob
 from kimi_audio.serve.local_instance import LocalInstance
 from kimi_audio.serve.metrics import Metrics
+from kimi_audio.serve.reply_speech import ReplySpeech
 from kimi_audio.serve.scheduler import Patience, Route, Scheduler
 from kimi_audio.serve.settings import ServeLimits, ServeSettings
 
@@ -187,7 +188,7 @@ def test_without_an_instance_one_is_told_so_and_attempts_go_on():
     asyncio.run(story())
 
 
-def test_who_has_begun_at_an_instance_that_failed_is_told_to_come_back():
+def test_what_was_begun_at_an_instance_that_failed_is_lost():
     async def story() -> None:
         made = []
 
@@ -207,6 +208,47 @@ def test_who_has_begun_at_an_instance_that_failed_is_told_to_come_back():
         assert made[1].is_healthy
 
     asyncio.run(story())
+
+
+class Remembering(FakeAssistant):
+    """Its sound tells all that it has said, and the draw that its voice began with."""
+
+    def begin_speech(self, voice: Any = None, seed: int | None = None) -> Any:
+        said: list[int] = []
+
+        def render(codes: list[int], is_final: bool) -> torch.Tensor:
+            said.extend(codes)
+            return torch.tensor([float(seed or 0), *said, -1.0 * is_final])
+
+        return SimpleNamespace(render=render)
+
+
+def test_speech_goes_on_where_another_instance_takes_its_place():
+    async def story(failures: set[int]) -> list[list[float]]:
+        made = []
+
+        def make(_: int) -> LocalInstance:
+            made.append(LocalInstance(Remembering()))
+            return made[-1]
+
+        scheduler = Scheduler("speaking", make, 1, 8, [VoiceJob()], Patience(5.0, 60.0), Metrics())
+        speech = ReplySpeech(scheduler, FakeAssistant().code_chunks(), VoiceJob(seed=7))
+        await speech.begin()
+        heard = []
+        for code in range(4):
+            if code in failures:  # under the speech of another client
+                scheduler._replace(scheduler._places[0], made[-1], "failed")
+                await until(lambda: scheduler.is_ready)
+            chunk = StreamChunk("", torch.zeros(0), code == 3, "stop" if code == 3 else None, (code,))
+            heard += [sound.tolist() for sound in await speech.sounds(chunk)]
+        speech.end()
+        assert len(made) == 1 + len(failures)
+        assert not made[-1]._speeches
+        return heard
+
+    undisturbed = asyncio.run(story(set()))
+    assert undisturbed == [[7, *range(code + 1), -1.0 * (code == 3)] for code in range(4)]
+    assert asyncio.run(story({2})) == asyncio.run(story({1, 3})) == undisturbed
 
 
 def test_a_job_ends_at_its_deadline_and_the_instance_stays():
