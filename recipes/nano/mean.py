@@ -5,11 +5,13 @@ part the noise of its last batches, and two of them have different noise.
 """
 
 import argparse
-import shutil
 from pathlib import Path
 
 from kimi_audio.checkpoint import load_lm
+from kimi_audio.core.files import copy_whole
 from kimi_audio.core.weights import WEIGHTS, save_weights
+
+CONFIG = "config.json"
 
 
 def mean(first: Path, second: Path, out: Path, share: float = 0.5, *, int8: bool = False) -> None:
@@ -31,14 +33,17 @@ def mean(first: Path, second: Path, out: Path, share: float = 0.5, *, int8: bool
     one, other = load_lm(first), load_lm(second)
     if one.config != other.config:
         raise ValueError(f"the LLMs of {first} and {second} have different sizes; only like ones have a mean")
+    if out.exists():
+        raise FileExistsError(f"there is something at {out}; give the name of a new folder")
     others = other.state_dict()
     weights = {name: tensor.lerp(others[name], share) for name, tensor in one.state_dict().items()}
-
-    def weights_of_first(folder: str, names: list[str]) -> list[str]:
-        return [name for name in names if ".safetensors" in name] if Path(folder) == first else []
-
-    shutil.copytree(first, out, ignore=weights_of_first)
+    for file in sorted(path for path in first.rglob("*") if path.is_file()):
+        is_written_below = file.parent == first and (".safetensors" in file.name or file.name == CONFIG)
+        if not is_written_below:
+            (out / file.relative_to(first)).parent.mkdir(parents=True, exist_ok=True)
+            copy_whole(file, out / file.relative_to(first))
     save_weights(out / WEIGHTS, weights, int8=int8)
+    copy_whole(first / CONFIG, out / CONFIG)  # last: without it, a folder is no model
 
 
 def main() -> None:

@@ -37,3 +37,5 @@ def test_what_has_no_mean_is_refused(two, tmp_path):
     with pytest.raises(ValueError, match="different sizes"):
         mean(two[0], NANO_FOLDER, tmp_path / "mean")
     assert not (tmp_path / "mean").exists()
+    with pytest.raises(FileExistsError, match="name of a new folder"):
+        mean(*two, two[1])
