@@ -31,6 +31,8 @@ REST_S = 20  # so that what is over has been put away
 EVERY_S = 15
 HELD = {  # what is read: its name in Prometheus, and in the table
     "process_resident_memory_bytes": "memory, MB",
+    "kimi_audio_kept_turns_bytes": "of it earlier turns",
+    "kimi_audio_kept_conversations_bytes": "and conversations",
     "process_open_fds": "open files",
     "kimi_audio_threads": "threads",
     "kimi_audio_tasks": "tasks",

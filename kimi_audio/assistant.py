@@ -364,6 +364,11 @@ class KimiAudio:
         return Answer.of(self.stream(messages, options, seed=seed, voice=voice))
 
     @property
+    def kept_bytes(self) -> int:
+        """Memory of earlier turns, from which later ones go on."""
+        return self._engine.kept_bytes
+
+    @property
     def context_tokens(self) -> int:
         """How many positions a conversation and its reply may have together."""
         return self.lm.config.max_positions

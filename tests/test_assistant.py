@@ -14,7 +14,7 @@ import torch
 
 import kimi_audio
 from kimi_audio import Answer, GenerationOptions, KimiAudio, Message, SamplingOptions, checkpoint
-from kimi_audio.assistant import StreamChunk, raised
+from kimi_audio.assistant import MIN_PREFIX_BYTES, StreamChunk, raised
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.config import Settings
 from kimi_audio.core.sequence import AudioTokens
@@ -255,6 +255,7 @@ def test_a_second_turn_computes_what_is_new(model, question):
     model.answer(history, one_step, seed=0)
     hook.remove()
     assert sum(computed) <= len(model.template.prompt(history, "both")) - first
+    assert 0 < model.kept_bytes <= MIN_PREFIX_BYTES
 
 
 def test_recordings_are_encoded_once(model, question):

@@ -24,6 +24,11 @@ class StepLoop:
         self._given_up: list[Request] = []
         self._is_running = False
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of finished requests that is kept for those that begin alike."""
+        return self._engine.prefixes.num_bytes
+
     def start(
         self,
         prompt: Sequence,

@@ -136,6 +136,11 @@ class ModelBackend:
         """Whether something is being made for others."""
         return sum(stage.load for stage in self._stages) > self._own_jobs
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of earlier turns, from which later ones go on."""
+        return self._stages.thinking.kept_bytes
+
     def close(self) -> None:
         """Stop everything that runs."""
         for stage in self._stages:

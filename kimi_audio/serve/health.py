@@ -28,8 +28,11 @@ async def readyz(request: Request) -> Response:
 @router.get("/metrics", response_model=None)
 async def read_metrics(request: Request) -> Response:
     """Return counts and times for Prometheus."""
-    metrics = services_of(request).metrics
+    services = services_of(request)
+    metrics = services.metrics
     metrics.tasks.set(len(asyncio.all_tasks()))
+    metrics.kept_turns.set(services.backend.kept_bytes)
+    metrics.kept_conversations.set(services.store.num_bytes)
     return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

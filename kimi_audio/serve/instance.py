@@ -151,6 +151,11 @@ class Instance(Protocol):
         """How many jobs are under way."""
         ...
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of earlier jobs from which later ones go on."""
+        ...
+
     def close(self) -> None:
         """Stop all jobs."""
         ...

@@ -101,6 +101,11 @@ class Assistant(Protocol):
         """How long a conversation and its reply may be together."""
         ...
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of earlier turns."""
+        ...
+
     def with_own_engine(self) -> Self:
         """Return the same model, with nothing of what this one does."""
         ...
@@ -184,6 +189,11 @@ class LocalInstance:
     def load(self) -> int:
         """How many jobs are under way."""
         return len(self._stops)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of earlier jobs from which later ones go on."""
+        return self._assistant.kept_bytes
 
     def cancel(self, job_id: str) -> None:
         """Stop a job, and forget what is kept under its id."""

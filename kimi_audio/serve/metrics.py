@@ -36,7 +36,12 @@ class Metrics:
             **own,
         )
         self.jobs = Gauge("jobs", "Jobs of the model under way.", **own)
-        self.tasks = Gauge("tasks", "Tasks of the event loop; set where the metrics are asked for.", **own)
+        # These three are set where the metrics are asked for.
+        self.tasks = Gauge("tasks", "Tasks of the event loop.", **own)
+        self.kept_turns = Gauge("kept_turns_bytes", "Memory of earlier turns, from which later ones go on.", **own)
+        self.kept_conversations = Gauge(
+            "kept_conversations_bytes", "Memory of conversations that may be taken up again.", **own
+        )
         Gauge("threads", "Threads of Python.", **own).set_function(threading.active_count)
         self.instances_ready = Gauge("instances_ready", "Instances of a stage that work.", ["stage"], **own)
         self.instance_restarts = Counter(

@@ -126,6 +126,11 @@ class Scheduler:
         """How many jobs are under way."""
         return sum(place.instance.load for place in self._places if place.instance)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Memory of earlier jobs from which later ones go on."""
+        return sum(place.instance.kept_bytes for place in self._places if place.instance)
+
     def cancel(self, job_id: str) -> None:
         """Stop a job, wherever it is."""
         for place in self._places:

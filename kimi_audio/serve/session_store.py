@@ -98,6 +98,11 @@ def _float(features: torch.Tensor | None) -> torch.Tensor | None:
 class SessionStore(Protocol):
     """Keeps bytes under ids."""
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of this process that it takes."""
+        ...
+
     async def load(self, session_id: str) -> bytes | None:
         """Return what is kept, if it has not gone."""
         ...
@@ -123,6 +128,11 @@ class MemoryStore:
         self._life_s, self._most_bytes = life_s, most_bytes
         self._kept: dict[str, tuple[float, bytes]] = {}
 
+    @property
+    def num_bytes(self) -> int:
+        """Memory of what is kept."""
+        return sum(len(content) for _, content in self._kept.values())
+
     async def load(self, session_id: str) -> bytes | None:
         """Return what is kept, if it has not gone."""
         self._forget()
@@ -143,7 +153,7 @@ class MemoryStore:
     def _forget(self) -> None:
         now_s = time.monotonic()
         self._kept = {id: kept for id, kept in self._kept.items() if kept[0] > now_s}
-        total = sum(len(content) for _, content in self._kept.values())
+        total = self.num_bytes
         while total > self._most_bytes:
             total -= len(self._kept.pop(next(iter(self._kept)))[1])
 
@@ -167,6 +177,11 @@ class RedisStore:
             raise RuntimeError("--redis needs redis; install it with: pip install 'kimi-audio[redis]'") from None
         self._redis = Redis.from_url(url, socket_timeout=STORE_S, socket_connect_timeout=STORE_S)
         self._life_s = life_s
+
+    @property
+    def num_bytes(self) -> int:
+        """Nothing is kept in this process."""
+        return 0
 
     async def load(self, session_id: str) -> bytes | None:
         """Return what is kept; None, too, where Redis does not answer."""

@@ -41,6 +41,8 @@ class FakeAssistant:
     stopped: threading.Event = field(default_factory=threading.Event)  # a reply was given up
     settings: Any = field(default_factory=lambda: SimpleNamespace(voices=("Ava", "Ben")))
 
+    kept_bytes = 1234
+
     def with_own_engine(self) -> Any:
         return self
 

@@ -341,6 +341,8 @@ def test_metrics(address):
     assert float(values["kimi_audio_jobs"]) == float(values["kimi_audio_sessions"]) == 0
     assert all(float(values[f"kimi_audio_{name}"]) > 0 for name in ("tasks", "threads"))
     assert float(values["process_open_fds"]) > 0
+    assert float(values["kimi_audio_kept_turns_bytes"]) == FakeAssistant.kept_bytes
+    assert float(values["kimi_audio_kept_conversations_bytes"]) == address.services.store.num_bytes
 
 
 def test_voices_are_names(tmp_path):

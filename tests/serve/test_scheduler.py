@@ -45,7 +45,7 @@ class FakeInstance:
         self.number, self.failure = number, failure
         self.gate = asyncio.Event()
         self.cancelled: list[str] = []
-        self.load = 0
+        self.load = self.kept_bytes = 0
         self.is_healthy, self.is_closed = True, False
 
     async def submit(self, job_id: str, job: Job, deadline_s: float) -> AsyncIterator[Any]:

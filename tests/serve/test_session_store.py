@@ -70,6 +70,7 @@ def test_memory_forgets_by_age_and_size(monkeypatch):
         now_s[0] = 6.0
         await store.save("b", b"1234")
         assert await store.load("a") == b"12345"
+        assert store.num_bytes == 9
         now_s[0] = 11.0
         assert [await store.load("a"), await store.load("b")] == [None, b"1234"]
         await store.save("c", b"1234567")
