@@ -17,14 +17,14 @@ SHARES = {"heard.jsonl": 0.24, "natural.jsonl": 0.18, "aloud.jsonl": 0.23, "talk
 # A dictionary is learned by heart, so a fact has to be met many times; prose teaches what cannot be heard: *bought*
 # fresh bread, not *boat*. With a quarter for what is heard, hearing got worse.
 TALKING_SHARES = {
-    "heard.jsonl": 0.24,
-    "natural.jsonl": 0.18,
+    "heard.jsonl": 0.22,
+    "natural.jsonl": 0.17,
     "aloud.jsonl": 0.13,
-    "talks.jsonl": 0.13,
+    "talks.jsonl": 0.12,
     "tasks.jsonl": 0.06,
     "typed.jsonl": 0.02,
-    "facts.jsonl": 0.17,
-    "prose.jsonl": 0.07,
+    "facts.jsonl": 0.15,
+    "prose.jsonl": 0.13,
 }
 
 GPU_SHARES = {"heard.jsonl": 0.18, "natural.jsonl": 0.12, "aloud.jsonl": 0.2, "talks.jsonl": 0.28, "tasks.jsonl": 0.22}
