@@ -1,41 +1,72 @@
-"""The mean of two models."""
-
-import shutil
-from pathlib import Path
+"""LLMs made of other LLMs: their mean, and larger ones that say the same."""
 
 import pytest
 import torch
 
-from kimi_audio.checkpoint import NANO_FOLDER, load_lm
-from kimi_audio.core.weights import WEIGHTS, save_weights
+from kimi_audio.checkpoint import load_lm
+from kimi_audio.core.config import LMConfig
+from kimi_audio.core.random import generator_of
+from kimi_audio.core.sequence import SequenceBuilder, pack
+from kimi_audio.lm.model import AudioLM
+from recipes.nano.grow import LAST_PRODUCTS, grown
 from recipes.nano.mean import mean
+from recipes.nano.model_folder import save_with_llm
+
+BLANK, PAD = 70, 79
 
 
-@pytest.fixture
-def two(reference, tmp_path) -> tuple[Path, Path]:
-    """The miniature, and one with other weights."""
-    first, second = reference / "checkpoint", tmp_path / "second"
-    shutil.copytree(first, second)
-    weights = load_lm(first).state_dict()
-    for file in second.glob("*.safetensors*"):
-        file.unlink()
-    save_weights(second / WEIGHTS, {name: tensor + 1.0 for name, tensor in weights.items()})
-    return first, second
+def tiny(seed: int = 0, **changes: int) -> AudioLM:
+    """Return a tiny LLM of drawn weights."""
+    lm = AudioLM(LMConfig.tiny(**changes))
+    lm.reset_parameters(generator_of(seed, 0))
+    return lm
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-def test_every_weight_is_so_far_from_the_first_to_the_second(two, tmp_path, share):
-    mean(*two, tmp_path / "mean", share)
-    first, found = load_lm(two[0]).state_dict(), load_lm(tmp_path / "mean").state_dict()
-    assert all(torch.allclose(found[name], tensor + share, atol=1e-5) for name, tensor in first.items())
-    assert (tmp_path / "mean" / "vocoder" / "config.json").exists()
+def test_every_weight_is_so_far_from_the_first_to_the_second(share):
+    first, found = tiny(), mean(tiny(), tiny(1), share).state_dict()
+    others = tiny(1).state_dict()
+    for name, tensor in first.state_dict().items():
+        assert torch.allclose(found[name], (1 - share) * tensor + share * others[name], atol=1e-6)
 
 
-def test_what_has_no_mean_is_refused(two, tmp_path):
+def test_what_has_no_mean_is_refused():
     with pytest.raises(ValueError, match="between 0 and 1, not 2"):
-        mean(*two, tmp_path / "mean", 2.0)
+        mean(tiny(), tiny(1), 2.0)
     with pytest.raises(ValueError, match="different sizes"):
-        mean(two[0], NANO_FOLDER, tmp_path / "mean")
-    assert not (tmp_path / "mean").exists()
+        mean(tiny(), tiny(num_layers=3), 0.5)
+
+
+@pytest.mark.parametrize("layers", [1, 4])
+@torch.no_grad()
+def test_a_grown_model_says_the_same_and_has_what_can_learn(layers):
+    small = tiny(num_layers=4, branch_layer_index=1)
+    large = grown(small, layers)
+    rows = [[SequenceBuilder(BLANK).add([80, 81, 82, 83], [1, 2, 3, 4]).build()]]
+    before, after = small(pack(rows, PAD)), large(pack(rows, PAD))
+    assert torch.equal(after.text_logits, before.text_logits)
+    assert torch.equal(after.audio_logits, before.audio_logits)
+    weights = large.state_dict()
+    zeros = [name for name, tensor in weights.items() if name.endswith(LAST_PRODUCTS) and not tensor.any()]
+    assert len(zeros) == 2 * layers
+    assert large.config.num_layers == 4 + layers
+    assert all(int(name.split(".")[2]) > small.config.branch_layer_index for name in zeros)
+
+
+def test_without_layers_for_text_alone_there_is_no_place():
+    with pytest.raises(ValueError, match="cannot be added to the 0"):
+        grown(tiny(num_layers=1, branch_layer_index=0), 2)
+    with pytest.raises(ValueError, match="0 layers"):
+        grown(tiny(num_layers=2, branch_layer_index=0), 0)
+
+
+def test_a_folder_gets_another_llm(reference, tmp_path):
+    folder = reference / "checkpoint"  # whose LLM is in shards
+    larger = grown(load_lm(folder), 2)
+    save_with_llm(tmp_path / "model", folder, larger)
+    found = load_lm(tmp_path / "model")
+    assert found.config == larger.config
+    assert all(torch.equal(tensor, found.state_dict()[name]) for name, tensor in larger.state_dict().items())
+    assert (tmp_path / "model" / "vocoder" / "config.json").exists()
     with pytest.raises(FileExistsError, match="name of a new folder"):
-        mean(*two, two[1])
+        save_with_llm(tmp_path / "model", folder, larger)
