@@ -29,7 +29,7 @@ def grown(lm: AudioLM, layers: int) -> AudioLM:
     own = lm.config.num_layers - shared
     if layers < 1 or not own:
         raise ValueError(f"{layers} layers cannot be added to the {own} that the text has for itself")
-    # The layer before each place is the one that stands there, or is copied.
+    # Of which layer each place has a copy: the first one is the layer itself, further ones are new.
     sources = [*range(shared), *(shared + place * own // (own + layers) for place in range(own + layers))]
     larger = AudioLM(replace(lm.config, num_layers=len(sources)))
     known = lm.state_dict()
