@@ -37,7 +37,7 @@ class Condition:
         if announced_s is not None and heard_s < announced_s - CUT_S:
             self.cut(f"{self.name} is not complete: {heard_s:.1f} s are there of {announced_s:.1f} s that it announces")
         elif is_cut:
-            self.cut(f"{self.name} is not complete: {heard_s:.1f} s are there, and the file ends before its end")
+            self.cut(f"{self.name} is not complete: {heard_s:.1f} s are there, where the file breaks off")
 
     def cut(self, what: str) -> None:
         """Note that the recording ends before its time."""

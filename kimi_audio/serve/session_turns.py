@@ -171,9 +171,9 @@ def forget(step: Step) -> None:
 def change_detection(step: Step) -> None:
     """Listen in another way. A turn under way goes on; without detection, it is for the client to commit."""
     by, turn = step.state.config.audio.input.turn_detection, step.state.turn
-    forget(step)
+    give_up(step)
     if turn is not None and by is None:
-        step.set(buffer_start=turn.start)
+        step.set(turn=None, buffer_start=turn.start)
     elif turn is not None:
         step.set(turn=replace(turn, pause_end=None, is_prepared=False))
     step.act(Detect(by, goes_on=step.state.turn is not None))

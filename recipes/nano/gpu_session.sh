@@ -74,10 +74,12 @@ told tokens $kimi prepare tokens "$corpora/all.jsonl" --model "$work/base" --out
 wait $checking || true
 # As many steps as there is time for; what is not learned then is left, and the weights of then are taken.
 left_s=$((until_s - SECONDS))
+data=()
+for name in heard natural aloud talks tasks; do data+=(--data "$corpora/$name.jsonl"); done
 llm_steps=${LLM_STEPS:-$(((left_s - 15) * 1000 / step_ms))}
 told llm timeout $left_s $kimi train recipes/nano/training.py:on_gpu --set base="$work/base" --set loop.steps=$llm_steps --set rows=$rows \
     --set loop.loading_processes=$loaders --out "$work/lm" --tokens "$corpora/tokens" --device $device \
-    $(for name in heard natural aloud talks tasks; do echo "--data $corpora/$name.jsonl"; done) || true
+    "${data[@]}" || true
 told export $kimi export "$work/lm" --out "$work/llm" --int8
 cp "$work/llm/model.safetensors" "$out/llm.safetensors"
 wait $voice

@@ -460,8 +460,9 @@ def test_a_turn_goes_on_while_its_detection_is_changed(new):
 def test_a_turn_without_detection_is_committed_by_the_client():
     session = Watched()
     session.do(sound(2.0))
-    session.do(SpeechStarted(TICKS_PER_S))
+    session.do(SpeechStarted(TICKS_PER_S * 3 // 2))
     start = session.state.turn.start
+    assert start > session.state.buffer_start
     session.do(client("session.update", session={"audio": {"input": {"turn_detection": None}}}))
     session.do(sound(0.5))
     session.do(client("input_audio_buffer.commit"))
