@@ -220,22 +220,20 @@ def redis_url(tmp_path_factory) -> Iterator[str]:
     if program is None:
         pytest.skip("redis-server is not installed")
     pytest.importorskip("redis", reason="the package redis is not installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     folder = tmp_path_factory.mktemp("redis")
+    path = folder / "socket"
     process = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
+        [program, "--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(folder)],
         stdout=subprocess.DEVNULL,
     )
     try:
         end_s = time.monotonic() + 30
         while time.monotonic() < end_s:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
+            with socket.socket(socket.AF_UNIX) as probe:
+                if probe.connect_ex(str(path)) == 0:
                     break
             time.sleep(0.05)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield f"unix://{path}"
     finally:
         process.terminate()
         process.wait(10)

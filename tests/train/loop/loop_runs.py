@@ -8,7 +8,6 @@ which are all made here; optimisers would import ``torch._dynamo`` where they ar
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 import torch._dynamo
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -125,24 +125,19 @@ def forked(function: Callable[[], Any]) -> int:
     os._exit(1)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
 def together(functions: Mapping[Path, Callable[[], Any]]) -> None:
     """Call functions in two processes as ``torchrun`` would, and write what both said at the end of each.
 
-    One after the other in the same two: what torch learns about sharded tensors takes longer than these runs.
+    One after the other in the same two: what torch learns about sharded tensors takes longer than these runs. They meet
+    at stores that this process keeps, at ports that nobody else can take meanwhile, as the agent of ``torchrun`` does.
     """
-    ports = [free_port() for _ in functions]
+    stores = [dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) for _ in functions]
 
     def member(number: int) -> None:
         os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "test"}
-        os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
-        for (result, function), port in zip(functions.items(), ports, strict=True):
-            os.environ["MASTER_PORT"] = str(port)
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+        for (result, function), store in zip(functions.items(), stores, strict=True):
+            os.environ["MASTER_PORT"] = str(store.port)
             with joined():
                 try:
                     function()
@@ -197,8 +192,6 @@ def killed(folder: Path) -> None:
 
 def counted(folder: Path, config: LoopConfig) -> None:
     """Train, and note how often gradients were shared."""
-    import torch.distributed as dist
-
     calls = []
 
     def spied(usual: Callable[..., Any]) -> Callable[..., Any]:
