@@ -34,10 +34,10 @@ def main() -> None:
     parser.add_argument("second", type=Path, help="model folder")
     parser.add_argument("--out", type=Path, required=True, help="model folder to be made")
     parser.add_argument("--share", type=float, default=0.5, help="of the second in the mean")
-    parser.add_argument("--int8", action="store_true", help="store matrices at 8 bits")
+    parser.add_argument("--small", action="store_true", help="store it as the bundled nano")
     arguments = parser.parse_args()
     lm = mean(load_lm(arguments.first), load_lm(arguments.second), arguments.share)
-    save_with_llm(arguments.out, arguments.first, lm, int8=arguments.int8)
+    save_with_llm(arguments.out, arguments.first, lm, small=arguments.small)
 
 
 if __name__ == "__main__":
