@@ -621,7 +621,9 @@ class KimiAudio:
         if timestamps not in ("segment", "word"):
             raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
         request = self.settings.transcribe_prompt if instruction is None else instruction
-        options = replace(self.default_options("text"), hotwords=Hotwords.of(hotwords, self.text_tokenizer))
+        # Nobody goes on with a piece, and the turns of conversations would make room for it.
+        favoured = Hotwords.of(hotwords, self.text_tokenizer)
+        options = replace(self.default_options("text"), hotwords=favoured, is_kept=False)
 
         def write(passage: Passage) -> tuple[Segment, ...]:
             chats = [_question(piece.tokens, request) for piece in passage.pieces]

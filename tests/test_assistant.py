@@ -258,6 +258,14 @@ def test_a_second_turn_computes_what_is_new(model, question):
     assert 0 < model.kept_bytes <= MIN_PREFIX_BYTES
 
 
+def test_a_transcript_leaves_the_memory_to_conversations(model, question):
+    model.answer([Message("user", "text", "Is this kept?")], replace(SHORT, max_new_tokens=1))
+    kept = model.kept_bytes
+    assert kept > 0
+    model.transcribe(question)
+    assert model.kept_bytes == kept
+
+
 def test_recordings_are_encoded_once(model, question):
     tokens = model.encode_audio(question)
     assert tokens.features.shape == (len(tokens.codes), 4 * model.acoustic.config.hidden_size)

@@ -191,7 +191,7 @@ class Engine:
             prompt.text_ids.tolist(),
             prompt.is_continuous.tolist(),
             torch.cat(prompt.features).to(self.model.device, self.model.dtype) if prompt.features else None,
-            fingerprints(prompt) if self.prefixes.budget_bytes else None,
+            fingerprints(prompt) if options.is_kept and self.prefixes.budget_bytes else None,
         )
 
     def _check(self, options: GenerationOptions, generator: torch.Generator | None) -> None:

@@ -43,6 +43,7 @@ class GenerationOptions:
     max_new_tokens: int | None = None  # None: 4096 for text, 1500 (120 s) with speech
     loop_guard: LoopGuard | None = LoopGuard()
     hotwords: Hotwords | None = None  # favoured in the text
+    is_kept: bool = True  # what was computed for it is kept, for a prompt that begins alike: the next turn
 
     def __post_init__(self) -> None:
         if self.output_type not in DEFAULT_NEW_TOKENS:

@@ -337,6 +337,18 @@ def test_the_memory_of_prefixes_has_a_limit(tiny_lm):
     assert engine.prefixes.num_bytes == 0
 
 
+def test_what_is_not_to_be_kept_takes_no_room_from_earlier_turns(tiny_lm):
+    engine = Engine(tiny_lm, SPECIAL, prefix_bytes=3 * BLOCK_BYTES)  # one prefix of text
+    run(engine, [Asked(prompt(5, 0), options(limit=1), 0)])
+    kept = engine.prefixes.num_bytes
+    passing = [Asked(prompt(5, seed), replace(options(limit=2), is_kept=False), 0) for seed in (1, 2)]
+    assert replies(engine, passing) == [one.alone(tiny_lm) for one in passing]
+    assert engine.prefixes.num_bytes == kept
+    model = engine.model = Counting(tiny_lm)
+    run(engine, [Asked(prompt(5, 0), options(limit=1), 0)])
+    assert model.computed == 1
+
+
 def test_hotwords_of_one_request_do_not_reach_another(tiny_lm):
     plain = options(limit=8)
     favoured = replace(plain, hotwords=Hotwords(((21, 22, 23),), bonus=1e4))
