@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kimi_audio.core.config import LMConfig
 from kimi_audio.core.files import copy_whole, read_json, write_json
 from kimi_audio.core.weights import WEIGHTS, save_weights
 from kimi_audio.lm.model import AudioLM
@@ -39,6 +40,12 @@ def at_4_bits(lm: AudioLM) -> list[str]:
 
     Those of the layers that text and codes share are not among them: whatever these lose, both lose.
     """
-    shared = tuple(f"model.layers.{number}." for number in range(lm.config.branch_layer_index + 1))
-    possible = (name for name, wanted in formats_of(lm, "int4").items() if wanted == "int4")
-    return [name for name in possible if ".mlp." in name and not name.startswith(shared)]
+    possible = (name for name, wanted in formats_of(lm, "int4").items() if wanted == "int4" and ".mlp." in name)
+    return [name for name in possible if ".mimo_layers." in name or is_of_text(name, lm.config)]
+
+
+def is_of_text(name: str, config: LMConfig) -> bool:
+    """Tell whether a weight of an LLM only makes text; what it says aloud does not depend on it."""
+    if name.startswith("model.layers."):
+        return int(name.split(".")[2]) > config.branch_layer_index
+    return name.startswith(("model.norm.", "lm_head."))

@@ -1,7 +1,8 @@
 """How nano learns: ``kimi-audio train recipes/nano/training.py:begin --data heard.jsonl --data natural.jsonl …``.
 
 ``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model,
-and ``talking`` from one that hears well and answers badly. All are fine-tunings as any user's.
+``talking`` from one that hears well and answers badly, and ``writing`` from one that has grown (``recipes.nano.grow``).
+All are fine-tunings as any user's.
 """
 
 from dataclasses import replace
@@ -9,6 +10,7 @@ from dataclasses import replace
 from kimi_audio.train.hiding import Hiding
 from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.sft import FinetuneConfig
+from recipes.nano.base import NANO
 
 # Of all positions, whatever the sizes of the files. Of what is heard, people and natural voices are met more often than
 # their number would have it.
@@ -27,6 +29,16 @@ TALKING_SHARES = {
     "prose.jsonl": 0.12,
 }
 
+# Nobody reads aloud here: what speaks is left as it is.
+WRITING_SHARES = {
+    "heard.jsonl": 0.22,
+    "natural.jsonl": 0.18,
+    "talks.jsonl": 0.15,
+    "tasks.jsonl": 0.08,
+    "typed.jsonl": 0.05,
+    "facts.jsonl": 0.24,
+    "prose.jsonl": 0.08,
+}
 GPU_SHARES = {"heard.jsonl": 0.18, "natural.jsonl": 0.12, "aloud.jsonl": 0.2, "talks.jsonl": 0.28, "tasks.jsonl": 0.22}
 
 
@@ -73,6 +85,19 @@ def talking() -> FinetuneConfig:
     rates = {**config.loop.rates, "model.mimo_layers": 0.5}
     loop = replace(config.loop, peak_lr=1.5e-3, final_lr=1e-5, rates=rates)
     return replace(config, loop=loop, weights=TALKING_SHARES)
+
+
+def writing() -> FinetuneConfig:
+    """Go on with the layers that only the text has: the codes, and so the speech, stay exactly as they are.
+
+    Few texts were recorded to be read aloud; what has learned them by heart reads others worse. Hearing and knowing
+    have more to learn from.
+    """
+    config = talking()
+    shared = (f"model.layers.{number}." for number in range(NANO.shared))
+    spoken = ("model.mimo_layers", "model.mimo_norm", "mimo_output")
+    frozen = dict.fromkeys(("model.embed_tokens", "model.vq_adaptor", *shared, *spoken), 1.0)
+    return replace(config, loop=replace(config.loop, frozen=frozen), weights=WRITING_SHARES)
 
 
 def on_gpu() -> FinetuneConfig:

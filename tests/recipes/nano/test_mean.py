@@ -31,6 +31,21 @@ def test_every_weight_is_so_far_from_the_first_to_the_second(share):
         assert torch.allclose(found[name], (1 - share) * tensor + share * others[name], atol=1e-6)
 
 
+@torch.no_grad()
+def test_another_text_leaves_the_codes_as_they_are():
+    first, second = tiny(num_layers=4, branch_layer_index=1), tiny(1, num_layers=4, branch_layer_index=1)
+    rows = [[SequenceBuilder(BLANK).add([80, 81, 82, 83], [1, 2, 3, 4]).build()]]
+    before, others = first(pack(rows, PAD)), second.state_dict()
+    mixed = mean(first, second, 1.0, text_only=True)
+    after = mixed(pack(rows, PAD))
+    assert torch.equal(after.audio_logits, before.audio_logits)
+    taken = {
+        name for name, tensor in mixed.state_dict().items() if torch.equal(tensor, others[name]) and tensor.std() > 0
+    }
+    assert {name.rpartition(".layers.")[2].partition(".")[0] for name in taken if "model.layers" in name} == {"2", "3"}
+    assert "lm_head.weight" in taken
+
+
 def test_what_has_no_mean_is_refused():
     with pytest.raises(ValueError, match="between 0 and 1, not 2"):
         mean(tiny(), tiny(1), 2.0)
