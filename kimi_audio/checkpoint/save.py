@@ -6,15 +6,13 @@ from kimi_audio.checkpoint.find import find_semantic_tokenizer
 from kimi_audio.checkpoint.layout import ENCODER, FILES, FLOW, SEMANTIC, SPEECH_MODEL, VOCODER, WHISPER
 from kimi_audio.core.config import FlowConfig, Settings
 from kimi_audio.core.files import copy_whole, write_json, write_yaml
-from kimi_audio.core.weights import INDEX, WEIGHTS, holds_int8, save_quantized, save_weights
+from kimi_audio.core.weights import INDEX, WEIGHTS, holds_int8, save_weights
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN, to_released
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
-
-INT8_CONVOLUTION_MIN_SIZE = 2**14  # of the vocoder, in values
 
 
 def save_model(
@@ -44,8 +42,8 @@ def save_model(
         flow_config: with the normalisation of its mels.
         vocoder: the vocoder.
         settings: how the model is best used.
-        int8: store the matrices of LLM, encoders and flow matching and the large convolutions of the vocoder as int8
-            with row scales, and all else in float16; by default everything is stored exactly as it is.
+        int8: store the matrices of LLM, encoders and flow matching as int8 with row scales and all else, the vocoder
+            included, in float16; by default everything is stored exactly as it is.
 
     Raises:
         ValueError: the folder holds a model in shards, or tensors are not finite.
@@ -101,12 +99,10 @@ def _save_detokenizer(folder: Path, dit: DiT, flow_config: FlowConfig, vocoder: 
     flow = {SPEECH_MODEL + name: tensor for name, tensor in dit.state_dict().items()}
     save_weights(folder / FLOW / WEIGHTS, flow, int8=int8)
     write_yaml(folder / FLOW / "config.yaml", flow_config.to_dict())
-    # Small convolutions lose more by int8 than they save; the filters are compared with exact ones when loading.
-    generator = to_released(vocoder.state_dict())
-    wide = {name for name, tensor in generator.items() if tensor.numel() >= INT8_CONVOLUTION_MIN_SIZE}
-    others = {name: tensor.half() for name, tensor in generator.items() if not name.endswith(".filter")}
-    if int8:
-        save_quantized(folder / VOCODER / WEIGHTS, generator | others, dict.fromkeys(wide, "int8"))
-    else:
-        save_weights(folder / VOCODER / WEIGHTS, generator)
+    # Convolutions of few channels lose audibly by int8; the filters are compared with exact ones when loading.
+    generator = {
+        name: tensor.half() if int8 and not name.endswith(".filter") else tensor
+        for name, tensor in to_released(vocoder.state_dict()).items()
+    }
+    save_weights(folder / VOCODER / WEIGHTS, generator)
     write_json(folder / VOCODER / "config.json", vocoder.config.to_dict())

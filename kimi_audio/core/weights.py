@@ -8,7 +8,7 @@ import math
 import pickletools
 import re
 import zipfile
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TypeVar
@@ -288,21 +288,19 @@ def holds_int8(path: Path) -> bool:
 # Writing
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = False, int4: Collection[str] = ()) -> None:
+def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = False) -> None:
     """Write one safetensors file.
 
     Args:
         path: of the file.
         tensors: by name; stored exactly unless ``int8``.
         int8: store large matrices as int8 with row scales, and all else in float16.
-        int4: names of matrices that are stored at 4 bits instead.
 
     Raises:
-        ValueError: a tensor is not finite, not in the range of float16, or cannot be held at 4 bits.
+        ValueError: a tensor is not finite, or not in the range of float16.
     """
     large = (name for name, tensor in tensors.items() if tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE)
     formats: dict[str, Format] = {name: "int8" for name in large if name not in KEPT_FLOAT} if int8 else {}
-    formats |= dict.fromkeys(int4, "int4")
     others = {name: tensor.half() if int8 else tensor for name, tensor in tensors.items() if name not in formats}
     save_quantized(path, {**tensors, **others}, formats)
 

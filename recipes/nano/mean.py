@@ -40,10 +40,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="model folder to be made")
     parser.add_argument("--share", type=float, default=0.5, help="of the second in the mean")
     parser.add_argument("--text-only", action="store_true", help="of the layers and the head that only the text has")
-    parser.add_argument("--small", action="store_true", help="store it as the bundled nano")
+    parser.add_argument("--int8", action="store_true", help="store matrices at 8 bits")
     arguments = parser.parse_args()
     lm = mean(load_lm(arguments.first), load_lm(arguments.second), arguments.share, text_only=arguments.text_only)
-    save_with_llm(arguments.out, arguments.first, lm, small=arguments.small)
+    save_with_llm(arguments.out, arguments.first, lm, int8=arguments.int8)
 
 
 if __name__ == "__main__":

@@ -6,19 +6,18 @@ from kimi_audio.core.config import LMConfig
 from kimi_audio.core.files import copy_whole, read_json, write_json
 from kimi_audio.core.weights import WEIGHTS, save_weights
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.lm.quantize import formats_of
 
 CONFIG = "config.json"
 
 
-def save_with_llm(out: Path, folder: Path, lm: AudioLM, *, small: bool = False) -> None:
+def save_with_llm(out: Path, folder: Path, lm: AudioLM, *, int8: bool = False) -> None:
     """Write a model folder that is another one but for its LLM.
 
     Args:
         out: to be made.
         folder: has all other parts.
         lm: the LLM.
-        small: store it as that of the bundled nano, its matrices at 8 bits, those of ``at_4_bits`` at 4.
+        int8: store its matrices at 8 bits, as those of the bundled nano.
 
     Raises:
         FileExistsError: there is something at ``out``.
@@ -30,18 +29,9 @@ def save_with_llm(out: Path, folder: Path, lm: AudioLM, *, small: bool = False) 
         if not is_written_below:
             (out / file.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
             copy_whole(file, out / file.relative_to(folder))
-    save_weights(out / WEIGHTS, lm.state_dict(), int8=small, int4=at_4_bits(lm) if small else ())
+    save_weights(out / WEIGHTS, lm.state_dict(), int8=int8)
     settings = read_json(folder / CONFIG) | lm.config.to_dict()
     write_json(out / CONFIG, settings)  # last: without it, a folder is no model
-
-
-def at_4_bits(lm: AudioLM) -> list[str]:
-    """Return the names of the matrices that the bundled nano has at 4 bits: most of the feed-forward ones.
-
-    Those of the layers that text and codes share are not among them: whatever these lose, both lose.
-    """
-    possible = (name for name, wanted in formats_of(lm, "int4").items() if wanted == "int4" and ".mlp." in name)
-    return [name for name in possible if ".mimo_layers." in name or is_of_text(name, lm.config)]
 
 
 def is_of_text(name: str, config: LMConfig) -> bool:

@@ -19,14 +19,14 @@ SHARES = {"heard.jsonl": 0.24, "natural.jsonl": 0.18, "aloud.jsonl": 0.23, "talk
 # A dictionary is learned by heart, so a fact has to be met many times; prose teaches what cannot be heard: *bought*
 # fresh bread, not *boat*. With a quarter for what is heard, hearing got worse.
 TALKING_SHARES = {
-    "heard.jsonl": 0.21,
+    "heard.jsonl": 0.22,
     "natural.jsonl": 0.17,
-    "aloud.jsonl": 0.16,
+    "aloud.jsonl": 0.13,
     "talks.jsonl": 0.12,
     "tasks.jsonl": 0.06,
     "typed.jsonl": 0.02,
-    "facts.jsonl": 0.14,
-    "prose.jsonl": 0.12,
+    "facts.jsonl": 0.15,
+    "prose.jsonl": 0.13,
 }
 
 # Nobody reads aloud here: what speaks is left as it is.
@@ -81,9 +81,7 @@ def further() -> FinetuneConfig:
 def talking() -> FinetuneConfig:
     """Go on with answers above all: every fact has to be met many times."""
     config = further()
-    # Calm steps: all tasks together are noisy, and what speaks suffers first.
-    rates = {**config.loop.rates, "model.mimo_layers": 0.5}
-    loop = replace(config.loop, peak_lr=1.5e-3, final_lr=1e-5, rates=rates)
+    loop = replace(config.loop, peak_lr=1.5e-3, final_lr=1e-5)  # calm steps: all tasks together are noisy
     return replace(config, loop=loop, weights=TALKING_SHARES)
 
 

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from kimi_audio import checkpoint
 from kimi_audio.checkpoint import layout
 from kimi_audio.core import weights
-from kimi_audio.core.config import Settings, VocoderConfig
-from kimi_audio.detokenizer.vocoder import BigVGAN, to_released
+from kimi_audio.core.config import Settings
 from kimi_audio.tokenizer.text import TextTokenizer
 
 
@@ -82,7 +81,7 @@ def test_int8_model_is_small_and_near(components: dict, tmp_path: Path):
             near = state[key]
             error = (near - tensor).flatten(1 if tensor.dim() > 1 else 0).abs().amax(-1)
             largest = tensor.flatten(1 if tensor.dim() > 1 else 0).abs().amax(-1)
-            allowed = 1 / 200 if name == "vocoder" else 1 / 250  # of int8, of the length in float16 as well
+            allowed = 1 / 500 if name == "vocoder" else 1 / 250  # of float16 twice (length, direction), of int8
             assert (error <= allowed * largest + 1e-7).all(), (name, key)
     codebook = components["semantic"].codebook.weight
     assert torch.equal(loaded["semantic"].codebook.weight, codebook.half().float())  # near codes are told apart
@@ -92,29 +91,6 @@ def test_int8_model_is_small_and_near(components: dict, tmp_path: Path):
 
     assert size("int8") < 0.3 * size("exact")
     assert size("int8", "vocoder") < 0.6 * size("exact", "vocoder")
-
-
-def test_only_large_convolutions_of_a_small_vocoder_are_at_8_bits(components: dict, tmp_path: Path):
-    vocoder = BigVGAN(VocoderConfig.tiny(upsample_initial_channel=256))
-    checkpoint.save_model(tmp_path, **components | {"vocoder": vocoder}, int8=True)
-    stored = load_file(tmp_path / "vocoder/model.safetensors")
-    large = {name for name, tensor in to_released(vocoder.state_dict()).items() if tensor.numel() >= 2**14}
-    assert {name for name, tensor in stored.items() if tensor.dtype == torch.int8} == large
-    assert {name.partition(".")[0] for name in large} == {"conv_pre", "ups", "resblocks"}
-    near = checkpoint.load_vocoder(tmp_path)[0].state_dict()
-    for name, tensor in vocoder.state_dict().items():
-        assert (near[name] - tensor).abs().amax() <= tensor.abs().amax() / 150, name
-
-
-def test_named_matrices_are_stored_at_4_bits(tmp_path: Path):
-    path = tmp_path / "model.safetensors"
-    tensors = {name: torch.randn(64, 64, generator=torch.Generator().manual_seed(0)) for name in ("a", "b")}
-    weights.save_weights(path, tensors, int8=True, int4=["b"])
-    stored = load_file(path)
-    assert (stored["a"].dtype, stored["b"].dtype) == (torch.int8, torch.uint8)
-    assert "b" + weights.GROUPS_SUFFIX in stored
-    with pytest.raises(ValueError, match="cannot be held at 4 bits"):
-        weights.save_weights(path, {"b": torch.zeros(64, 63)}, int8=True, int4=["b"])
 
 
 def test_saved_names_are_those_of_the_release(components: dict, reference: Path, tmp_path: Path):
