@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from kimi_audio.checkpoint import NANO_FOLDER, load_lm
 from kimi_audio.core.config import DiTConfig, EncoderConfig, FlowConfig
 from kimi_audio.core.weights import save_weights
 from kimi_audio.detokenizer.dit import DiT
@@ -15,8 +16,9 @@ from kimi_audio.tokenizer.text import train_bpe
 from recipes.nano import training
 from recipes.nano.base import NANO, all_sizes, lm_config, with_codes
 from recipes.nano.corpora import written
+from recipes.nano.model_folder import is_of_text
 from recipes.nano.semantic import semantic_config
-from recipes.nano.training import begin, further
+from recipes.nano.training import begin, further, writing
 from recipes.nano.whisper import bare_encoder
 
 
@@ -61,9 +63,18 @@ def test_other_codes_leave_the_rest_of_the_detokenizer_as_it_is():
 
 
 def test_everything_is_learned_in_shares_that_add_to_one():
-    for shares in (training.FIRST_SHARES, training.SHARES, training.TALKING_SHARES, training.GPU_SHARES):
+    talking = (training.TALKING_SHARES, training.WRITING_SHARES)
+    for shares in (training.FIRST_SHARES, training.SHARES, *talking, training.GPU_SHARES):
         assert sum(shares.values()) == pytest.approx(1)
     assert begin().from_scratch
     assert not further().from_scratch
     assert further().loop.peak_lr < begin().loop.peak_lr
     assert written("It is Paris, I think.") == "it is paris, i think."
+
+
+def test_who_learns_to_write_speaks_as_before():
+    lm = load_lm(NANO_FOLDER)
+    frozen = tuple(writing().loop.frozen)
+    free = {name for name in lm.state_dict() if not name.startswith(frozen)}
+    assert free == {name for name in lm.state_dict() if is_of_text(name, lm.config)}
+    assert set(writing().loop.frozen.values()) == {1.0}
