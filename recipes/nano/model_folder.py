@@ -35,7 +35,7 @@ def save_with_llm(out: Path, folder: Path, lm: AudioLM, *, int8: bool = False) -
 
 
 def is_of_text(name: str, config: LMConfig) -> bool:
-    """Tell whether a weight of an LLM only makes text; what it says aloud does not depend on it."""
+    """Tell whether a weight of an LLM only makes text: codes depend on it through what is written alone."""
     if name.startswith("model.layers."):
         return int(name.split(".")[2]) > config.branch_layer_index
     return name.startswith(("model.norm.", "lm_head."))

@@ -86,7 +86,7 @@ def talking() -> FinetuneConfig:
 
 
 def writing() -> FinetuneConfig:
-    """Go on with the layers that only the text has: the codes, and so the speech, stay exactly as they are.
+    """Go on with the layers that only the text has: what makes the codes stays exactly as it is.
 
     Few texts were recorded to be read aloud; what has learned them by heart reads others worse. Hearing and knowing
     have more to learn from.
