@@ -1,19 +1,15 @@
 """Files of conversations as a data set: sequences with their losses, in any order, with their lengths known before."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
-from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
 from kimi_audio.chat import ChatTemplate, LossChoice
-from kimi_audio.core.config import LMConfig
-from kimi_audio.core.sequence import AudioTokens, Sequence
+from kimi_audio.core.sequence import Sequence
 from kimi_audio.data.conversations import ConversationFile
-from kimi_audio.data.reports import Progress
-from kimi_audio.data.validation import FileReport, check_length, validate_file
-from kimi_audio.tokenizer.text import TextTokenizer
+from kimi_audio.data.validation import FileReport, check_length
 
 
 class ConversationDataset(SequenceOf[Sequence]):
@@ -49,41 +45,6 @@ class ConversationDataset(SequenceOf[Sequence]):
         self.lines: np.ndarray = report.lines  # [K] int64, from 1
         self.positions: np.ndarray = report.positions  # [K] int64, the lengths of the sequences, see FileReport
         self.tasks: np.ndarray = np.array(report.tasks, object)  # [K] str
-
-    @classmethod
-    def open(
-        cls,
-        path: str | Path,
-        config: LMConfig,
-        tokenizer: TextTokenizer,
-        encode: Callable[[Any], AudioTokens],
-        encode_speech: Callable[[Any], AudioTokens] | None = None,
-        *,
-        max_positions: int | None = None,
-        loss: LossChoice = "all",
-        blank_loss: bool = False,
-        progress: Progress | None = None,
-    ) -> Self:
-        """Check a file, trusting the headers of its recordings, and open what is good; the rest is logged and reported.
-
-        Args:
-            path: a JSONL file.
-            config: of the model that is to learn.
-            tokenizer: its text tokenizer.
-            encode: gives codes and features of what is heard.
-            encode_speech: gives the codes of what the assistant says; by default ``encode``.
-            max_positions: longest sequence; by default the model's context.
-            loss: what is learned of samples that leave it open.
-            blank_loss: see ``ChatTemplate``.
-            progress: told after every line.
-        """
-        max_positions = max_positions or config.max_positions
-        report = validate_file(
-            path, config, tokenizer, max_positions=max_positions, loss=loss, decode=False, progress=progress
-        )
-        report.log()
-        template = ChatTemplate.of(config, tokenizer, encode, encode_speech, blank_loss=blank_loss)
-        return cls(ConversationFile(path), report, template, max_positions, loss)
 
     def __len__(self) -> int:
         return len(self.lines)

@@ -4,14 +4,13 @@ A source is asked for its next document whenever it is furthest behind its share
 epoch by epoch, each epoch in an order of its own. Documents wait in a pool, from which rows are filled.
 
 The plan needs lengths only, so a resumed run makes it again from the first step (a million documents in about six
-seconds), or goes on from a saved state at once.
+seconds).
 """
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
 
 import numpy as np
 
@@ -58,7 +57,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class _State:
-    """Where the plan stands before a step; plain numbers, so that JSON holds it."""
+    """Where the plan stands before a step."""
 
     step: int
     drawn: Sequence[int]  # documents drawn from every source
@@ -69,24 +68,17 @@ class _State:
 class Mixture:
     """The batch of every step.
 
-    All ranks make the same plan, whatever their number, and each builds its own rows: ``rows`` of them make up the
-    batch of a step on any number of processes. A loop that deals out whole numbered batches to its processes, as
-    ``train.loop.loop`` does, needs no ranks here.
-
     Args:
         sources: at least one.
         row_positions: length of a row.
-        rows: of all ranks together.
+        rows: of a step.
         pad_id: fills up the rows.
         seed: of the orders of the documents and of what is drawn in them.
         broken: is told the name of a document that cannot be built, and why; it then leaves its place in the row empty.
             By default that is an error.
-        rank: number of this process.
-        world_size: number of processes.
 
     Raises:
-        ValueError: a source is empty, has no positive weight, or holds a document that is too long; or the rows cannot
-            be shared out evenly.
+        ValueError: a source is empty, has no positive weight, or holds a document that is too long.
     """
 
     def __init__(
@@ -98,15 +90,9 @@ class Mixture:
         pad_id: int,
         seed: int,
         broken: Broken | None = None,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
-        if rows % world_size:
-            raise ValueError(f"{rows} rows cannot be shared out to {world_size} processes; take a multiple of that")
-        assert 0 <= rank < world_size
         self.sources, self.row_positions, self.num_rows = sources, row_positions, rows
-        self.pad_id, self.seed, self.rank, self.world_size = pad_id, seed, rank, world_size
-        self.broken = broken
+        self.pad_id, self.seed, self.broken = pad_id, seed, broken
         self._pieces = [_pieces(source, row_positions) for source in sources]
         self._order = lru_cache(maxsize=2 * len(sources))(self._make_order)
         nothing = [0] * len(sources)
@@ -115,10 +101,9 @@ class Mixture:
         self._load(self._snapshots[0])
 
     def __call__(self, step: int, broken: Broken | None = None) -> Batch:
-        """Return this rank's rows of one step; ``broken`` is told in the place of the one that the mixture has."""
-        rows = self.plan(step)[self.rank :: self.world_size]
+        """Return the rows of one step; ``broken`` is told in the place of the one that the mixture has."""
         broken = self.broken if broken is None else broken
-        return pack([self._build_row(row, broken) for row in rows], self.pad_id, self.row_positions)
+        return pack([self._build_row(row, broken) for row in self.plan(step)], self.pad_id, self.row_positions)
 
     def plan(self, step: int) -> list[list[Draw]]:
         """Return the documents of all rows of one step."""
@@ -147,22 +132,6 @@ class Mixture:
             source.name: (self._drawn[number] - waiting[number]) / len(self._pieces[number])
             for number, source in enumerate(self.sources)
         }
-
-    def state(self, step: int) -> dict[str, Any]:
-        """Return where the plan stands before a step, for ``restore``; plain numbers, as JSON holds them."""
-        self._go_to(step)
-        return asdict(self._save())
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from where a mixture of the same sources stood, without planning the steps before again."""
-        restored = _State(**state)
-        if len(restored.drawn) != len(self.sources):
-            raise ValueError(
-                f"the state is of {len(restored.drawn)} sources, the mixture has {len(self.sources)}; "
-                "resume with the data that the run began with"
-            )
-        self._snapshots.append(restored)
-        self._load(restored)
 
     def _go_to(self, step: int) -> None:
         """Bring the plan to where it stands before ``step``."""

@@ -135,7 +135,7 @@ def store_speech(recordings: Sequence[Recording], folder: Path) -> Split:
             except ValueError as error:
                 problems.append(str(error))
                 continue
-            values = {"kind": "sentence", "voice": "own", "rate": 1.0, "pitch": 1.0}
+            values = {"kind": "sentence", "voice": "own"}
             transcript = " ".join(words_of(recording.text))
             writer.add(speech, id=recording.path.name, text=recording.text, transcript=transcript, **values)
         completed = not problems

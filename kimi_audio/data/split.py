@@ -8,7 +8,7 @@ asr/.completed           written last
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from kimi_audio.core.files import json_text
-from kimi_audio.core.numbers import without_nan
 from kimi_audio.core.units import INPUT_RATE_HZ, exact_div
 
 MANIFEST = "manifest.jsonl"
@@ -32,13 +31,10 @@ class Utterance:
     transcript: str
     kind: str  # "sentence", or the kind of question or reply
     voice: str
-    rate: float
-    pitch: float
     offset_samples: int
     length_samples: int
     answer: str | None = None  # the reply, where the text is a question
     key: str | None = None  # of the question, see QAItem
-    essential: str | None = None
     language: str | None = None  # None is English
     style: str | None = None  # None is neutral
 
@@ -48,19 +44,8 @@ class Utterance:
         return self.length_samples / INPUT_RATE_HZ
 
 
-def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
-    """Write one JSON line per utterance, without the fields that are None."""
-    path.write_text("".join(to_line(utterance) for utterance in utterances), encoding="utf-8")
-
-
-def to_line(utterance: Utterance) -> str:
-    """Return the JSON line of one utterance."""
-    values = {name: value for name, value in asdict(utterance).items() if value is not None}
-    return json_text(without_nan(values)) + "\n"
-
-
 def read_manifest(path: Path) -> Iterator[Utterance]:
-    """Read what ``write_manifest`` wrote.
+    """Read the lines that ``SplitWriter`` wrote.
 
     Raises:
         ValueError: a line is not an utterance.
@@ -137,7 +122,8 @@ class SplitWriter:
             pack.write(_to_int16(samples[rate_hz], count).tobytes())
             pack.flush()  # before the manifest names it
         utterance = Utterance(offset_samples=self._end_samples, length_samples=length, **values)  # pyright: ignore
-        self._manifest.write(to_line(utterance))
+        values = {name: value for name, value in asdict(utterance).items() if value is not None}
+        self._manifest.write(json_text(values) + "\n")
         self._manifest.flush()
         self._end_samples += length
         self.done += 1

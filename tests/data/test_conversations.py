@@ -6,6 +6,7 @@ import logging
 import pickle
 import re
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import soundfile
 import torch
 
 from kimi_audio.audio.io import load_audio
+from kimi_audio.chat import ChatTemplate, LossChoice
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import AudioTokens, collate, pack
 from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.data.conversations import BadSampleError, Conversation, ConversationFile
 from kimi_audio.data.dataset import ConversationDataset
+from kimi_audio.data.reports import Progress
 from kimi_audio.data.validation import FileReport, validate_file
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
@@ -85,8 +88,19 @@ def validate(path: Path, **options: Any) -> FileReport:
     return validate_file(path, CONFIG, TOKENIZER, **options)
 
 
-def dataset(path: Path, **options: Any) -> ConversationDataset:
-    return ConversationDataset.open(path, CONFIG, TOKENIZER, encode, **options)
+def dataset(
+    path: Path,
+    encode: Callable[[Any], AudioTokens] = encode,
+    *,
+    max_positions: int = CONTEXT,
+    loss: LossChoice = "all",
+    progress: Progress | None = None,
+) -> ConversationDataset:
+    """Return the good samples of a file, as training opens them."""
+    report = validate_file(path, CONFIG, TOKENIZER, max_positions=max_positions, decode=False, progress=progress)
+    report.log()
+    template = ChatTemplate.of(CONFIG, TOKENIZER, encode)
+    return ConversationDataset(ConversationFile(path), report, template, max_positions, loss)
 
 
 GOOD = {
@@ -358,7 +372,7 @@ def test_nothing_is_kept_in_memory(folder: Path):
         return encode(source)
 
     path = write(folder, GOOD["official"])
-    data = ConversationDataset.open(path, CONFIG, TOKENIZER, counting)
+    data = dataset(path, counting)
     assert calls == []
     features = weakref.ref(data[0].features[0])
     gc.collect()

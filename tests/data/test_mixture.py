@@ -1,6 +1,5 @@
 """Weighted mixtures: shares by positions, whole epochs, and batches that follow from the step alone."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
 
@@ -30,12 +29,12 @@ def text(length: int) -> Callable[[int, np.random.Generator], Sequence]:
     return build
 
 
-def mixture(sources: list[tuple[list[int], float]], seed: int = 0, rows: int = 2, **options: int) -> Mixture:
+def mixture(sources: list[tuple[list[int], float]], seed: int = 0, rows: int = 2) -> Mixture:
     """Return a mixture of which only the plan is wanted."""
     named = [
         Source(str(number), lengths, text(1), weight, "refuse") for number, (lengths, weight) in enumerate(sources)
     ]
-    return Mixture(named, row_positions=LIMIT, rows=rows, pad_id=PAD, seed=seed, **options)
+    return Mixture(named, row_positions=LIMIT, rows=rows, pad_id=PAD, seed=seed)
 
 
 def corpus(documents: int, seed: int = 0) -> list[int]:
@@ -59,10 +58,9 @@ def planned(mixture: Mixture, steps: int) -> list[Draw]:
 def test_nothing_is_lost_and_nothing_comes_twice(sources: list[tuple[list[int], float]], seed: int):
     mixed = mixture(sources, seed)
     seen = planned(mixed, 40)
-    state = mixed.state(40)
     # What was drawn is in a row or still waits, once.
-    waiting = [(source, number) for source, number in state["waiting"]]
-    drawn = [(source, number) for source, count in enumerate(state["drawn"]) for number in range(count)]
+    waiting = numbers(list(mixed._pool))
+    drawn = [(source, number) for source, count in enumerate(mixed._drawn) for number in range(count)]
     assert sorted(numbers(seen) + waiting) == drawn
     assert len(waiting) < POOL_DOCUMENTS
     # The documents of an epoch are those of the source: none more often than the others of the epochs gone through.
@@ -70,7 +68,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(sources: list[tuple[list[int], 
     assert set(counts.values()) == {1}
     for source, (lengths, _) in enumerate(sources):
         missing = {number // len(lengths) for kind, number in waiting if kind == source}
-        for epoch in set(range(state["drawn"][source] // len(lengths))) - missing:
+        for epoch in set(range(mixed._drawn[source] // len(lengths))) - missing:
             assert {d for s, e, d in counts if (s, e) == (source, epoch)} == set(range(len(lengths)))
 
 
@@ -87,7 +85,9 @@ def test_no_row_is_over_its_limit_and_every_step_has_all_rows(sources: list[tupl
 @settings(max_examples=15)
 @given(sources_of_mixtures, st.integers(1, 60))
 def test_shares_of_positions_follow_the_weights_from_the_start(sources: list[tuple[list[int], float]], steps: int):
-    drawn = mixture(sources).state(steps)["positions"]
+    mixed = mixture(sources)
+    mixed.plan(steps - 1)
+    drawn = mixed._positions  # with what still waits
     total, weights = sum(drawn), sum(weight for _, weight in sources)
     for positions, (_, weight) in zip(drawn, sources, strict=True):
         assert abs(positions - total * weight / weights) <= LIMIT * len(sources)
@@ -136,7 +136,7 @@ def test_epochs_sources_and_seeds_have_orders_of_their_own():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Resuming, and several processes
+# Resuming
 
 
 def test_a_step_depends_on_no_earlier_question():
@@ -147,54 +147,6 @@ def test_a_step_depends_on_no_earlier_question():
     for step in (300, 299, 599, 599, 256, 255, 0, 512, 511, 20):
         assert again.plan(step) == in_order[step]
     assert mixture(sources, rows=1, seed=1).plan(0) != in_order[0]
-
-
-@pytest.mark.parametrize("step", [0, 100, 256])
-def test_a_saved_state_goes_on_exactly(step: int):
-    sources = [(corpus(50), 2.0), ([7], 1.0)]
-    mixed = mixture(sources, rows=1)
-    state = json.loads(json.dumps(mixed.state(step)))
-    resumed = mixture(sources, rows=1)
-    resumed.restore(state)
-    for later in (step, step + 1, step + 200, step, max(0, step - 1)):  # before the state, too
-        assert resumed.plan(later) == mixed.plan(later)
-    assert resumed.state(step) == mixed.state(step)
-
-
-def test_a_restored_state_needs_no_step_before_it():
-    sources = [(corpus(50), 1.0)]
-    state = mixture(sources).state(700)
-    resumed = mixture(sources)
-    resumed.restore(state)
-    drawn: list[int] = []
-    resumed._draw = lambda source, number, draw=resumed._draw: drawn.append(number) or draw(source, number)
-    resumed.plan(700)
-    assert min(drawn) == state["drawn"][0]
-
-
-def test_a_state_of_other_sources_is_refused():
-    state = mixture([(corpus(50), 1.0)]).state(3)
-    with pytest.raises(ValueError, match="the state is of 1 sources, the mixture has 2"):
-        mixture([(corpus(50), 1.0), (corpus(50), 1.0)]).restore(state)
-
-
-@pytest.mark.parametrize("world_size", [2, 3, 6])
-def test_processes_share_out_the_rows_of_a_step(world_size: int):
-    sources = [Source("a", [7] * 50, text(7), 2.0), Source("b", [5] * 20, text(5), 1.0)]
-
-    def mixed(rank: int, world_size: int) -> Mixture:
-        return Mixture(sources, row_positions=LIMIT, rows=6, pad_id=PAD, seed=3, rank=rank, world_size=world_size)
-
-    for step in (0, 4):
-        whole = mixed(0, 1)(step).text_ids
-        parts = [mixed(rank, world_size)(step).text_ids for rank in range(world_size)]
-        assert {len(part) for part in parts} == {6 // world_size}
-        assert sorted(torch.cat(parts).tolist()) == sorted(whole.tolist())
-
-
-def test_rows_that_cannot_be_shared_out_are_refused():
-    with pytest.raises(ValueError, match="3 rows cannot be shared out to 2 processes"):
-        mixture([(corpus(5), 1.0)], rows=3, world_size=2)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -270,5 +222,6 @@ def test_the_seven_tasks_get_their_shares_of_the_same_recordings():
     ]
     mixed = Mixture(sources, row_positions=LIMIT, rows=2, pad_id=PAD, seed=0)
     assert mixed(0).features is not None
-    drawn = mixed.state(200)["positions"]
+    mixed.plan(199)
+    drawn = mixed._positions
     assert [14 * positions / sum(drawn) for positions in drawn] == pytest.approx([7, 1, 1, 1, 1, 1, 2], abs=0.05)

@@ -29,14 +29,13 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Line:
-    """One text to be spoken, and how; ``answer``, ``key`` and ``essential`` where it is a question."""
+    """One text to be spoken, and how; ``answer`` and ``key`` where it is a question."""
 
     text: str
     delivery: Delivery
     kind: str
     answer: str | None = None
     key: str | None = None
-    essential: str | None = None
 
 
 def plan(count: int, seed: int) -> dict[str, Callable[[], list[Line]]]:
@@ -61,10 +60,7 @@ def question_lines(count: int, seed: str, voices: tuple[Voice, ...]) -> list[Lin
     """Return reserved questions, none twice, each in a random delivery."""
     generator = random.Random(seed)  # noqa: S311 (texts, not secrets)
     items = list(dict.fromkeys(take_questions(2 * count, generator, reserved=True)))[:count]
-    return [
-        Line(item.question, draw_delivery(generator, voices), item.kind, item.answer, item.key, item.essential)
-        for item in items
-    ]
+    return [Line(item.question, draw_delivery(generator, voices), item.kind, item.answer, item.key) for item in items]
 
 
 def build(out_folder: Path, count: int, seed: int, speak: Speak = synthesise_all) -> None:
@@ -97,11 +93,8 @@ def build_split(folder: Path, lines: list[Line], speak: Speak, progress: Progres
                 transcript=normalise(line.text),
                 kind=line.kind,
                 voice=line.delivery.voice.name,
-                rate=line.delivery.rate,
-                pitch=line.delivery.pitch,
                 answer=line.answer,
                 key=line.key,
-                essential=line.essential,
             )
             progress.advance(task)
         completed = True

@@ -126,15 +126,13 @@ def _render(speak: Speak, sounds: Sequence[Sound]) -> list[tuple[Sound, tuple[np
 def _described(sound: Sound) -> dict[str, object]:
     """Return the fields of an utterance, except its place and id."""
     if isinstance(sound, Clip):
-        return {"text": "", "transcript": "", "kind": "sounds", "voice": "", "rate": 1.0, "pitch": 1.0}
+        return {"text": "", "transcript": "", "kind": "sounds", "voice": ""}
     delivery, is_mandarin = sound.delivery, sound.delivery.voice.language == "cmn"
     return {
         "text": sound.text,
         "transcript": transcript(sound.text) if is_mandarin else normalise(sound.text),
         "kind": "speech",
         "voice": delivery.voice.name,
-        "rate": delivery.rate,
-        "pitch": delivery.pitch,
         "language": "cmn" if is_mandarin else None,
         "style": None if sound.style == NEUTRAL else sound.style,
     }

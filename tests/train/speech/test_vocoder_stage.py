@@ -39,7 +39,7 @@ def split(tmp_path: Path) -> Split:
     writer = SplitWriter(tmp_path / "tones", (16_000, 24_000))
     for number in range(3):
         samples = {rate: tone(150 + 50 * number, rate) for rate in (16_000, 24_000)}
-        writer.add(samples, id=str(number), text="", transcript="", kind="tone", voice="", rate=1.0, pitch=0.0)
+        writer.add(samples, id=str(number), text="", transcript="", kind="tone", voice="")
     writer.close(completed=True)
     return Split(tmp_path / "tones")
 
@@ -61,7 +61,7 @@ def test_segments_longer_than_everything_are_refused(split: Split):
 
 def test_splits_without_sound_at_the_output_rate_are_named(tmp_path: Path):
     writer = SplitWriter(tmp_path / "asr-0", (16_000,))
-    values = {"text": "", "transcript": "", "kind": "tone", "voice": "", "rate": 1.0, "pitch": 0.0}
+    values = {"text": "", "transcript": "", "kind": "tone", "voice": ""}
     writer.add({16_000: tone(200, 16_000)}, id="0", **values)
     writer.close(completed=True)
     with pytest.raises(ValueError, match="asr-0 has no sound at 24000 Hz"):
