@@ -16,6 +16,7 @@ from click.testing import Result
 from filelock import FileLock
 from typer.testing import CliRunner
 
+import kimi_audio
 from kimi_audio import Answer, GenerationOptions, KimiAudio, cli
 from kimi_audio.audio.io import load_audio, save_audio
 from kimi_audio.cli.options import ModelChoice
@@ -111,6 +112,13 @@ def test_demo_asks_every_bundled_question(model, question, reference, tmp_path, 
         assert row["total_s"] > 0
         assert len(load_audio(row["sound"], OUTPUT_RATE_HZ)) == round(row["sound_s"] * OUTPUT_RATE_HZ)
         assert 0 < row["first_sound_s"] <= row["total_s"]
+
+
+def test_the_versions_are_told_without_loading_anything(no_model):
+    result = run("--version")
+    assert result.exit_code == 0
+    python = ".".join(map(str, sys.version_info[:3]))
+    assert result.stdout == f"kimi-audio {kimi_audio.__version__} (Python {python}, torch {torch.__version__})\n"
 
 
 def test_demo_without_questions(model, tmp_path, monkeypatch):

@@ -2,9 +2,11 @@
 
 import functools
 import inspect
+import platform
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
@@ -13,11 +15,26 @@ from kimi_audio.cli.report import bear_any_text, log_to_stderr, print_error, war
 Function = Callable[..., None]
 
 app = typer.Typer(
-    help="Kimi-Audio: a model that hears, speaks and converses.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_versions(wanted: bool) -> None:
+    if wanted:
+        python, torch = platform.python_version(), version("torch")
+        typer.echo(f"kimi-audio {version('kimi-audio')} (Python {python}, torch {torch})")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_versions, is_eager=True, help="Print the versions, and end.")
+    ] = False,
+) -> None:
+    """Kimi-Audio: a model that hears, speaks and converses."""
 
 
 def command(group: typer.Typer = app) -> Callable[[Function], Function]:
