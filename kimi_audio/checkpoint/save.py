@@ -42,8 +42,8 @@ def save_model(
         flow_config: with the normalisation of its mels.
         vocoder: the vocoder.
         settings: how the model is best used.
-        int8: store the matrices of LLM, encoders and flow matching as int8 with row scales and all else, the vocoder
-            included, in float16; by default everything is stored exactly as it is.
+        int8: store large matrices and convolutions as int8 with row scales, and all else in float16; by default
+            everything is stored exactly as it is.
 
     Raises:
         ValueError: the folder holds a model in shards, or tensors are not finite.
@@ -99,10 +99,7 @@ def _save_detokenizer(folder: Path, dit: DiT, flow_config: FlowConfig, vocoder: 
     flow = {SPEECH_MODEL + name: tensor for name, tensor in dit.state_dict().items()}
     save_weights(folder / FLOW / WEIGHTS, flow, int8=int8)
     write_yaml(folder / FLOW / "config.yaml", flow_config.to_dict())
-    # Convolutions of few channels lose audibly by int8; the filters are compared with exact ones when loading.
-    generator = {
-        name: tensor.half() if int8 and not name.endswith(".filter") else tensor
-        for name, tensor in to_released(vocoder.state_dict()).items()
-    }
-    save_weights(folder / VOCODER / WEIGHTS, generator)
+    generator = to_released(vocoder.state_dict())
+    filters = [name for name in generator if name.endswith(".filter")]  # are compared with exact ones when loading
+    save_weights(folder / VOCODER / WEIGHTS, generator, int8=int8, exact=filters)
     write_json(folder / VOCODER / "config.json", vocoder.config.to_dict())

@@ -36,7 +36,6 @@ PICKLE = "model.pt"
 SCALE_SUFFIX = "_int8_scale"  # row scales of a weight that is stored as int8
 GROUPS_SUFFIX = "_int4_groups"  # steps and middles of one that is stored as int4
 INT8_MIN_SIZE = 4096  # smaller matrices are not worth their row scales
-KEPT_FLOAT = ("codebook.weight",)  # near codes are told apart by it
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -181,7 +180,7 @@ def read_stored(path: Path) -> Iterator[tuple[str, Stored]]:
 def _int8(codes: Tensor, scale: Tensor, source: str) -> Int8:
     if codes.dtype != torch.int8 or codes.dim() < 1 or scale.shape != codes.shape[:1] or not scale.is_floating_point():
         raise ValueError(f"{source} is no int8 weight with one scale per row")
-    return Int8(codes, scale)
+    return Int8(codes, scale.float())
 
 
 def _int4(codes: Tensor, groups: Tensor, source: str) -> Int4:
@@ -288,25 +287,34 @@ def holds_int8(path: Path) -> bool:
 # Writing
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = False) -> None:
+def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = False, exact: Iterable[str] = ()) -> None:
     """Write one safetensors file.
 
     Args:
         path: of the file.
         tensors: by name; stored exactly unless ``int8``.
-        int8: store large matrices as int8 with row scales, and all else in float16.
+        int8: store large tensors as int8, and all else, the scales of their rows as well, in float16.
+        exact: names of tensors that are stored exactly all the same.
 
     Raises:
         ValueError: a tensor is not finite, or not in the range of float16.
     """
-    large = (name for name, tensor in tensors.items() if tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE)
-    formats: dict[str, Format] = {name: "int8" for name in large if name not in KEPT_FLOAT} if int8 else {}
-    others = {name: tensor.half() if int8 else tensor for name, tensor in tensors.items() if name not in formats}
-    save_quantized(path, {**tensors, **others}, formats)
+    if not int8:
+        save_quantized(path, tensors, {})
+        return
+    changed = {name: tensor for name, tensor in tensors.items() if name not in set(exact)}
+    large = {name for name, tensor in changed.items() if tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE}
+    others = {name: tensor.half() for name, tensor in changed.items() if name not in large}
+    save_quantized(path, {**tensors, **others}, dict.fromkeys(large, "int8"), scales=torch.float16)
 
 
-def save_quantized(path: Path, tensors: Mapping[str, Tensor], formats: Mapping[str, Format]) -> None:
-    """Write one safetensors file, some tensors, by name, in a format of fewer bits; errors as for ``save_weights``."""
+def save_quantized(
+    path: Path, tensors: Mapping[str, Tensor], formats: Mapping[str, Format], *, scales: torch.dtype = torch.float32
+) -> None:
+    """Write one safetensors file, some tensors, by name, in a format of fewer bits; errors as for ``save_weights``.
+
+    ``scales`` is what those of int8 are stored as.
+    """
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name not in formats:
@@ -314,7 +322,7 @@ def save_quantized(path: Path, tensors: Mapping[str, Tensor], formats: Mapping[s
             continue
         weight = quantized(tensor, formats[name])
         if isinstance(weight, Int8):
-            stored |= {name: weight.codes, name + SCALE_SUFFIX: weight.scale}
+            stored |= {name: weight.codes, name + SCALE_SUFFIX: weight.scale.to(scales)}
         else:
             stored |= {name: weight.codes, name + GROUPS_SUFFIX: weight.groups}
     broken = [name for name, tensor in stored.items() if not tensor.isfinite().all()]

@@ -81,16 +81,16 @@ def test_int8_model_is_small_and_near(components: dict, tmp_path: Path):
             near = state[key]
             error = (near - tensor).flatten(1 if tensor.dim() > 1 else 0).abs().amax(-1)
             largest = tensor.flatten(1 if tensor.dim() > 1 else 0).abs().amax(-1)
-            allowed = 1 / 500 if name == "vocoder" else 1 / 250  # of float16 twice (length, direction), of int8
+            allowed = 1 / 150 if name == "vocoder" else 1 / 220  # of int8, whose scales are rounded to float16
             assert (error <= allowed * largest + 1e-7).all(), (name, key)
-    codebook = components["semantic"].codebook.weight
-    assert torch.equal(loaded["semantic"].codebook.weight, codebook.half().float())  # near codes are told apart
 
     def size(folder: str, *path: str) -> int:
         return tmp_path.joinpath(folder, *path, "model.safetensors").stat().st_size
 
     assert size("int8") < 0.3 * size("exact")
     assert size("int8", "vocoder") < 0.6 * size("exact", "vocoder")
+    for name, tensor in load_file(tmp_path / "int8" / "vocoder" / "model.safetensors").items():
+        assert (tensor.dtype == torch.float32) == name.endswith(".filter"), name
 
 
 def test_saved_names_are_those_of_the_release(components: dict, reference: Path, tmp_path: Path):
