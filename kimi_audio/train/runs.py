@@ -326,7 +326,7 @@ def train_rows(
     """Train on the packed rows of a mixture; arguments, result and errors as for ``loop.train``.
 
     ``hide`` returns what the model sees of the batch of a number; ``audio_weight`` and ``heard_weight`` are
-    the weights of ``LMLoss.audio`` and ``LMLoss.heard``.
+    the weights of ``LMLoss.audio`` and ``LMLoss.heard``. An audio row that weighs nothing is not computed.
     """
 
     def make(number: int) -> LabelledBatch:
@@ -336,6 +336,8 @@ def train_rows(
             broken.append((name, str(error)))
 
         batch = mixture(number, None if mixture.broken is None else note)
+        if not audio_weight:
+            batch = replace(batch, audio_loss=torch.zeros_like(batch.audio_loss))
         seen = None if hide is None else hide(batch, number)
         if seen is not None:
             batch = replace(batch, features=None)  # which are input alone

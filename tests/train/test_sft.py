@@ -151,6 +151,27 @@ def test_the_loss_of_the_audio_row_counts_by_its_weight(config, data, tmp_path):
     assert logs[0.25]["grad_norm"] < logs[1.0]["grad_norm"]
 
 
+def test_an_audio_row_without_weight_is_not_computed(config, data, tmp_path, monkeypatch):
+    """But for one row, which processes that share the model need in every graph."""
+    computed = []
+
+    def noting(lm, batch, *arguments, **named):
+        computed.append(int(batch.audio_loss.any(1).sum()))
+        return lm_loss(lm, batch, *arguments, **named)
+
+    monkeypatch.setattr("kimi_audio.train.sft.lm_loss", noting)
+    config = replace(config, held_out=0, loop=replace(LOOP, steps=1))
+    finetune(replace(config, audio_weight=1.0), [data], tmp_path / "both")
+    assert any(computed)
+    computed.clear()
+    finetune(replace(config, audio_weight=0.0), [data], tmp_path / "text")
+    assert computed
+    assert not any(computed)
+    both, text = (rows(tmp_path / name)[0] for name in ("both", "text"))
+    assert text["text"] == both["text"]
+    assert text["audio"] == 0
+
+
 def test_a_killed_run_resumes_to_the_same_weights(config, data, tmp_path, monkeypatch):
     config = replace(config, held_out=0, loop=LOOP, hiding=Hiding(heard=0.5, text=0.2, codes=0.2))
     whole, killed = tmp_path / "whole", tmp_path / "killed"
