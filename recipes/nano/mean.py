@@ -9,13 +9,11 @@ from pathlib import Path
 
 from kimi_audio.checkpoint import load_lm
 from kimi_audio.lm.model import AudioLM
-from recipes.nano.model_folder import is_of_text, save_with_llm
+from recipes.nano.model_folder import save_with_llm
 
 
-def mean(first: AudioLM, second: AudioLM, share: float, *, text_only: bool = False) -> AudioLM:
+def mean(first: AudioLM, second: AudioLM, share: float) -> AudioLM:
     """Return the mean, of which ``share`` is the second: the first one, with other weights.
-
-    With ``text_only``, it is the mean of the layers and the head that only the text has.
 
     Raises:
         ValueError: the sizes differ, or the share is none.
@@ -25,10 +23,7 @@ def mean(first: AudioLM, second: AudioLM, share: float, *, text_only: bool = Fal
     if first.config != second.config:
         raise ValueError("the two LLMs have different sizes; only like ones have a mean")
     others = second.state_dict()
-    shares = {name: share if not text_only or is_of_text(name, first.config) else 0.0 for name in others}
-    first.load_state_dict(
-        {name: tensor.lerp(others[name], shares[name]) for name, tensor in first.state_dict().items()}
-    )
+    first.load_state_dict({name: tensor.lerp(others[name], share) for name, tensor in first.state_dict().items()})
     return first
 
 
@@ -39,10 +34,9 @@ def main() -> None:
     parser.add_argument("second", type=Path, help="model folder")
     parser.add_argument("--out", type=Path, required=True, help="model folder to be made")
     parser.add_argument("--share", type=float, default=0.5, help="of the second in the mean")
-    parser.add_argument("--text-only", action="store_true", help="of the layers and the head that only the text has")
     parser.add_argument("--int8", action="store_true", help="store matrices at 8 bits")
     arguments = parser.parse_args()
-    lm = mean(load_lm(arguments.first), load_lm(arguments.second), arguments.share, text_only=arguments.text_only)
+    lm = mean(load_lm(arguments.first), load_lm(arguments.second), arguments.share)
     save_with_llm(arguments.out, arguments.first, lm, int8=arguments.int8)
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from kimi_audio.core.config import LMConfig
 from kimi_audio.core.files import copy_whole, read_json, write_json
 from kimi_audio.core.weights import WEIGHTS, save_weights
 from kimi_audio.lm.model import AudioLM
@@ -32,10 +31,3 @@ def save_with_llm(out: Path, folder: Path, lm: AudioLM, *, int8: bool = False) -
     save_weights(out / WEIGHTS, lm.state_dict(), int8=int8)
     settings = read_json(folder / CONFIG) | lm.config.to_dict()
     write_json(out / CONFIG, settings)  # last: without it, a folder is no model
-
-
-def is_of_text(name: str, config: LMConfig) -> bool:
-    """Tell whether a weight of an LLM only makes text: codes depend on it through what is written alone."""
-    if name.startswith("model.layers."):
-        return int(name.split(".")[2]) > config.branch_layer_index
-    return name.startswith(("model.norm.", "lm_head."))

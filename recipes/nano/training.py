@@ -1,8 +1,8 @@
 """How nano learns: ``kimi-audio train recipes/nano/training.py:begin --data heard.jsonl --data natural.jsonl …``.
 
 ``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model,
-``talking`` from one that hears well and answers badly, and ``writing`` from one that has grown (``recipes.nano.grow``).
-All are fine-tunings as any user's.
+and ``talking`` from one that hears well and answers badly. ``hearing`` goes on with the text row alone, and
+``speaking`` with the codes alone, of a model that is forked (``recipes.nano.fork``). All are fine-tunings as any other.
 """
 
 from dataclasses import replace
@@ -10,7 +10,6 @@ from dataclasses import replace
 from kimi_audio.train.hiding import Hiding
 from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.sft import FinetuneConfig
-from recipes.nano.base import NANO
 
 # Of all positions, whatever the sizes of the files. Of what is heard, people and natural voices are met more often than
 # their number would have it.
@@ -29,16 +28,20 @@ TALKING_SHARES = {
     "prose.jsonl": 0.13,
 }
 
-# Nobody reads aloud here: what speaks is left as it is.
-WRITING_SHARES = {
-    "heard.jsonl": 0.22,
-    "natural.jsonl": 0.18,
-    "talks.jsonl": 0.15,
-    "tasks.jsonl": 0.08,
-    "typed.jsonl": 0.05,
-    "facts.jsonl": 0.24,
+# Of what is read aloud, the text is written all the same; without it, the branch has nothing to read.
+HEARING_SHARES = {
+    "heard.jsonl": 0.24,
+    "natural.jsonl": 0.25,
+    "aloud.jsonl": 0.08,
+    "talks.jsonl": 0.10,
+    "tasks.jsonl": 0.06,
+    "typed.jsonl": 0.04,
+    "facts.jsonl": 0.15,
     "prose.jsonl": 0.08,
 }
+SPEAKING_SHARES = {"aloud.jsonl": 0.6, "talks.jsonl": 0.2, "tasks.jsonl": 0.2}
+BRANCH = ("model.mimo_layers", "model.mimo_norm", "mimo_output")  # only the codes depend on it
+OTHERS = ("model.embed_tokens", "model.vq_adaptor", "model.layers", "model.norm", "lm_head")
 GPU_SHARES = {"heard.jsonl": 0.18, "natural.jsonl": 0.12, "aloud.jsonl": 0.2, "talks.jsonl": 0.28, "tasks.jsonl": 0.22}
 
 
@@ -85,17 +88,22 @@ def talking() -> FinetuneConfig:
     return replace(config, loop=loop, weights=TALKING_SHARES)
 
 
-def writing() -> FinetuneConfig:
-    """Go on with the layers that only the text has: what makes the codes stays exactly as it is.
+def hearing() -> FinetuneConfig:
+    """Go on with the text row alone, in large steps.
 
-    Few texts were recorded to be read aloud; what has learned them by heart reads others worse. Hearing and knowing
-    have more to learn from.
+    The codes' gradient is longer than that of all text in the layers that both share, and neither learns well there.
+    What makes the codes is left as it is, and does not know these layers afterwards: see ``recipes.nano.fork``.
     """
     config = talking()
-    shared = (f"model.layers.{number}." for number in range(NANO.shared))
-    spoken = ("model.mimo_layers", "model.mimo_norm", "mimo_output")
-    frozen = dict.fromkeys(("model.embed_tokens", "model.vq_adaptor", *shared, *spoken), 1.0)
-    return replace(config, loop=replace(config.loop, frozen=frozen), weights=WRITING_SHARES)
+    loop = replace(config.loop, steps=1250, peak_lr=5e-3, weight_decay=0.1, frozen=dict.fromkeys(BRANCH, 1.0))
+    return replace(config, loop=loop, weights=HEARING_SHARES, audio_weight=0.0)
+
+
+def speaking() -> FinetuneConfig:
+    """Go on with the codes alone: nothing moves that the text is made of."""
+    config = talking()
+    loop = replace(config.loop, steps=700, peak_lr=2e-3, warmup_steps=20, frozen=dict.fromkeys(OTHERS, 1.0))
+    return replace(config, loop=loop, weights=SPEAKING_SHARES, heard_weight=0.0)
 
 
 def on_gpu() -> FinetuneConfig:

@@ -14,11 +14,10 @@ from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import train_bpe
 from recipes.nano import training
-from recipes.nano.base import NANO, all_sizes, lm_config, with_codes
+from recipes.nano.base import all_sizes, lm_config, with_codes
 from recipes.nano.corpora import written
-from recipes.nano.model_folder import is_of_text
 from recipes.nano.semantic import semantic_config
-from recipes.nano.training import begin, further, writing
+from recipes.nano.training import begin, further, hearing, speaking
 from recipes.nano.whisper import bare_encoder
 
 
@@ -27,8 +26,8 @@ def test_one_dial_sets_the_sizes_of_the_llm(width, layers):
     size = all_sizes(argparse.Namespace(width=width, layers=layers))
     config = lm_config(train_bpe(["hello hello"], 260), size, EncoderConfig.tiny())
     assert config.head_size == 64
-    assert (config.hidden_size, config.num_layers, config.num_audio_layers) == (width, layers, NANO.audio_layers)
-    assert config.branch_layer_index == layers - 3  # two layers serve the text alone, as two serve the sound
+    assert (config.hidden_size, config.num_layers) == (width, layers)
+    assert config.branch_layer_index + 1 + config.num_audio_layers == layers  # codes pass as many layers as text
     assert config.num_codes == 2048
     assert config.adaptor_input_size == 4 * EncoderConfig.tiny().hidden_size
 
@@ -63,7 +62,7 @@ def test_other_codes_leave_the_rest_of_the_detokenizer_as_it_is():
 
 
 def test_everything_is_learned_in_shares_that_add_to_one():
-    talking = (training.TALKING_SHARES, training.WRITING_SHARES)
+    talking = (training.TALKING_SHARES, training.HEARING_SHARES, training.SPEAKING_SHARES)
     for shares in (training.FIRST_SHARES, training.SHARES, *talking, training.GPU_SHARES):
         assert sum(shares.values()) == pytest.approx(1)
     assert begin().from_scratch
@@ -72,9 +71,14 @@ def test_everything_is_learned_in_shares_that_add_to_one():
     assert written("It is Paris, I think.") == "it is paris, i think."
 
 
-def test_who_learns_to_write_speaks_as_before():
-    lm = load_lm(NANO_FOLDER)
-    frozen = tuple(writing().loop.frozen)
-    free = {name for name in lm.state_dict() if not name.startswith(frozen)}
-    assert free == {name for name in lm.state_dict() if is_of_text(name, lm.config)}
-    assert set(writing().loop.frozen.values()) == {1.0}
+def test_hearing_and_speaking_each_learn_what_the_other_leaves_alone():
+    names = set(load_lm(NANO_FOLDER).state_dict())
+    free = []
+    for config in (hearing(), speaking()):
+        assert set(config.loop.frozen.values()) == {1.0}
+        free.append({name for name in names if not name.startswith(tuple(config.loop.frozen))})
+    assert free[0] | free[1] == names
+    assert not free[0] & free[1]
+    assert any("mimo" in name for name in free[1])
+    assert not any("mimo" in name for name in free[0])
+    assert hearing().audio_weight == 0

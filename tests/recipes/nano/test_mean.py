@@ -1,4 +1,4 @@
-"""LLMs made of other LLMs: their mean, and larger ones that say the same."""
+"""LLMs made of other LLMs: their mean, and their fork."""
 
 import pytest
 import torch
@@ -8,11 +8,12 @@ from kimi_audio.core.config import LMConfig
 from kimi_audio.core.random import generator_of
 from kimi_audio.core.sequence import SequenceBuilder, pack
 from kimi_audio.lm.model import AudioLM
-from recipes.nano.grow import LAST_PRODUCTS, grown
+from recipes.nano.fork import forked
 from recipes.nano.mean import mean
 from recipes.nano.model_folder import save_with_llm
 
 BLANK, PAD = 70, 79
+ROWS = [[SequenceBuilder(BLANK).add([80, 81, 82, 83], [1, 2, 3, 4]).build()]]
 
 
 def tiny(seed: int = 0, **changes: int) -> AudioLM:
@@ -30,21 +31,6 @@ def test_every_weight_is_so_far_from_the_first_to_the_second(share):
         assert torch.allclose(found[name], (1 - share) * tensor + share * others[name], atol=1e-6)
 
 
-@torch.no_grad()
-def test_another_text_leaves_the_codes_as_they_are():
-    first, second = tiny(num_layers=4, branch_layer_index=1), tiny(1, num_layers=4, branch_layer_index=1)
-    rows = [[SequenceBuilder(BLANK).add([80, 81, 82, 83], [1, 2, 3, 4]).build()]]
-    before, others = first(pack(rows, PAD)), second.state_dict()
-    mixed = mean(first, second, 1.0, text_only=True)
-    after = mixed(pack(rows, PAD))
-    assert torch.equal(after.audio_logits, before.audio_logits)
-    taken = {
-        name for name, tensor in mixed.state_dict().items() if torch.equal(tensor, others[name]) and tensor.std() > 0
-    }
-    assert {name.rpartition(".layers.")[2].partition(".")[0] for name in taken if "model.layers" in name} == {"2", "3"}
-    assert "lm_head.weight" in taken
-
-
 def test_what_has_no_mean_is_refused():
     with pytest.raises(ValueError, match="between 0 and 1, not 2"):
         mean(tiny(), tiny(1), 2.0)
@@ -52,32 +38,33 @@ def test_what_has_no_mean_is_refused():
         mean(tiny(), tiny(num_layers=3), 0.5)
 
 
-@pytest.mark.parametrize("layers", [1, 4])
 @torch.no_grad()
-def test_a_grown_model_says_the_same_and_has_what_can_learn(layers):
-    small = tiny(num_layers=4, branch_layer_index=1)
-    large = grown(small, layers)
-    rows = [[SequenceBuilder(BLANK).add([80, 81, 82, 83], [1, 2, 3, 4]).build()]]
-    before, after = small(pack(rows, PAD)), large(pack(rows, PAD))
+def test_a_fork_of_one_model_is_the_same_function():
+    model = tiny(num_layers=4, branch_layer_index=2, num_audio_layers=2)
+    found = forked(model, model)
+    assert (found.config.branch_layer_index, found.config.num_audio_layers) == (0, 4)
+    before, after = (one(pack(ROWS, PAD)) for one in (model, found))
     assert torch.equal(after.text_logits, before.text_logits)
     assert torch.equal(after.audio_logits, before.audio_logits)
-    weights = large.state_dict()
-    zeros = [name for name, tensor in weights.items() if name.endswith(LAST_PRODUCTS) and not tensor.any()]
-    assert len(zeros) == 2 * layers
-    assert large.config.num_layers == 4 + layers
-    assert all(int(name.split(".")[2]) > small.config.branch_layer_index for name in zeros)
 
 
-def test_without_layers_for_text_alone_there_is_no_place():
-    with pytest.raises(ValueError, match="cannot be added to the 0"):
-        grown(tiny(num_layers=1, branch_layer_index=0), 2)
-    with pytest.raises(ValueError, match="0 layers"):
-        grown(tiny(num_layers=2, branch_layer_index=0), 0)
+@torch.no_grad()
+def test_a_fork_writes_as_the_one_and_has_the_branch_of_the_other():
+    sizes = {"num_layers": 4, "branch_layer_index": 2}
+    hears, speaks = tiny(**sizes), tiny(1, **sizes)
+    found = forked(hears, speaks)
+    assert torch.equal(found(pack(ROWS, PAD)).text_logits, hears(pack(ROWS, PAD)).text_logits)
+    own, others = found.state_dict(), speaks.state_dict()
+    assert torch.equal(own["model.mimo_layers.1.mlp.up_proj.weight"], others["model.layers.2.mlp.up_proj.weight"])
+    assert torch.equal(own["model.mimo_layers.2.mlp.up_proj.weight"], others["model.mimo_layers.0.mlp.up_proj.weight"])
+    assert torch.equal(own["mimo_output.weight"], others["mimo_output.weight"])
+    with pytest.raises(ValueError, match="different sizes"):
+        forked(hears, tiny(num_layers=3))
 
 
 def test_a_folder_gets_another_llm(reference, tmp_path):
     folder = reference / "checkpoint"  # whose LLM is in shards
-    larger = grown(load_lm(folder), 2)
+    larger = forked(load_lm(folder), load_lm(folder))
     save_with_llm(tmp_path / "model", folder, larger)
     found = load_lm(tmp_path / "model")
     assert found.config == larger.config
