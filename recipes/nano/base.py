@@ -34,8 +34,8 @@ class Size:
 
     width: int = 256
     layers: int = 6  # from the embedding to the text
-    shared: int = 1  # of them, below the audio branch: where more are shared, text and codes disturb each other
-    audio_layers: int = 5
+    shared: int = 4  # of them, below the audio branch
+    audio_layers: int = 2
     text_ranks: int = 512
 
 
@@ -156,7 +156,7 @@ def with_codes(dit: DiT, config: FlowConfig, num_codes: int, seed: int) -> tuple
 
 def all_sizes(arguments: argparse.Namespace) -> Size:
     """Return the sizes that the command line asks for."""
-    return replace(NANO, width=arguments.width, layers=arguments.layers, audio_layers=arguments.layers - NANO.shared)
+    return replace(NANO, width=arguments.width, layers=arguments.layers, shared=arguments.layers - 2)
 
 
 def main() -> None:

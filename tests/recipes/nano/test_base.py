@@ -14,7 +14,7 @@ from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import train_bpe
 from recipes.nano import training
-from recipes.nano.base import all_sizes, lm_config, with_codes
+from recipes.nano.base import NANO, all_sizes, lm_config, with_codes
 from recipes.nano.corpora import written
 from recipes.nano.semantic import semantic_config
 from recipes.nano.training import begin, further, hearing, speaking
@@ -26,8 +26,8 @@ def test_one_dial_sets_the_sizes_of_the_llm(width, layers):
     size = all_sizes(argparse.Namespace(width=width, layers=layers))
     config = lm_config(train_bpe(["hello hello"], 260), size, EncoderConfig.tiny())
     assert config.head_size == 64
-    assert (config.hidden_size, config.num_layers) == (width, layers)
-    assert config.branch_layer_index + 1 + config.num_audio_layers == layers  # codes pass as many layers as text
+    assert (config.hidden_size, config.num_layers, config.num_audio_layers) == (width, layers, NANO.audio_layers)
+    assert config.branch_layer_index == layers - 3  # two layers serve the text alone, as two serve the sound
     assert config.num_codes == 2048
     assert config.adaptor_input_size == 4 * EncoderConfig.tiny().hidden_size
 
