@@ -36,6 +36,7 @@ PICKLE = "model.pt"
 SCALE_SUFFIX = "_int8_scale"  # row scales of a weight that is stored as int8
 GROUPS_SUFFIX = "_int4_groups"  # steps and middles of one that is stored as int4
 INT8_MIN_SIZE = 4096  # smaller matrices are not worth their row scales
+KEPT_FLOAT = ("codebook.weight",)  # near codes are told apart by it
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -303,7 +304,11 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = Fals
         save_quantized(path, tensors, {})
         return
     changed = {name: tensor for name, tensor in tensors.items() if name not in set(exact)}
-    large = {name for name, tensor in changed.items() if tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE}
+    large = {
+        name
+        for name, tensor in changed.items()
+        if tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE and name not in KEPT_FLOAT
+    }
     others = {name: tensor.half() for name, tensor in changed.items() if name not in large}
     save_quantized(path, {**tensors, **others}, dict.fromkeys(large, "int8"), scales=torch.float16)
 

@@ -83,6 +83,8 @@ def test_int8_model_is_small_and_near(components: dict, tmp_path: Path):
             largest = tensor.flatten(1 if tensor.dim() > 1 else 0).abs().amax(-1)
             allowed = 1 / 150 if name == "vocoder" else 1 / 220  # of int8, whose scales are rounded to float16
             assert (error <= allowed * largest + 1e-7).all(), (name, key)
+    codebook = components["semantic"].codebook.weight
+    assert torch.equal(loaded["semantic"].codebook.weight, codebook.half().float())  # near codes are told apart
 
     def size(folder: str, *path: str) -> int:
         return tmp_path.joinpath(folder, *path, "model.safetensors").stat().st_size
