@@ -91,7 +91,7 @@ def talking() -> FinetuneConfig:
 def hearing() -> FinetuneConfig:
     """Go on with the text row alone, in large steps.
 
-    The codes' gradient is longer than that of all text in the layers that both share, and neither learns well there.
+    The codes' gradient is longer than that of all text in the layers that both share.
     What makes the codes is left as it is, and does not know these layers afterwards: see ``recipes.nano.fork``.
     """
     config = talking()
