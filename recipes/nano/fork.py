@@ -1,8 +1,8 @@
 """A model that hears as one and speaks as another: ``python -m recipes.nano.fork HEARS SPEAKS --out FOLDER``.
 
 Where text and codes share most layers, one can hardly learn without moving the other. Here the audio branch leaves
-behind the first layer already, and takes along the other's layers that were shared before. Of one model alone, the fork is the
-same function; of two, its branch has to learn what it gets from the first layer (``training.py:speaking``).
+behind the first layer already, and takes along the other's layers that were shared before. Of one model alone, the
+fork is the same function; of two, its branch has to learn what it gets from the first layer (``training.py:speaking``).
 """
 
 import argparse
