@@ -22,7 +22,9 @@ bench() { "$python" -m kimi_audio.cli bench --device "$device" --repeats "$repea
 export -f bench && export device repeats python results
 
 [ "$device" = cuda ] && part machine 20 nvidia-smi
-part shape 180 bash -c "bench --shape $shape"
-part nano 120 bash -c "bench --model nano"
-[ "$device" = cuda ] && part tests 150 "$python" -m pytest -q -m gpu
+part shape 150 bash -c "bench --shape $shape"
+[ "$device" = cuda ] && part graphs 90 bash -c "bench --shape $shape --steps graphs --format int4 --format bfloat16 --out $results/graphs"
+[ "$device" = cuda ] && part compiled 90 bash -c "bench --shape $shape --steps compiled --format bfloat16 --out $results/compiled"
+part nano 60 bash -c "bench --model nano"
+[ "$device" = cuda ] && part tests 70 "$python" -m pytest -q -m gpu
 exit $failed

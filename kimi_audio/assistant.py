@@ -24,6 +24,7 @@ from kimi_audio.detokenizer.speaking import CodeChunks, SpeechStream
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer, StreamState
 from kimi_audio.devices import Device, Devices, default_dtype
 from kimi_audio.lm.adapters import load_adapter
+from kimi_audio.lm.captured import Steps, with_steps
 from kimi_audio.lm.engine import Engine
 from kimi_audio.lm.hotwords import Hotwords
 from kimi_audio.lm.model import AudioLM
@@ -108,6 +109,8 @@ class KimiAudio:
         adapter: folder of a LoRA adapter for the LLM, which is added to its weights.
         revision: commit, tag or branch of a hub repository; a commit always gives the same files.
         quantize: hold the matrices of the LLM at 8 or 4 bits: less memory and faster steps, slightly other scores.
+        steps: how the LLM's decoding steps are made: "plain"; "graphs", as CUDA graphs; or "compiled". The first of
+            every shape takes time, and their memory is of a fixed size.
 
     Raises:
         ValueError: there is no such model or part of one, its files are incomplete or damaged, or an adapter is to be
@@ -128,6 +131,7 @@ class KimiAudio:
         adapter: str | os.PathLike[str] | None = None,
         revision: str | None = None,
         quantize: Format | None = None,
+        steps: Steps = "plain",
     ) -> None:
         if quantize is not None and adapter is not None:
             raise ValueError("an adapter cannot be added to quantised weights; export the merged model, quantize that")
@@ -135,6 +139,7 @@ class KimiAudio:
             raise ValueError(f"quantize must be one of {', '.join(FORMATS)}, not {quantize!r:.60}")
         self.devices = Devices.of(device)
         self._dtype = dtype
+        self._steps: Steps = steps
         folder = checkpoint.find_model(model_path, with_detokenizer=load_detokenizer, revision=revision)
         semantic_folder = Path(semantic_tokenizer) if semantic_tokenizer else checkpoint.find_semantic_tokenizer(folder)
         if checkpoint.is_base_model(model_path):
@@ -188,8 +193,10 @@ class KimiAudio:
     def lm(self, lm: AudioLM) -> None:
         self._lm = lm
         weights_bytes = sum(tensor.nbytes for tensor in (*lm.parameters(), *lm.buffers()))
-        engine = Engine(lm, self.text_tokenizer.special, prefix_bytes=max(MIN_PREFIX_BYTES, weights_bytes // 8))
-        self._engine = EngineThread(engine)
+        model, new_cache = with_steps(lm, self._steps)
+        prefix_bytes = max(MIN_PREFIX_BYTES, weights_bytes // 8)
+        special = self.text_tokenizer.special
+        self._engine = EngineThread(Engine(model, special, prefix_bytes=prefix_bytes, new_cache=new_cache))
 
     def to(self, device: Device | Mapping[str, Device]) -> Self:
         """Move all parts to a device, or each to its own, see ``Devices.of``.

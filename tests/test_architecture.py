@@ -17,11 +17,12 @@ PACKAGE = ROOT / "kimi_audio"
 DOCUMENT = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
 MODULES = sorted(path for name in ("kimi_audio", "kimia_infer") for path in (ROOT / name).rglob("*.py"))
 RECIPES = sorted((ROOT / "recipes").rglob("*.py"))
-# Places that may know about CUDA: the choice of a device, its free memory, its precision, and the list of devices.
+# Places that may know about CUDA: choice of a device, free memory, graphs, precision, the list of devices.
 CUDA_FILES = {
     "kimi_audio/devices.py",
-    "kimi_audio/checkpoint/load.py",
+    "kimi_audio/lm/captured.py",
     "kimi_audio/cli/info.py",
+    "kimi_audio/nn/memory.py",
     "kimi_audio/nn/precision.py",
 }
 

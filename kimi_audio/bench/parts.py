@@ -12,6 +12,8 @@ from kimi_audio.core.units import MEL_FRAMES_PER_TOKEN
 from kimi_audio.detokenizer.policy import TOKEN_S
 from kimi_audio.detokenizer.stream import Call, Detokenizer
 from kimi_audio.lm.cache import KVCache, Stretch, Stretches
+from kimi_audio.lm.captured import Steps, with_steps
+from kimi_audio.lm.engine import LanguageModel
 from kimi_audio.lm.model import AudioLM
 
 PREFILL_POSITIONS = 200
@@ -21,9 +23,9 @@ BATCH_POSITIONS = 250  # known of each
 CONTEXT_CHUNKS = 2  # whole chunks that the measured one continues
 
 
-def filled_cache(config: LMConfig, length: int, device: torch.device, dtype: torch.dtype) -> KVCache:
-    """Return a cache as if so many positions had been computed."""
-    cache, draw = KVCache(), torch.Generator(device).manual_seed(length)
+def fill(cache: KVCache, config: LMConfig, length: int, device: torch.device, dtype: torch.dtype) -> KVCache:
+    """Return an empty cache as if so many positions had been computed."""
+    draw = torch.Generator(device).manual_seed(length)
     shape = 2, config.num_kv_heads, length, config.head_size
     for layer in range(config.num_layers + config.num_audio_layers):
         keys, values = torch.randn(shape, generator=draw, device=device).to(dtype)
@@ -31,7 +33,7 @@ def filled_cache(config: LMConfig, length: int, device: torch.device, dtype: tor
     return cache
 
 
-def decode(lm: AudioLM, caches: Sequence[tuple[KVCache, int]], new: int = 1) -> torch.Tensor:
+def decode(lm: LanguageModel, caches: Sequence[tuple[KVCache, int]], new: int = 1) -> torch.Tensor:
     """Compute the next positions of several requests, each with its cache and what it holds; return the likeliest."""
     audio = torch.arange(new * len(caches), device=lm.device)[None] % lm.config.audio_offset
     positions = torch.cat([torch.arange(length, length + new, device=lm.device) for _, length in caches])[None]
@@ -56,34 +58,37 @@ def _bytes_of(module: nn.Module) -> int:
 
 
 @torch.inference_mode()
-def lm_costs(lm: AudioLM, bandwidth: float, repeats: int) -> dict[str, object]:
+def lm_costs(lm: AudioLM, steps: Steps, bandwidth: float, repeats: int) -> dict[str, object]:
     """Return the cost of a prompt, of steps at several lengths, and of many requests at once.
 
     Args:
         lm: on its device.
+        steps: how they are made.
         bandwidth: what the device reads in bytes per second.
         repeats: of each measurement.
     """
     config, device = lm.config, lm.device
+    model, new_cache = with_steps(lm, steps)
     prompt = min(PREFILL_POSITIONS, config.max_positions // 2)
     prefill_s = seconds(lambda: decode(lm, [(KVCache(), 0)], prompt), device, repeats)
-    steps = []
+    lengths = []
     for length in (length for length in CONTEXTS if length < config.max_positions):
-        cache = filled_cache(config, length, device, lm.dtype)
-        step_s = seconds(lambda cache=cache, length=length: decode(lm, [(cache, length)]), device, repeats)
+        cache = fill(new_cache(), config, length, device, lm.dtype)
+        step_s = seconds(lambda cache=cache, length=length: decode(model, [(cache, length)]), device, repeats)
+        cache.close()
         rate = step_bytes(lm, length) / step_s
-        steps.append({"positions": length, "step_s": step_s, "bytes_per_s": rate, "share": rate / bandwidth})
+        lengths.append({"positions": length, "step_s": step_s, "bytes_per_s": rate, "share": rate / bandwidth})
     batches = []
     known = min(BATCH_POSITIONS, config.max_positions // 2)
-    caches = [(filled_cache(config, known, device, lm.dtype), known) for _ in range(max(BATCHES))]
+    caches = [(fill(new_cache(), config, known, device, lm.dtype), known) for _ in range(max(BATCHES))]
     for size in BATCHES:
-        step_s = seconds(lambda size=size: decode(lm, caches[:size]), device, repeats)
+        step_s = seconds(lambda size=size: decode(model, caches[:size]), device, repeats)
         batches.append({"requests": size, "step_s": step_s, "tokens_per_s": size / step_s})
     return {
         "weights_bytes": _bytes_of(lm),
         "prefill_positions": prompt,
         "prefill_s": prefill_s,
-        "steps": steps,
+        "steps": lengths,
         "batches": batches,
     }
 

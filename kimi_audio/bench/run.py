@@ -16,6 +16,7 @@ from kimi_audio.bench.shapes import SHAPES, random_detokenizer, random_encoders,
 from kimi_audio.bench.talk import RandomModel, Talk, replies_of, summary
 from kimi_audio.core.quantized import FORMATS, Format
 from kimi_audio.core.units import INPUT_RATE_HZ
+from kimi_audio.lm.captured import Steps
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.quantize import quantize_lm
 from kimi_audio.nn.precision import computes_bf16
@@ -41,7 +42,12 @@ def check_formats(names: Sequence[str]) -> None:
 
 
 def measure_shape(
-    name: str, device: torch.device, formats: Sequence[str], repeats: int, tell: Callable[[str], object]
+    name: str,
+    device: torch.device,
+    formats: Sequence[str],
+    steps: Steps,
+    repeats: int,
+    tell: Callable[[str], object],
 ) -> Results:
     """Return what random weights of a shape cost; see ``SHAPES``."""
     shape = SHAPES[name]
@@ -50,12 +56,12 @@ def measure_shape(
         lm = random_lm(shape, device, dtype)
         return lm if quantize is None else quantize_lm(lm, quantize)
 
-    results, lm = _measured_lms(build, device, formats, repeats, tell)
+    results, lm = _measured_lms(build, device, formats, steps, repeats, tell)
     tell("detokenizer")
     detokenizer = random_detokenizer(shape, device, _dtype(device))
     results["detokenizer"] = detokenizer_costs(detokenizer, repeats)
     tell("replies")
-    model = RandomModel(*random_encoders(shape, device, _dtype(device)), lm, detokenizer)
+    model = RandomModel(*random_encoders(shape, device, _dtype(device)), lm, detokenizer, steps)
     results["talk"] = summary(model.replies(repeats)) | {"lm": formats[-1]}
     return {"model": f"random {name}"} | describe(device) | results | {"peak_bytes": peak_bytes(device)}
 
@@ -64,6 +70,7 @@ def measure_model(
     path: str,
     device: torch.device,
     formats: Sequence[str],
+    steps: Steps,
     repeats: int,
     questions: Sequence[Path],
     tell: Callable[[str], object],
@@ -74,10 +81,10 @@ def measure_model(
     def build(dtype: torch.dtype, quantize: Format | None) -> AudioLM:
         return checkpoint.load_lm(folder, device, dtype, quantize)
 
-    results, _ = _measured_lms(build, device, formats, repeats, tell)
+    results, _ = _measured_lms(build, device, formats, steps, repeats, tell)
     tell("detokenizer")
     begin = time.perf_counter()
-    model = KimiAudio(path, device=device)
+    model = KimiAudio(path, device=device, steps=steps)
     results["load_s"] = time.perf_counter() - begin
     assert model.detokenizer is not None
     results["detokenizer"] = detokenizer_costs(model.detokenizer, repeats)
@@ -92,6 +99,7 @@ def _measured_lms(
     build: Callable[[torch.dtype, Format | None], AudioLM],
     device: torch.device,
     formats: Sequence[str],
+    steps: Steps,
     repeats: int,
     tell: Callable[[str], object],
 ) -> tuple[Results, AudioLM]:
@@ -106,10 +114,10 @@ def _measured_lms(
         begin = time.perf_counter()
         lm = build(*_kinds(name, device))
         made_s = time.perf_counter() - begin
-        lms[name] = {"made_s": made_s} | lm_costs(lm, bandwidth, repeats)
+        lms[name] = {"made_s": made_s} | lm_costs(lm, steps, bandwidth, repeats)
     if lm is None:
         raise ValueError("name at least one format")
-    return {"read_bytes_per_s": bandwidth, "lm": lms}, lm
+    return {"steps": steps, "read_bytes_per_s": bandwidth, "lm": lms}, lm
 
 
 def _kinds(name: str, device: torch.device) -> tuple[torch.dtype, Format | None]:

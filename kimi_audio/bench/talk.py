@@ -15,7 +15,8 @@ from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.detokenizer.speaking import SpeechStream
 from kimi_audio.detokenizer.stream import Detokenizer
 from kimi_audio.lm.cache import Stretches
-from kimi_audio.lm.engine import Engine
+from kimi_audio.lm.captured import Steps, with_steps
+from kimi_audio.lm.engine import Engine, LanguageModel
 from kimi_audio.lm.model import AudioLM, LMOutput
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.lm.worker import EngineThread
@@ -93,25 +94,27 @@ class RandomModel:
     acoustic: AcousticEncoder
     lm: AudioLM
     detokenizer: Detokenizer
+    steps: Steps
 
     def replies(self, count: int) -> list[Talk]:
         """Return how long replies to questions of noise take; one more is made before, to warm up."""
         device = next(self.semantic.parameters()).device
         question = torch.randn(QUESTION_S * INPUT_RATE_HZ, generator=torch.Generator().manual_seed(0)).to(device)
-        return [Talk.of(self._reply(question)) for _ in range(count + 1)][1:]
+        config, names = self.lm.config, special_token_names()
+        special = SpecialIds.lookup({name: config.audio_offset - len(names) + i for i, name in enumerate(names)})
+        model, new_cache = with_steps(self.lm, self.steps)
+        thread = EngineThread(Engine(_Speaker(model), special, new_cache=new_cache))
+        return [Talk.of(self._reply(thread, special.blank, question)) for _ in range(count + 1)][1:]
 
     @torch.inference_mode()
-    def _reply(self, question: Tensor) -> Iterator[StreamChunk]:
-        config = self.lm.config
-        names = special_token_names()
-        special = SpecialIds.lookup({name: config.audio_offset - len(names) + i for i, name in enumerate(names)})
+    def _reply(self, thread: EngineThread, blank_id: int, question: Tensor) -> Iterator[StreamChunk]:
         codes, features = self.semantic.encode_wav(question), self.acoustic.features(question)
-        ids = (codes + config.audio_offset).tolist()
-        prompt = SequenceBuilder(special.blank).add(ids, features=features).build()
+        ids = (codes + self.lm.config.audio_offset).tolist()
+        prompt = SequenceBuilder(blank_id).add(ids, features=features).build()
         options = GenerationOptions("both", max_new_tokens=REPLY_STEPS, loop_guard=None)
         noise = torch.Generator().manual_seed(0)
         speech = SpeechStream(self.detokenizer, None, noise)
-        with EngineThread(Engine(_Speaker(self.lm), special)).start(prompt, options) as events:
+        with thread.start(prompt, options) as events:
             for event in events:
                 audio = speech.push(event.code, event.is_last)
                 text = "" if event.text_id is None else "word "
@@ -121,7 +124,7 @@ class RandomModel:
 class _Speaker:
     """An LLM that always says the same."""
 
-    def __init__(self, lm: AudioLM) -> None:
+    def __init__(self, lm: LanguageModel) -> None:
         self._lm, self.config, self.device, self.dtype = lm, lm.config, lm.device, lm.dtype
 
     def __call__(self, inputs: Inputs, stretches: Stretches) -> LMOutput:

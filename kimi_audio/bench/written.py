@@ -11,7 +11,8 @@ Results = dict[str, Any]
 def markdown(results: Results) -> str:
     """Return a page of tables."""
     facts = (
-        f"{results['device']}, {results['threads']} threads, torch {results['torch']}; times are {results['clock']}."
+        f"{results['device']}, {results['threads']} threads, torch {results['torch']}; steps are {results['steps']}, "
+        f"times are {results['clock']}."
     )
     memory = (
         f"{results['read_bytes_per_s'] / 1e9:.1f} GB/s can be read; {results['peak_bytes'] / 1e9:.2f} GB were held."

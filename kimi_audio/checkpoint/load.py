@@ -19,6 +19,7 @@ from kimi_audio.detokenizer.vocoder import BigVGAN, from_released
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.quantize import formats_of, give_weights, num_bytes
 from kimi_audio.nn.empty import build_empty
+from kimi_audio.nn.memory import free_bytes
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer
@@ -220,20 +221,9 @@ def load_module(
 
 
 def _check_memory(needed_bytes: int, device: torch.device, source: str) -> None:
-    free_bytes = _free_bytes(device)
-    if free_bytes is not None and needed_bytes > free_bytes:
+    available = free_bytes(device)
+    if available is not None and needed_bytes > available:
         raise MemoryError(
-            f"{source} needs {needed_bytes / 1e9:.3g} GB but {free_bytes / 1e9:.3g} GB are free on {device}; "
+            f"{source} needs {needed_bytes / 1e9:.3g} GB but {available / 1e9:.3g} GB are free on {device}; "
             "use a smaller dtype, quantize it, use another device, or the nano model"
         )
-
-
-def _free_bytes(device: torch.device) -> int | None:
-    """Return the free memory, or None where there is no portable way to ask."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.exists():
-        return None
-    fields = dict(line.split(":") for line in meminfo.read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * 1024

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kimi_audio.cli.command import command
-from kimi_audio.cli.options import DeviceOption, JsonOption, ModelOption
+from kimi_audio.cli.options import DeviceOption, JsonOption, ModelOption, Steps, StepsOption
 from kimi_audio.cli.report import Report, status, warn
 from kimi_audio.core.files import write_whole
 
@@ -31,6 +31,7 @@ def bench(
     formats: Annotated[
         list[str] | None, typer.Option("--format", help="float32, bfloat16, int8 or int4; by default all that suit.")
     ] = None,
+    steps: StepsOption = Steps.plain,
     repeats: Annotated[int, typer.Option(min=1, help="Of each measurement.")] = 5,
     out_folder: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("bench"),
     as_json: JsonOption = False,
@@ -49,10 +50,10 @@ def bench(
     check_formats(wanted)
     with status("measuring") as sign:
         if shape is not None:
-            results = measure_shape(shape.value, where, wanted, repeats, sign.update)
+            results = measure_shape(shape.value, where, wanted, steps.value, repeats, sign.update)
         else:
             questions = bundled_questions(find_model(model))
-            results = measure_model(model, where, wanted, repeats, questions, sign.update)
+            results = measure_model(model, where, wanted, steps.value, repeats, questions, sign.update)
     out_folder.mkdir(parents=True, exist_ok=True)
     name = shape.value if shape else Path(model).name
     for text, target in ((json.dumps(results, indent=1), f"{name}.json"), (markdown(results), f"{name}.md")):

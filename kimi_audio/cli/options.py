@@ -27,6 +27,14 @@ class Dtype(StrEnum):
     float16 = "float16"
 
 
+class Steps(StrEnum):
+    """How decoding steps are made."""
+
+    plain = "plain"
+    graphs = "graphs"
+    compiled = "compiled"
+
+
 class Quantize(StrEnum):
     """Bits of the LLM's matrices."""
 
@@ -46,6 +54,9 @@ DevicesOption = Annotated[
 DtypeOption = Annotated[Dtype | None, typer.Option(help="By default bfloat16 on CUDA and float32 on the CPU.")]
 QuantizeOption = Annotated[
     Quantize | None, typer.Option(help="Matrices of the LLM at 8 or 4 bits: less memory, faster steps.")
+]
+StepsOption = Annotated[
+    Steps, typer.Option(help="Decoding steps of the LLM: plain, CUDA graphs, or compiled for each new shape.")
 ]
 SeedOption = Annotated[int, typer.Option(help="The same seed gives the same speech.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object per result.")]
@@ -69,6 +80,7 @@ class ModelChoice:
     device: DevicesOption = None
     dtype: DtypeOption = None
     quantize: QuantizeOption = None
+    steps: StepsOption = Steps.plain
 
     def voice(self, text: str | None) -> "Voice | None":
         """Return which voice is meant; the settings of the model are enough to tell, before its weights are read.
@@ -100,6 +112,7 @@ class ModelChoice:
                 dtype=precision,
                 revision=self.revision,
                 quantize=None if self.quantize is None else self.quantize.value,
+                steps=self.steps.value,
             )
         return assistant, time.perf_counter() - start
 

@@ -4,7 +4,6 @@ Shapes: T new positions, S positions kept, H query heads, K key-value heads, C c
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -35,13 +34,15 @@ class KVCache:
             memory[:, start:stop] = new
         return held[0][:, :stop], held[1][:, :stop]
 
-    def copy(self, num_tokens: int) -> Self:
-        """Return the first positions of every layer that has so many, in memory of their own."""
-        new = type(self)()
+    def copy_to(self, other: "KVCache", num_tokens: int, num_layers: int | None = None) -> None:
+        """Write the first positions of the first layers, by default all, that have so many into an empty cache."""
         for layer, (keys, values) in self._layers.items():
-            if keys.shape[1] >= num_tokens:
-                new.update(layer, 0, keys[:, :num_tokens], values[:, :num_tokens])
-        return new
+            if keys.shape[1] >= num_tokens and (num_layers is None or layer < num_layers):
+                other.update(layer, 0, keys[:, :num_tokens], values[:, :num_tokens])
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._layers.clear()
 
     @property
     def num_bytes(self) -> int:

@@ -7,7 +7,7 @@ under way, a prompt whose beginning is remembered and a request that had to give
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate, count
 from typing import Protocol
@@ -118,7 +118,13 @@ class Request:
 
     def forget(self) -> None:
         """Give the cache back; everything has to be computed again."""
-        self.cache, self.num_computed, self.num_computed_text = KVCache(), 0, 0
+        self.close()
+        self.num_computed = self.num_computed_text = 0
+
+    def close(self) -> None:
+        """Give the cache back."""
+        self.cache.close()
+        self.cache = KVCache()
 
 
 class Engine:
@@ -130,6 +136,7 @@ class Engine:
         cache_bytes: limit of the memory of running requests; others wait, first come, first served. None: no limit.
         prefix_bytes: limit of the memory that finished requests leave for those that begin alike; 0 keeps nothing.
         chunk_tokens: positions of prompts that are computed in one step beside the replies under way.
+        new_cache: makes the memory of a request that begins.
     """
 
     def __init__(
@@ -140,8 +147,9 @@ class Engine:
         cache_bytes: int | None = None,
         prefix_bytes: int = 0,
         chunk_tokens: int = 512,
+        new_cache: Callable[[], KVCache] = KVCache,
     ) -> None:
-        self.model, self.special = model, special
+        self.model, self.special, self._new_cache = model, special, new_cache
         self.cache_bytes, self.chunk_tokens = cache_bytes, chunk_tokens
         self.prefixes = PrefixStore(prefix_bytes)
         self._numbers = count()
@@ -238,6 +246,8 @@ class Engine:
 
     def clear(self) -> None:
         """Forget all requests, and all that is remembered."""
+        for request in self._running:
+            request.close()
         for requests in (self._waiting, self._running, self._events):
             requests.clear()
         self.prefixes.clear()
@@ -274,15 +284,26 @@ class Engine:
 
     def _block_bytes(self, options: GenerationOptions) -> int:
         config = self.model.config
-        layers = config.num_layers + (config.num_audio_layers if options.output_type == "both" else 0)
-        return BLOCK_TOKENS * layers * 2 * config.num_kv_heads * config.head_size * self.model.dtype.itemsize
+        return (
+            BLOCK_TOKENS
+            * self._num_layers(options)
+            * 2
+            * config.num_kv_heads
+            * config.head_size
+            * self.model.dtype.itemsize
+        )
+
+    def _num_layers(self, options: GenerationOptions) -> int:
+        config = self.model.config
+        return config.num_layers + (config.num_audio_layers if options.output_type == "both" else 0)
 
     def _recall(self, request: Request) -> None:
         """Begin where a remembered request was equal; the last position has to be computed for its scores."""
+        request.cache = self._new_cache()
         if request.fingerprints is None or not request.state.needs_text:
             return
         wanted = request.fingerprints[: request.num_known - 1]
-        request.cache, request.num_computed = self.prefixes.find(wanted, with_audio=request.state.is_spoken)
+        request.num_computed = self.prefixes.find(wanted, request.cache, with_audio=request.state.is_spoken)
         request.num_computed_text = request.num_recalled = request.num_computed
 
     def _leave(self, request: Request) -> None:
@@ -293,8 +314,10 @@ class Engine:
             fed = [torch.tensor(ids[len(request.fingerprints) :]) for ids in (request.audio_ids, request.text_ids)]
             fed = torch.stack((*fed, *torch.zeros(2, len(fed[0]), dtype=torch.int64)), -1)
             seen = torch.cat((request.fingerprints, fed.long()))[:length]
-            self.prefixes.add(Prefix(seen, request.cache.copy(length), request.state.is_spoken))
-        request.cache = KVCache()
+            kept = KVCache()
+            request.cache.copy_to(kept, length, self._num_layers(request.state.options))
+            self.prefixes.add(Prefix(seen, kept, request.state.is_spoken))
+        request.close()
 
     def _schedule(self) -> dict[Request, int]:
         """Return how many positions of every request are computed now.

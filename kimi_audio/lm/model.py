@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import Inputs
 from kimi_audio.lm.cache import RowPart, Stretches
-from kimi_audio.nn.attention import Attention, Context
+from kimi_audio.nn.attention import Attention, Context, Memory
 from kimi_audio.nn.norm import RMSNorm
 from kimi_audio.nn.rope import rotary_tables
 
@@ -57,7 +57,13 @@ class AudioLM(nn.Module):
             stretches: which request every stretch of the one row [1, T] continues, whose caches it writes; by default
                 nothing comes before the inputs.
         """
-        hidden = self.model(inputs, stretches)
+        return self._scores(self.model(inputs, stretches))
+
+    def step(self, inputs: Inputs, memory: Memory, *, text: bool, audio: bool) -> LMOutput:
+        """Score the next ids [B, V] behind one new position [B, 1] each; see ``Backbone.step``."""
+        return self._scores(self.model.step(inputs, memory, text=text, audio=audio))
+
+    def _scores(self, hidden: LMHidden) -> LMOutput:
         return LMOutput(
             None if hidden.text is None else self.lm_head(hidden.text),
             None if hidden.audio is None else self.mimo_output(hidden.audio),
@@ -108,11 +114,7 @@ class Backbone(nn.Module):
             audio_rows: those of the batch [R] whose states in the audio branch are wanted; by default all. Not with
                 stretches.
         """
-        x = self.embed(inputs)
-        cos, sin = rotary_tables(inputs.positions, self.config.head_size, self.config.rope_theta, x.dtype)
-        context = Context(cos, sin, inputs.attention_mask, stretches)
-        for index in range(self._num_shared):
-            x = self.layers[index](x, context, index)
+        x, context = self._shared_states(inputs, stretches)
         if stretches is None:
             text = self._text_states(x, context)
             if audio_rows is not None:
@@ -124,6 +126,31 @@ class Backbone(nn.Module):
         return LMHidden(
             _scored_states(self._text_states, x, context, text), _scored_states(self._audio_states, x, context, audio)
         )
+
+    def step(self, inputs: Inputs, memory: Memory, *, text: bool, audio: bool) -> LMHidden:
+        """Return the states [B, hidden] behind one new position of every row, with the layers that are wanted.
+
+        No shape and no choice depends on what the tensors hold, as CUDA graphs demand.
+
+        Args:
+            inputs: ids [B, 1].
+            memory: of the positions before.
+            text: run the layers that serve text alone.
+            audio: run the audio branch.
+        """
+        x, context = self._shared_states(inputs, memory)
+        return LMHidden(
+            self._text_states(x, context)[:, 0] if text else None,
+            self._audio_states(x, context)[:, 0] if audio else None,
+        )
+
+    def _shared_states(self, inputs: Inputs, memory: Memory | None) -> tuple[Tensor, Context]:
+        x = self.embed(inputs)
+        cos, sin = rotary_tables(inputs.positions, self.config.head_size, self.config.rope_theta, x.dtype)
+        context = Context(cos, sin, inputs.attention_mask, memory)
+        for index in range(self._num_shared):
+            x = self.layers[index](x, context, index)
+        return x, context
 
     def _text_states(self, x: Tensor, context: Context) -> Tensor:
         for index in range(self._num_shared, self.config.num_layers):

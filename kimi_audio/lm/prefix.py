@@ -58,21 +58,23 @@ class PrefixStore:
         """Memory held."""
         return sum(prefix.cache.num_bytes for prefix in self._prefixes)
 
-    def find(self, wanted: Tensor, *, with_audio: bool) -> tuple[KVCache, int]:
-        """Return a copy of the longest known beginning of ``wanted`` [T, 4], and its length; empty and 0 if none is.
+    def find(self, wanted: Tensor, cache: KVCache, *, with_audio: bool) -> int:
+        """Copy the longest known beginning of ``wanted`` [T, 4]; return its length, 0 if none is.
 
         Args:
             wanted: fingerprints of a prompt.
+            cache: an empty one, to copy it to.
             with_audio: the audio layers are needed, too.
         """
         usable = [prefix for prefix in self._prefixes if prefix.has_audio or not with_audio]
         best = max(usable, key=lambda prefix: prefix.shared(wanted), default=None)
         length = 0 if best is None else best.shared(wanted)
         if best is None or length == 0:
-            return KVCache(), 0
+            return 0
         self._prefixes.remove(best)
         self._prefixes.append(best)
-        return best.cache.copy(length), length
+        best.cache.copy_to(cache, length)
+        return length
 
     def add(self, new: Prefix) -> None:
         """Keep a prefix, in the place of those that it continues."""

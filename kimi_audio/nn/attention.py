@@ -76,16 +76,16 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def attend_to_past(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend_to_past(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
     """Return [B, H, T, C] for queries of that shape at the last T of the S positions of keys and values [B, K, S, C].
 
     The heads that share a key stand as rows of one matrix: every key is read once for all of them, and no kernel has
-    to know about groups. A single position sees all there is, so decoding needs no mask.
+    to know about groups. A single position sees all there is, so decoding needs no mask, unless one is given:
+    [B, 1, 1, S], True = may attend, for single positions.
     """
     (heads, new), (kv_heads, seen) = q.shape[1:3], k.shape[1:3]
-    if new == seen:
+    if new == seen and mask is None:
         return plain_attention(q, k, v)
-    mask = None
     if new > 1:
         mask = torch.ones(new, seen, dtype=torch.bool, device=q.device).tril(seen - new).repeat(heads // kv_heads, 1)
     rows = q.unflatten(1, (kv_heads, -1)).flatten(2, 3)

@@ -8,11 +8,12 @@ from typer.testing import CliRunner
 
 from kimi_audio.assistant import StreamChunk
 from kimi_audio.bench import machine, talk
-from kimi_audio.bench.parts import decode, filled_cache, step_bytes
+from kimi_audio.bench.parts import decode, fill, step_bytes
 from kimi_audio.bench.shapes import SHAPES, random_lm
 from kimi_audio.bench.talk import Talk, summary
 from kimi_audio.cli import app
 from kimi_audio.core.units import OUTPUT_RATE_HZ
+from kimi_audio.lm.cache import KVCache
 from kimi_audio.lm.quantize import quantize_lm
 
 CPU = torch.device("cpu")
@@ -61,7 +62,7 @@ def test_a_step_reads_every_matrix_but_the_embedding_once_and_every_cache(lm):
 
 def test_requests_of_a_batch_are_computed_alike(lm):
     def likeliest(size):
-        caches = [(filled_cache(lm.config, 20, CPU, torch.float32), 20) for _ in range(size)]
+        caches = [(fill(KVCache(), lm.config, 20, CPU, torch.float32), 20) for _ in range(size)]
         return decode(lm, caches)
 
     with torch.inference_mode():

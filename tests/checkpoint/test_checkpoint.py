@@ -356,7 +356,7 @@ def test_wrong_contents_are_named(copy: Path):
 
 
 def test_too_little_memory(reference: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("kimi_audio.checkpoint.load._free_bytes", lambda device: 1000)
+    monkeypatch.setattr("kimi_audio.checkpoint.load.free_bytes", lambda device: 1000)
     with pytest.raises(MemoryError, match=r"checkpoint needs \S+ GB .* free on cpu; use a smaller dtype"):
         checkpoint.load_lm(reference / "checkpoint")
 

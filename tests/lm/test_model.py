@@ -77,7 +77,8 @@ def test_the_cache_grows_by_blocks_and_keeps_what_it_holds():
         assert torch.equal(seen[0], keys[:, :stop])
         assert torch.equal(seen[1], values[:, :stop])
         assert cache.num_bytes == -(-stop // BLOCK_TOKENS) * BLOCK_TOKENS * 2 * 2 * 4 * 4
-    copy = cache.copy(10)
+    copy = KVCache()
+    cache.copy_to(copy, 10)
     cache.update(0, 0, values[:, :5], keys[:, :5])
     assert torch.equal(copy.update(0, 10, keys[:, 10:11], values[:, 10:11])[0], keys[:, :11])
 
