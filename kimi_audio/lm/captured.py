@@ -28,6 +28,7 @@ STEPS: tuple[Steps, ...] = "plain", "graphs", "compiled"
 Step = Callable[[], LMOutput]
 MOST_SLOTS = 64
 MOST_TOKENS = 4096  # of a slot
+MOST_SHAPES = 256
 
 
 class SlotPool:
@@ -206,41 +207,51 @@ def with_steps(lm: AudioLM, steps: Steps) -> tuple[LanguageModel, Callable[[], K
         raise ValueError(f"steps must be one of {', '.join(STEPS)}, not {steps!r:.60}")
     if steps == "plain":
         return lm, KVCache
-    is_cuda = lm.device.type == "cuda"
-    if steps == "graphs" and not is_cuda:
+    if steps == "graphs" and lm.device.type != "cuda":
         raise ValueError(f"CUDA graphs need a CUDA device, and the LLM is on {lm.device}; leave the steps plain")
     config, num_tokens = lm.config, min(MOST_TOKENS, lm.config.max_positions)
     layers = config.num_layers + config.num_audio_layers
     slot_bytes = num_tokens * layers * 2 * config.num_kv_heads * config.head_size * lm.dtype.itemsize
     available = free_bytes(lm.device)
     num_slots = MOST_SLOTS if available is None else max(1, min(MOST_SLOTS, available // 4 // slot_bytes))
-    model = CapturedLM(lm, num_slots, num_tokens, _capture(compiles=steps == "compiled", is_cuda=is_cuda))
+    model = CapturedLM(lm, num_slots, num_tokens, _capture(lm.device, compiles=steps == "compiled"))
     return model, model.slots.take
 
 
-def _capture(*, compiles: bool, is_cuda: bool) -> Callable[[Step], Step]:
+def _capture(device: torch.device, *, compiles: bool) -> Callable[[Step], Step]:
+    is_cuda = device.type == "cuda"
     pool = torch.cuda.graph_pool_handle() if is_cuda else None  # graphs share the memory that they compute with
 
     def capture(step: Step) -> Step:
-        made = torch.compile(step, dynamic=False) if compiles else step
-        return _graph(made, pool) if is_cuda else made
+        made = _compiled(step) if compiles else step
+        return _graph(made, device, pool) if is_cuda else made
 
     return capture
 
 
-def _graph(step: Step, pool: Any) -> Step:
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):  # what is made at the first call, such as workspaces, cannot be captured
-        step()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    # Other threads, such as the detokenizer's, may use the GPU meanwhile.
-    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-        output = step()
+def _compiled(step: Step) -> Step:
+    made = torch.compile(step, dynamic=False)
+    # All shapes are one function to the compiler, which gives up after eight of them.
+    with torch._dynamo.config.patch(cache_size_limit=MOST_SHAPES):
+        made()
+    return made
+
+
+def _graph(step: Step, device: torch.device, pool: Any) -> Step:
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # what is made at the first call, such as workspaces, cannot be captured
+            step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        # Other threads, such as the detokenizer's, may use the GPU meanwhile.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+            output = step()
 
     def replay() -> LMOutput:
-        graph.replay()
+        with torch.cuda.device(device):
+            graph.replay()
         return output
 
     return replay

@@ -203,6 +203,19 @@ def test_steps_that_cannot_be_made_are_refused(tiny_lm, steps, named):
 
 
 @pytest.mark.slow
+@torch.inference_mode()
+def test_every_shape_is_compiled(tiny_lm):
+    model, new_cache = with_steps(tiny_lm, "compiled")
+    slots = [new_cache() for _ in range(9)]
+    counters = torch._dynamo.utils.counters["stats"]
+    for count in (1, 2, 4, 9):
+        for text, audio in ((True, True), (True, False), (False, True)):
+            before = counters["unique_graphs"]
+            step(model, *slots[:count], start=0, text=text, audio=audio)
+            assert counters["unique_graphs"] == before + 1
+
+
+@pytest.mark.slow
 def test_compiled_steps_give_the_ids_of_ordinary_ones(tiny_lm):
     model, new_cache = with_steps(tiny_lm, "compiled")
     asked = [Asked(prompt(9, seed), options("both", limit=20), seed) for seed in range(2)]
