@@ -41,6 +41,7 @@ HEARING_SHARES = {
 }
 SPEAKING_SHARES = {"aloud.jsonl": 0.6, "talks.jsonl": 0.2, "tasks.jsonl": 0.2}
 BRANCH = ("model.mimo_layers", "model.mimo_norm", "mimo_output")  # only the codes depend on it
+BELOW = ("model.embed_tokens", "model.layers.0.")  # what the branch of a fork begins with
 OTHERS = ("model.embed_tokens", "model.vq_adaptor", "model.layers", "model.norm", "lm_head")
 GPU_SHARES = {"heard.jsonl": 0.18, "natural.jsonl": 0.12, "aloud.jsonl": 0.2, "talks.jsonl": 0.28, "tasks.jsonl": 0.22}
 
@@ -91,11 +92,12 @@ def talking() -> FinetuneConfig:
 def hearing() -> FinetuneConfig:
     """Go on with the text row alone, in large steps.
 
-    The codes' gradient is longer than that of all text in the layers that both share.
-    What makes the codes is left as it is, and does not know these layers afterwards: see ``recipes.nano.fork``.
+    The codes' gradient is longer than that of all text in the layers that both share. What makes the codes is left as
+    it is, and what it begins with in a fork (``recipes.nano.fork``), so that it speaks as before.
     """
     config = talking()
-    loop = replace(config.loop, steps=1250, peak_lr=5e-3, weight_decay=0.1, frozen=dict.fromkeys(BRANCH, 1.0))
+    frozen = dict.fromkeys((*BELOW, *BRANCH), 1.0)
+    loop = replace(config.loop, steps=1200, peak_lr=5e-3, weight_decay=0.1, frozen=frozen)
     return replace(config, loop=loop, weights=HEARING_SHARES, audio_weight=0.0)
 
 

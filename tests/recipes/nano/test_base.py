@@ -77,8 +77,9 @@ def test_hearing_and_speaking_each_learn_what_the_other_leaves_alone():
     for config in (hearing(), speaking()):
         assert set(config.loop.frozen.values()) == {1.0}
         free.append({name for name in names if not name.startswith(tuple(config.loop.frozen))})
-    assert free[0] | free[1] == names
     assert not free[0] & free[1]
+    begins_with = ("model.embed_tokens.", "model.layers.0.")  # the branch of a fork: they stay as they are
+    assert names - free[0] - free[1] == {name for name in names if name.startswith(begins_with)}
     assert any("mimo" in name for name in free[1])
     assert not any("mimo" in name for name in free[0])
     assert hearing().audio_weight == 0
