@@ -288,7 +288,14 @@ def holds_int8(path: Path) -> bool:
 # Writing
 
 
-def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = False, exact: Iterable[str] = ()) -> None:
+def save_weights(
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    int8: bool = False,
+    exact: Iterable[str] = (),
+    int4: Iterable[str] = (),
+) -> None:
     """Write one safetensors file.
 
     Args:
@@ -296,6 +303,7 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = Fals
         tensors: by name; stored exactly unless ``int8``.
         int8: store large tensors as int8, and all else, the scales of their rows as well, in float16.
         exact: names of tensors that are stored exactly all the same.
+        int4: names of matrices that are stored at 4 bits instead.
 
     Raises:
         ValueError: a tensor is not finite, or not in the range of float16.
@@ -310,7 +318,8 @@ def save_weights(path: Path, tensors: Mapping[str, Tensor], *, int8: bool = Fals
         if tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE and name not in KEPT_FLOAT
     }
     others = {name: tensor.half() for name, tensor in changed.items() if name not in large}
-    save_quantized(path, {**tensors, **others}, dict.fromkeys(large, "int8"), scales=torch.float16)
+    formats = dict.fromkeys(large, "int8") | dict.fromkeys(int4, "int4")
+    save_quantized(path, {**tensors, **others}, formats, scales=torch.float16)
 
 
 def save_quantized(

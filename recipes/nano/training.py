@@ -1,8 +1,9 @@
 """How nano learns: ``kimi-audio train recipes/nano/training.py:begin --data heard.jsonl --data natural.jsonl …``.
 
 ``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model,
-and ``talking`` from one that hears well and answers badly. ``hearing`` goes on with the text row alone, and
-``speaking`` with the codes alone, of a model that is forked (``recipes.nano.fork``). All are fine-tunings as any other.
+and ``talking`` from one that hears well and answers badly. ``hearing`` and ``hearing_above`` go on with the text row
+alone, and ``speaking`` with the codes alone, of a model that is forked (``recipes.nano.fork``). All are fine-tunings as
+any other.
 """
 
 from dataclasses import replace
@@ -92,13 +93,18 @@ def talking() -> FinetuneConfig:
 def hearing() -> FinetuneConfig:
     """Go on with the text row alone, in large steps.
 
-    The codes' gradient is longer than that of all text in the layers that both share. What makes the codes is left as
-    it is, and what it begins with in a fork (``recipes.nano.fork``), so that it speaks as before.
+    The codes' gradient is longer than that of all text in the layers that both share.
+    What makes the codes is left as it is, and does not know these layers afterwards: see ``recipes.nano.fork``.
     """
     config = talking()
-    frozen = dict.fromkeys((*BELOW, *BRANCH), 1.0)
-    loop = replace(config.loop, steps=1200, peak_lr=5e-3, weight_decay=0.1, frozen=frozen)
+    loop = replace(config.loop, steps=1250, peak_lr=5e-3, weight_decay=0.1, frozen=dict.fromkeys(BRANCH, 1.0))
     return replace(config, loop=loop, weights=HEARING_SHARES, audio_weight=0.0)
+
+
+def hearing_above() -> FinetuneConfig:
+    """Do the same above what the branch of a fork begins with, so that it speaks as before."""
+    config = hearing()
+    return replace(config, loop=replace(config.loop, frozen=dict.fromkeys((*BELOW, *BRANCH), 1.0)))
 
 
 def speaking() -> FinetuneConfig:
