@@ -318,7 +318,7 @@ def save_weights(
         if tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE and name not in KEPT_FLOAT
     }
     others = {name: tensor.half() for name, tensor in changed.items() if name not in large}
-    formats = dict.fromkeys(large, "int8") | dict.fromkeys(int4, "int4")
+    formats: dict[str, Format] = {**dict.fromkeys(large, "int8"), **dict.fromkeys(int4, "int4")}
     save_quantized(path, {**tensors, **others}, formats, scales=torch.float16)
 
 
