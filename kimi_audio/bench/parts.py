@@ -11,7 +11,7 @@ from kimi_audio.core.sequence import Inputs
 from kimi_audio.core.units import MEL_FRAMES_PER_TOKEN
 from kimi_audio.detokenizer.policy import TOKEN_S
 from kimi_audio.detokenizer.stream import Call, Detokenizer
-from kimi_audio.lm.cache import KVCache, Stretch, Stretches
+from kimi_audio.lm.cache import KVCache, Stretch, Stretches, token_bytes
 from kimi_audio.lm.captured import Steps, with_steps
 from kimi_audio.lm.engine import LanguageModel
 from kimi_audio.lm.model import AudioLM
@@ -50,7 +50,7 @@ def step_bytes(lm: AudioLM, positions: int, requests: int = 1) -> int:
     unread = [lm.model.embed_tokens, lm.model.vq_adaptor]
     weights = _bytes_of(lm) - sum(map(_bytes_of, unread))
     layers = config.num_layers + config.num_audio_layers
-    return weights + requests * positions * layers * 2 * config.num_kv_heads * config.head_size * lm.dtype.itemsize
+    return weights + requests * positions * token_bytes(config, layers, lm.dtype)
 
 
 def _bytes_of(module: nn.Module) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from kimi_audio.core.config import LMConfig
 from kimi_audio.nn.attention import attend_to_past
 
 BLOCK_TOKENS = 256  # memory grows by so many positions: a copy now and then, which costs less than one step's reading
@@ -57,6 +58,11 @@ def _grown(old: Tensor | None, new: Tensor, start: int) -> Tensor:
     if old is not None:
         memory[:, :start] = old[:, :start]
     return memory
+
+
+def token_bytes(config: LMConfig, num_layers: int, dtype: torch.dtype) -> int:
+    """Return how much memory the keys and values of one position take in so many layers."""
+    return num_layers * 2 * config.num_kv_heads * config.head_size * dtype.itemsize
 
 
 def num_blocks(num_tokens: int) -> int:

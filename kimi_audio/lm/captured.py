@@ -17,7 +17,7 @@ from torch import Tensor
 
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import Inputs
-from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Stretch, Stretches
+from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Stretch, Stretches, token_bytes
 from kimi_audio.lm.engine import LanguageModel
 from kimi_audio.lm.model import AudioLM, LMOutput
 from kimi_audio.nn.attention import attend_to_past
@@ -150,11 +150,15 @@ class CapturedLM:
         )
         if shape not in self._steps:
             self._steps[shape] = _CapturedStep(self._lm, self.slots, shape, self._capture)
-        output = self._steps[shape].scores(inputs, numbers)
-        return LMOutput(
-            _rows(output.text_logits, [n for n, row in zip(numbers, rows, strict=True) if row.text_scores]),
-            _rows(output.audio_logits, [n for n, row in zip(numbers, rows, strict=True) if row.audio_scores]),
-        )
+        # All places are copied to the device before the step is begun: a copy behind it would wait for its end.
+        scored = [row.text_scores for row in rows], [row.audio_scores for row in rows]
+        taking_part, text, audio = (self._places(numbers, wanted) for wanted in ([True] * len(rows), *scored))
+        output = self._steps[shape].scores(inputs, taking_part)
+        return LMOutput(_rows(output.text_logits, text), _rows(output.audio_logits, audio))
+
+    def _places(self, numbers: list[int], wanted: list[bool]) -> Tensor:
+        chosen = [number for number, is_wanted in zip(numbers, wanted, strict=True) if is_wanted]
+        return torch.tensor(chosen, dtype=torch.int64, device=self.device)
 
     def _is_step(self, row: Stretch) -> bool:
         return row.length == 1 and row.start < self.slots.num_tokens
@@ -173,15 +177,15 @@ class _CapturedStep:
         memory = SlotMemory(slots, positions, shape.num_seen)
         self._replay = capture(lambda: lm.step(inputs, memory, text=shape.text, audio=shape.audio))
 
-    def scores(self, inputs: Inputs, numbers: list[int]) -> LMOutput:
-        """Return the scores [B, V] of all slots, of which those with these numbers have a new position."""
+    def scores(self, inputs: Inputs, places: Tensor) -> LMOutput:
+        """Return the scores [B, V] of all slots, of which those at these places have a new position."""
         self._ids.copy_(self._idle)
-        self._ids[:, numbers] = torch.stack((inputs.audio_ids, inputs.text_ids, inputs.positions))[:, 0, :, None]
+        self._ids[:, places] = torch.stack((inputs.audio_ids, inputs.text_ids, inputs.positions))[:, 0, :, None]
         return self._replay()
 
 
-def _rows(logits: Tensor | None, numbers: list[int]) -> Tensor | None:
-    return logits[numbers] if logits is not None and numbers else None
+def _rows(logits: Tensor | None, places: Tensor) -> Tensor | None:
+    return logits[places] if logits is not None and len(places) else None
 
 
 def _power_of_two(least: int, start: int, most: int) -> int:
@@ -209,9 +213,8 @@ def with_steps(lm: AudioLM, steps: Steps) -> tuple[LanguageModel, Callable[[], K
         return lm, KVCache
     if steps == "graphs" and lm.device.type != "cuda":
         raise ValueError(f"CUDA graphs need a CUDA device, and the LLM is on {lm.device}; leave the steps plain")
-    config, num_tokens = lm.config, min(MOST_TOKENS, lm.config.max_positions)
-    layers = config.num_layers + config.num_audio_layers
-    slot_bytes = num_tokens * layers * 2 * config.num_kv_heads * config.head_size * lm.dtype.itemsize
+    num_tokens = min(MOST_TOKENS, lm.config.max_positions)
+    slot_bytes = num_tokens * token_bytes(lm.config, lm.config.num_layers + lm.config.num_audio_layers, lm.dtype)
     available = free_bytes(lm.device)
     num_slots = MOST_SLOTS if available is None else max(1, min(MOST_SLOTS, available // 4 // slot_bytes))
     model = CapturedLM(lm, num_slots, num_tokens, _capture(lm.device, compiles=steps == "compiled"))

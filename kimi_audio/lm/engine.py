@@ -18,7 +18,7 @@ from torch import Tensor
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import Inputs, Sequence
 from kimi_audio.core.tokens import SpecialIds
-from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Stretch, Stretches, num_blocks
+from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Stretch, Stretches, num_blocks, token_bytes
 from kimi_audio.lm.model import LMOutput
 from kimi_audio.lm.prefix import Prefix, PrefixStore, fingerprints
 from kimi_audio.lm.rules import DEFAULT_NEW_TOKENS, Event, GenerationOptions, Reply, ReplyState
@@ -283,15 +283,7 @@ class Engine:
         return sum(blocks) <= self.cache_bytes
 
     def _block_bytes(self, options: GenerationOptions) -> int:
-        config = self.model.config
-        return (
-            BLOCK_TOKENS
-            * self._num_layers(options)
-            * 2
-            * config.num_kv_heads
-            * config.head_size
-            * self.model.dtype.itemsize
-        )
+        return BLOCK_TOKENS * token_bytes(self.model.config, self._num_layers(options), self.model.dtype)
 
     def _num_layers(self, options: GenerationOptions) -> int:
         config = self.model.config
@@ -417,10 +409,12 @@ def _draw(
     generators: list[torch.Generator],
 ) -> Tensor:
     """Return the next id of every row of logits [N, V]; rows with equal options are drawn together: [N]."""
-    ids = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
     alike = defaultdict(list)
     for place, one in enumerate(options):
         alike[one].append(place)
+    if len(alike) == 1:  # places would have to be copied to the device, which waits for it
+        return Sampler(options[0])(logits, histories, generators)
+    ids = torch.empty(len(logits), dtype=torch.int64, device=logits.device)
     for one, places in alike.items():
         some = [histories[place] for place in places], [generators[place] for place in places]
         ids[places] = Sampler(one)(logits[places], *some)

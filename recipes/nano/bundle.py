@@ -1,7 +1,7 @@
 """A model in as few bytes as the bundled one: ``python -m recipes.nano.bundle MODEL --out FOLDER``.
 
-Everything is stored at 8 bits, and at 4 some feed-forward matrices of the layers that serve text alone, the last ones
-first: as many as it takes for all weights to fit.
+Everything large but the codebook is stored at 8 bits, and at 4 some feed-forward matrices of the layers that serve text
+alone, the last ones first: as many as it takes for all weights to fit.
 """
 
 import argparse
