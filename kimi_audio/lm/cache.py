@@ -99,8 +99,8 @@ class Stretches:
             parts.append(attend_to_past(query, keys[None], values[None]))
         return parts[0] if len(parts) == 1 else torch.cat(parts, 2)
 
-    def part(self, wanted: list[bool], scored: list[bool]) -> "RowPart":
-        """Return the stretches that are wanted, and where they are."""
+    def part(self, wanted: list[bool], scored: list[bool], device: torch.device) -> "RowPart":
+        """Return the stretches that are wanted, and where they are: indices on a device, which are copied there now."""
         chosen, places, ends, begin = [], [], [], 0
         for stretch, is_wanted, is_scored in zip(self.stretches, wanted, scored, strict=True):
             if is_wanted:
@@ -108,7 +108,12 @@ class Stretches:
                 places += range(begin, begin + stretch.length)
                 ends += [len(places) - 1] if is_scored else []
             begin += stretch.length
-        return RowPart(Stretches(tuple(chosen)), None if len(places) == begin else places, ends)
+        is_whole = len(places) == begin
+        return RowPart(
+            Stretches(tuple(chosen)),
+            None if is_whole else torch.tensor(places, device=device),
+            torch.tensor(ends, device=device) if ends else None,
+        )
 
 
 @dataclass(frozen=True)
@@ -116,5 +121,5 @@ class RowPart:
     """Some of the stretches of a row."""
 
     memory: Stretches
-    places: list[int] | None  # of their positions in the row; None if it is the whole row
-    ends: list[int]  # of the stretches to be scored, among those places
+    places: Tensor | None  # [N] of their positions in the row; None if it is the whole row
+    ends: Tensor | None  # [N] of the stretches to be scored, among those places; None if none is

@@ -114,15 +114,20 @@ class Backbone(nn.Module):
             audio_rows: those of the batch [R] whose states in the audio branch are wanted; by default all. Not with
                 stretches.
         """
+        if stretches is not None:
+            return self._scored_parts(inputs, stretches)
+        x, context = self._shared_states(inputs, None)
+        text = self._text_states(x, context)
+        if audio_rows is not None:
+            x, context = x[audio_rows], context.rows(audio_rows)
+        return LMHidden(text, self._audio_states(x, context))
+
+    def _scored_parts(self, inputs: Inputs, stretches: Stretches) -> LMHidden:
+        # Where the parts are is told to the device before it has anything to do: a copy waits until it has done it.
+        rows, device = stretches.stretches, inputs.audio_ids.device
+        text = stretches.part([row.text for row in rows], [row.text_scores for row in rows], device)
+        audio = stretches.part([row.audio for row in rows], [row.audio_scores for row in rows], device)
         x, context = self._shared_states(inputs, stretches)
-        if stretches is None:
-            text = self._text_states(x, context)
-            if audio_rows is not None:
-                x, context = x[audio_rows], context.rows(audio_rows)
-            return LMHidden(text, self._audio_states(x, context))
-        rows = stretches.stretches
-        text = stretches.part([row.text for row in rows], [row.text_scores for row in rows])
-        audio = stretches.part([row.audio for row in rows], [row.audio_scores for row in rows])
         return LMHidden(
             _scored_states(self._text_states, x, context, text), _scored_states(self._audio_states, x, context, audio)
         )
@@ -191,7 +196,7 @@ def _scored_states(
         x = x[:, part.places]
         context = Context(context.cos[:, :, part.places], context.sin[:, :, part.places], memory=part.memory)
     x = branch(x, context)
-    return x[0, part.ends] if part.ends else None
+    return None if part.ends is None else x[0, part.ends]
 
 
 class Adaptor(nn.Module):
