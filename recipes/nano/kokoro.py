@@ -33,10 +33,11 @@ _FOREIGN = """
 """
 ENGLISH = tuple(_ENGLISH.split())
 FOREIGN = tuple(_FOREIGN.split())  # they speak English with an accent
-# The four voices that nano speaks in, and how much of the speech is theirs.
+# The four voices that nano speaks in, and how much of the speech is theirs. The first one reads whenever no other is asked
+# for, and a voice that has read little is learned by heart.
 SPEAKERS = {
-    "Ava": ("af_heart", 0.55),
-    "Ben": ("am_michael", 0.25),
+    "Ava": ("af_heart", 0.7),
+    "Ben": ("am_michael", 0.1),
     "Carl": ("bm_george", 0.1),
     "Dora": ("bf_emma", 0.1),
 }
