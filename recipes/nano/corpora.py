@@ -2,7 +2,8 @@
 
 ``python -m recipes.nano.corpora OUT --speech FOLDER … --spoken FOLDER …`` writes into ``OUT`` the recordings that are
 heard, each as it may reach a microphone, and beside them ``heard.jsonl`` (transcribe it), ``natural.jsonl`` (the same
-for people and natural voices), ``aloud.jsonl`` (read it aloud) and ``talks.jsonl`` (talk about it).
+for people and natural voices), ``aloud.jsonl`` and ``natural-aloud.jsonl`` (read it aloud) and ``talks.jsonl`` (talk
+about it).
 
 Texts have one form: lower case; transcripts without punctuation, replies with commas, full stops and question marks.
 What users write has any.
@@ -33,7 +34,7 @@ from recipes.nano.recording import recordings
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.synthetic import READER
 from recipes.nano.talks import learned_facts, learned_talks
-from recipes.nano.world.registry import take_talks
+from recipes.nano.world.registry import NUMBER_SHARES, take_talks
 from recipes.nano.world.types import Talk, Turn
 
 # The first is what nano's settings say, and short: a long one takes a quarter of the time of learning.
@@ -233,12 +234,16 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, nargs="*", default=[], help="folders of generated speech to be heard")
     parser.add_argument("--natural", type=Path, nargs="*", default=[], help="the same in natural voices")
     parser.add_argument("--spoken", type=Path, nargs="*", default=[], help="folders of what is read aloud")
+    parser.add_argument(
+        "--natural-spoken", type=Path, nargs="*", default=[], help="the same in the natural voices of the assistant"
+    )
     parser.add_argument("--replies", type=Path, nargs="*", default=[], help="folders of what the assistant says")
     parser.add_argument("--readers", type=Path, help="speechocean762")
     parser.add_argument("--orders", type=Path, help="coffee commands")
     parser.add_argument("--transcripts", type=Path, help="what Whisper heard in them")
     parser.add_argument("--typed", type=int, default=0, help="conversations without sound")
     parser.add_argument("--facts", action="store_true", help="conversations about what has to be known by heart")
+    parser.add_argument("--numbers", type=int, default=0, help="conversations about numbers, without sound")
     parser.add_argument("--prose", action="store_true", help="texts alone, from which spelling is learned")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -253,6 +258,7 @@ def main() -> None:
     names += write_heard(natural, arguments.out / "natural.jsonl", seed, NATURAL_VARIANTS)
     texts = [item.text for item in generated] + [item.text for item in natural for _ in range(NATURAL_VARIANTS)]
     write_conversations(arguments.out / "aloud.jsonl", aloud(arguments.spoken, seed))
+    write_conversations(arguments.out / "natural-aloud.jsonl", aloud(arguments.natural_spoken, seed))
     said: dict[str, list[str]] = {}
     for name, text in zip(names, texts, strict=True):
         said.setdefault(text, []).append(name)
@@ -261,6 +267,10 @@ def main() -> None:
     if arguments.typed:
         typed = take_talks(arguments.typed, random.Random(f"typed {seed}"), reserved=False)  # noqa: S311
         write_conversations(arguments.out / "typed.jsonl", talked(typed, {}, {}, seed))
+    if arguments.numbers:
+        drawn = random.Random(f"numbers {seed}")  # noqa: S311
+        numbers = take_talks(arguments.numbers, drawn, reserved=False, shares=NUMBER_SHARES)
+        write_conversations(arguments.out / "numbers.jsonl", talked(numbers, {}, {}, seed))
     if arguments.facts:
         write_conversations(arguments.out / "facts.jsonl", talked(learned_facts(), said, replies, seed))
     if arguments.prose:

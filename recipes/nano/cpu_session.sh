@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # nano learns further on a CPU, from the bundled one on: bash recipes/nano/cpu_session.sh OUT STEPS
+# The text row takes STEPS of hearing and knowing, then the codes a third as many of speaking.
 # Everything goes on where it was stopped, as long as SEED, SHARE, STEPS and the folders are the same. SEED draws other texts.
 # A rehearsal, for which the sounds of the closed tasks are still made whole: SHARE=0.01 bash recipes/nano/cpu_session.sh /tmp/nano 2
 #
@@ -37,14 +38,21 @@ natural &
 synthetic
 wait $!
 "$python" -m recipes.nano.corpora "$corpora" --speech "$out"/synthetic-{heard,facts,questions,commands} --natural "$out"/kokoro-{heard,facts,commands} \
-    --spoken "$out"/synthetic-clear "$out"/kokoro-spoken --replies "$out"/kokoro-replies "${people[@]}" --typed 30000 --facts --prose &
+    --spoken "$out"/synthetic-clear --natural-spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "${people[@]}" \
+    --typed 30000 --facts --numbers 40000 --prose &
 "$python" -m recipes.nano.tasks "$corpora" --spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "$out"/kokoro-closed
 wait $!
-data=()
-for name in heard natural aloud talks tasks typed facts prose; do data+=(--data "$corpora/$name.jsonl"); done
-for name in heard natural aloud talks tasks facts; do
+for name in heard natural aloud natural-aloud talks tasks facts; do
     "$python" -m kimi_audio.cli prepare tokens "$corpora/$name.jsonl" --model nano --out "$corpora/tokens"
 done
-"$python" -m torch.distributed.run --nproc-per-node "$cores" -m kimi_audio.cli train recipes/nano/training.py:talking --out "$out/lm" \
-    --tokens "$corpora/tokens" "${data[@]}" --set loop.steps="$steps" --set loop.micro_batches=$((2 * cores))
-"$python" -m kimi_audio.cli export "$out/lm" --out "$out/model"
+
+learn() { # what, base, out, steps, names of the corpora
+    local data=() name
+    for name in "${@:5}"; do data+=(--data "$corpora/$name.jsonl"); done
+    "$python" -m torch.distributed.run --nproc-per-node "$cores" -m kimi_audio.cli train "recipes/nano/training.py:$1" --out "$out/lm-$1" \
+        --tokens "$corpora/tokens" "${data[@]}" --set base="$2" --set loop.steps="$4" --set loop.micro_batches=$((2 * cores))
+    "$python" -m kimi_audio.cli export "$out/lm-$1" --out "$3"
+}
+
+learn hearing nano "$out/hears" "$steps" heard natural aloud natural-aloud talks tasks typed facts numbers prose
+learn speaking "$out/hears" "$out/model" $((steps / 3 + 1)) aloud natural-aloud talks tasks

@@ -65,9 +65,9 @@ voice &
 voice=$!
 until [ -f "$folder/complete" ]; do sleep 1; done
 told unpack unpack "$folder"/corpora-*.tar.gz
-cat "$corpora"/heard.jsonl "$corpora"/natural.jsonl "$corpora"/aloud.jsonl "$corpora"/talks.jsonl "$corpora"/tasks.jsonl >"$corpora/all.jsonl"
+cat "$corpora"/heard.jsonl "$corpora"/natural.jsonl "$corpora"/aloud.jsonl "$corpora"/natural-aloud.jsonl "$corpora"/talks.jsonl "$corpora"/tasks.jsonl >"$corpora/all.jsonl"
 checking=
-for name in heard natural aloud talks tasks; do # the training finds beside the files what they hold
+for name in heard natural aloud natural-aloud talks tasks; do # the training finds beside the files what they hold
     told check-$name $kimi prepare validate "$corpora/$name.jsonl" --headers-only --model "$work/base" & checking="$checking $!"
 done
 told tokens $kimi prepare tokens "$corpora/all.jsonl" --model "$work/base" --out "$corpora/tokens" --device $device --workers $loaders
@@ -75,7 +75,7 @@ wait $checking || true
 # As many steps as there is time for; what is not learned then is left, and the weights of then are taken.
 left_s=$((until_s - SECONDS))
 data=()
-for name in heard natural aloud talks tasks; do data+=(--data "$corpora/$name.jsonl"); done
+for name in heard natural aloud natural-aloud talks tasks; do data+=(--data "$corpora/$name.jsonl"); done
 llm_steps=${LLM_STEPS:-$(((left_s - 15) * 1000 / step_ms))}
 told llm timeout $left_s $kimi train recipes/nano/training.py:on_gpu --set base="$work/base" --set loop.steps=$llm_steps --set rows=$rows \
     --set loop.loading_processes=$loaders --out "$work/lm" --tokens "$corpora/tokens" --device $device \

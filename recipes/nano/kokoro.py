@@ -33,8 +33,8 @@ _FOREIGN = """
 """
 ENGLISH = tuple(_ENGLISH.split())
 FOREIGN = tuple(_FOREIGN.split())  # they speak English with an accent
-# The four voices that nano speaks in, and how much of the speech is theirs. The first one reads whenever no other is asked
-# for, and a voice that has read little is learned by heart.
+# The four voices that nano speaks in, and how much of the speech is theirs. The first one reads whenever no other is
+# asked for, and the texts of a voice that has read few of them are learned by heart.
 SPEAKERS = {
     "Ava": ("af_heart", 0.7),
     "Ben": ("am_michael", 0.1),

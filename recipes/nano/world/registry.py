@@ -43,6 +43,26 @@ FACT_SHARES: Mapping[str, float] = {
     "farewell": 1,
 } | {kind.name: kind.share for module in (sums, calendar, words) for kind in module.KINDS if kind.name != "multiply"}
 
+# Numbers follow rules, which take many more draws than facts that are learned by heart; so does what is not known.
+NUMBER_SHARES: Mapping[str, float] = {
+    "add": 6,
+    "subtract": 5,
+    "multiply": 2.5,
+    "divide": 2,
+    "double": 1.5,
+    "half": 1.5,
+    "number-after": 1,
+    "number-before": 1,
+    "larger": 2,
+    "smaller": 2,
+    "count": 1,
+    "count-in-steps": 0.3,
+    "days-later": 0.5,
+    "units-of-time": 0.3,
+    "missing": 2,
+    "unknown-word": 3,
+}
+
 
 def take_talks(
     count: int, generator: random.Random, reserved: bool, shares: Mapping[str, float] | None = None
@@ -53,7 +73,7 @@ def take_talks(
         count: how many.
         generator: draws them.
         reserved: which side.
-        shares: of kinds by name, if only some are wanted (``FACT_SHARES``).
+        shares: of kinds by name, if only some are wanted (``FACT_SHARES``, ``NUMBER_SHARES``).
     """
     kinds = [KINDS[name] for name in shares] if shares else list(KINDS.values())
     weights = list(shares.values()) if shares else [kind.share for kind in kinds]

@@ -13,7 +13,7 @@ from recipes.nano.closed.splits import is_reserved
 from recipes.nano.stock import WORDNET
 from recipes.nano.world import dictionary, refusals
 from recipes.nano.world.judging import is_refusal
-from recipes.nano.world.registry import FACT_SHARES, KINDS, REFUSED, take_talks
+from recipes.nano.world.registry import FACT_SHARES, KINDS, NUMBER_SHARES, REFUSED, take_talks
 from recipes.nano.world.tools import TOOLS, is_call_right
 from recipes.nano.world.types import Talk, Turn
 from recipes.nano.world.wording import is_readable, read_list
@@ -177,6 +177,15 @@ def test_what_is_learned_by_heart_holds_definitions_most_often_and_none_of_it_re
     kinds = Counter(talk.kind for talk in drawn)
     assert kinds.most_common(1)[0][0] == "definition"
     assert 0.2 < kinds["definition"] / len(drawn) < 0.5
+
+
+def test_numbers_are_drawn_by_kinds_that_exist_and_none_of_them_is_reserved():
+    assert NUMBER_SHARES.keys() < KINDS.keys()
+    drawn = take_talks(600, random.Random(8), reserved=False, shares=NUMBER_SHARES)
+    assert not any(talk.is_reserved for talk in drawn)
+    kinds = Counter(talk.kind for talk in drawn)
+    assert kinds.keys() <= NUMBER_SHARES.keys()
+    assert {kind for kind, _ in kinds.most_common(2)} == {"add", "subtract"}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
