@@ -55,4 +55,5 @@ learn() { # what, base, out, steps, names of the corpora
 }
 
 learn hearing nano "$out/hears" "$steps" heard natural aloud natural-aloud talks tasks typed facts numbers prose
-learn speaking "$out/hears" "$out/model" $((steps / 3 + 1)) aloud natural-aloud talks tasks
+learn speaking "$out/hears" "$out/speaks" $((steps / 3 + 1)) aloud natural-aloud talks tasks
+rm -rf "$out/model" && "$python" -m recipes.nano.mean "$out/hears" "$out/speaks" --out "$out/model" # of the branches: their text is the same
