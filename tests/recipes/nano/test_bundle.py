@@ -10,9 +10,7 @@ from recipes.nano.model_folder import save_with_llm
 
 
 def test_as_many_matrices_have_4_bits_as_it_takes(tmp_path):
-    known = load_lm(
-        NANO_FOLDER
-    )  # some of its matrices have 4 bits already, which more rounding would leave as they are
+    known = load_lm(NANO_FOLDER)  # some of its matrices have 4 bits already, so others are drawn
     with torch.no_grad():
         known.reset_parameters(generator_of(0, 0))
     drawn = tmp_path / "drawn"
