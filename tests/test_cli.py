@@ -278,7 +278,7 @@ def test_profile_tells_what_fits():
     (facts,) = results(run("info", "--profile", "12gb", "--json"))
     assert facts["card_bytes"] == 12e9
     assert [(row["lm"], row["speech"]) for row in facts["profiles"]][-2:] == [("int4", True), ("int4", False)]
-    assert all(row["fits"] for row in facts["profiles"])
+    assert all(row["fits"] and row["slots"] == 64 for row in facts["profiles"])
     shown = run("info", "--profile", "12gb").stdout
     assert "on a card of 12 GB" in shown
     assert "does not fit" not in shown

@@ -16,6 +16,8 @@ from kimi_audio.core.quantized import FORMATS, Format
 from kimi_audio.core.weights import PICKLE
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN
+from kimi_audio.lm.cache import token_bytes
+from kimi_audio.lm.captured import slot_bytes, slots_within
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.quantize import num_bytes
 from kimi_audio.nn.empty import build_empty
@@ -40,12 +42,18 @@ class MemoryUse:
     encoders_bytes: int
     detokenizer_bytes: int  # with the vocoder; 0 if there is none
     cache_bytes: int  # of one conversation that fills the context
+    slot_bytes: int  # of one conversation whose steps are captured
     working_bytes: int = 1_000_000_000  # an allowance: the context of CUDA, and what layers compute
 
     def total_bytes(self, quantize: str, *, speech: bool) -> int:
         """Return the sum in a format, with speech or for text alone."""
         fixed = self.encoders_bytes + self.cache_bytes + self.working_bytes
         return self.lm_bytes[quantize] + fixed + (self.detokenizer_bytes if speech else 0)
+
+    def num_slots(self, card_bytes: int, quantize: str, *, speech: bool) -> int:
+        """Return how many conversations of captured steps a card has memory for, 0 where the model does not fit."""
+        left = card_bytes - self.total_bytes(quantize, speech=speech)
+        return slots_within(left + self.cache_bytes, self.slot_bytes) if left >= 0 else 0
 
 
 def list_components(folder: Path) -> list[Component]:
@@ -74,7 +82,8 @@ def memory_of(folder: Path) -> MemoryUse:
         {name or "bfloat16": num_bytes(lm, name, torch.bfloat16) for name in formats},
         sizes["acoustic encoder"] + sizes["semantic tokenizer"],
         sizes.get("flow matching", 0) + sizes.get("vocoder", 0),
-        config.max_positions * layers * 2 * config.num_kv_heads * config.head_size * torch.bfloat16.itemsize,
+        config.max_positions * token_bytes(config, layers, torch.bfloat16),
+        slot_bytes(config, torch.bfloat16),
     )
 
 

@@ -40,6 +40,7 @@ def info(
 
 def _show_profile(report: Report, model: str, card: Card) -> None:
     from kimi_audio.checkpoint import find_model, memory_of
+    from kimi_audio.core.numbers import counted
 
     memory = memory_of(find_model(model))
     card_bytes = int(card.removesuffix("gb")) * 10**9
@@ -47,20 +48,25 @@ def _show_profile(report: Report, model: str, card: Card) -> None:
     for quantize in memory.lm_bytes:
         for speech in (True, False):
             total = memory.total_bytes(quantize, speech=speech)
-            rows.append({"lm": quantize, "speech": speech, "total_bytes": total, "fits": total <= card_bytes})
+            slots = memory.num_slots(card_bytes, quantize, speech=speech)
+            rows.append(
+                {"lm": quantize, "speech": speech, "total_bytes": total, "fits": total <= card_bytes, "slots": slots}
+            )
     report.result({"card_bytes": card_bytes} | asdict(memory) | {"profiles": rows})
     parts = {f"audio LLM, {name}": size for name, size in memory.lm_bytes.items()} | {
         "encoders": memory.encoders_bytes,
         "detokenizer": memory.detokenizer_bytes,
         "one full context": memory.cache_bytes,
+        "one slot of captured steps": memory.slot_bytes,
         "working memory": memory.working_bytes,
     }
     for name, size in parts.items():
-        report.field(name, f"{size / 1e9:8.3f} GB", width=20)
-    report.line(f"on a card of {card_bytes / 1e9:.0f} GB", style="bold")
+        report.field(name, f"{size / 1e9:8.3f} GB", width=28)
+    report.line(f"on a card of {card_bytes / 1e9:.0f} GB, with slots for --steps graphs", style="bold")
     for row in rows:
         name = f"{row['lm']}, {'speech' if row['speech'] else 'text alone'}"
-        report.field(name, f"{row['total_bytes'] / 1e9:8.3f} GB {'fits' if row['fits'] else 'does not fit'}", width=20)
+        fits = f"fits, {counted(row['slots'], 'slot')}" if row["fits"] else "does not fit"
+        report.field(name, f"{row['total_bytes'] / 1e9:8.3f} GB {fits}", width=28)
 
 
 def _model_facts(model: str) -> dict[str, Any]:

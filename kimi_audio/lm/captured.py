@@ -195,6 +195,17 @@ def _power_of_two(least: int, start: int, most: int) -> int:
     return min(start, most)
 
 
+def slot_bytes(config: LMConfig, dtype: torch.dtype) -> int:
+    """Return how much memory one slot takes."""
+    layers = config.num_layers + config.num_audio_layers
+    return (min(MOST_TOKENS, config.max_positions) + 1) * token_bytes(config, layers, dtype)
+
+
+def slots_within(available_bytes: int, bytes_of_slot: int) -> int:
+    """Return how many slots take at most a quarter of so much memory, but one at least."""
+    return max(1, min(MOST_SLOTS, available_bytes // 4 // bytes_of_slot))
+
+
 def with_steps(lm: AudioLM, steps: Steps) -> tuple[LanguageModel, Callable[[], KVCache]]:
     """Return an LLM for the engine that makes its steps in this way, and what makes the caches of its requests.
 
@@ -213,10 +224,9 @@ def with_steps(lm: AudioLM, steps: Steps) -> tuple[LanguageModel, Callable[[], K
         return lm, KVCache
     if steps == "graphs" and lm.device.type != "cuda":
         raise ValueError(f"CUDA graphs need a CUDA device, and the LLM is on {lm.device}; leave the steps plain")
-    num_tokens = min(MOST_TOKENS, lm.config.max_positions)
-    slot_bytes = num_tokens * token_bytes(lm.config, lm.config.num_layers + lm.config.num_audio_layers, lm.dtype)
     available = free_bytes(lm.device)
-    num_slots = MOST_SLOTS if available is None else max(1, min(MOST_SLOTS, available // 4 // slot_bytes))
+    num_slots = MOST_SLOTS if available is None else slots_within(available, slot_bytes(lm.config, lm.dtype))
+    num_tokens = min(MOST_TOKENS, lm.config.max_positions)
     model = CapturedLM(lm, num_slots, num_tokens, _capture(lm.device, compiles=steps == "compiled"))
     return model, model.slots.take
 

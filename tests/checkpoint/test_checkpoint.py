@@ -412,6 +412,11 @@ def test_memory_is_that_of_the_loaded_parts(components: dict, tmp_path: Path):
     assert memory.detokenizer_bytes == 2 * sizes["dit"] + 4 * sizes["vocoder"]
     spoken, text = (memory.total_bytes("int4", speech=speech) for speech in (True, False))
     assert spoken - text == memory.detokenizer_bytes
+    # Slots take a quarter of what is left beside everything but the ordinary cache.
+    for slots in (1, 5):
+        card = spoken - memory.cache_bytes + 4 * slots * memory.slot_bytes
+        assert memory.num_slots(max(card, spoken), "int4", speech=True) == slots
+    assert memory.num_slots(spoken - 1, "int4", speech=True) == 0
     for name in ("audio_detokenizer", "vocoder"):
         shutil.rmtree(tmp_path / name)
     assert checkpoint.memory_of(tmp_path).detokenizer_bytes == 0
