@@ -2,8 +2,8 @@
 
 ``python -m recipes.nano.corpora OUT --speech FOLDER … --spoken FOLDER …`` writes into ``OUT`` the recordings that are
 heard, each as it may reach a microphone, and beside them ``heard.jsonl`` (transcribe it), ``natural.jsonl`` (the same
-for people and natural voices), ``aloud.jsonl`` and ``natural-aloud.jsonl`` (read it aloud) and ``talks.jsonl`` (talk
-about it).
+for people and natural voices), ``aloud.jsonl`` and ``natural-aloud.jsonl`` (read it aloud), ``talks.jsonl`` (talk about
+it) and ``natural-talks.jsonl`` (the same, where a natural voice says all that users say).
 
 Texts have one form: lower case; transcripts without punctuation, replies with commas, full stops and question marks.
 What users write has any.
@@ -75,7 +75,7 @@ def written(reply: str) -> str:
 # Heard
 
 
-def write_heard(items: Sequence[Heard], path: Path, seed: int, variants: int = 1) -> list[str]:
+def write_heard(items: Sequence[Heard], path: Path, seed: int, variants: int = 1) -> dict[str, list[str]]:
     """Write variants of every recording, and conversations that ask for their transcripts.
 
     What an interrupted run has left is kept. A variant has the name of its recording, whatever else is heard.
@@ -87,7 +87,7 @@ def write_heard(items: Sequence[Heard], path: Path, seed: int, variants: int = 1
         variants: of each recording.
 
     Returns:
-        The variants of the first, then those of the second recording, and so on, as the conversations name them.
+        The variants as the conversations name them, by what is said in them.
 
     Raises:
         ValueError: two recordings would have one name.
@@ -96,7 +96,8 @@ def write_heard(items: Sequence[Heard], path: Path, seed: int, variants: int = 1
     stems = [f"audio/{item.audio.parent.name}-{item.audio.stem}" for item in items]
     if len(set(stems)) < len(stems):
         raise ValueError("two of the folders of recordings have one name; rename one")
-    conversations, names = [], []
+    conversations: list[Conversation] = []
+    said: dict[str, list[str]] = {}
     for item, stem in zip(track(items, path.stem), stems, strict=True):
         for variant in range(variants):
             name = f"{stem}-{variant}.flac" if variant else f"{stem}.flac"
@@ -104,9 +105,9 @@ def write_heard(items: Sequence[Heard], path: Path, seed: int, variants: int = 1
             if not (path.parent / name).exists():
                 _write_variant(item, items, path.parent / name, generator_of(seed, zlib.crc32(name.encode())))
             conversations.append(transcription(name, item.text, request))
-            names.append(name)
+            said.setdefault(item.text, []).append(name)
     write_conversations(path, conversations)
-    return names
+    return said
 
 
 def _write_variant(item: Heard, items: Sequence[Heard], path: Path, generator: torch.Generator) -> None:
@@ -171,6 +172,11 @@ def prose(seed: int) -> Iterator[Conversation]:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Talks
+
+
+def said_in(talks: Iterable[Talk], said: Mapping[str, Sequence[str]]) -> list[Talk]:
+    """Return the conversations in which everything that users say is recorded."""
+    return [talk for talk in talks if all(normalise(turn.said) in said for turn in talk.turns)]
 
 
 def talked(
@@ -254,16 +260,16 @@ def main() -> None:
         natural += readers(arguments.readers)
     if arguments.orders is not None:
         natural += orders(arguments.orders, arguments.transcripts)
-    names = write_heard(generated, arguments.out / "heard.jsonl", seed)
-    names += write_heard(natural, arguments.out / "natural.jsonl", seed, NATURAL_VARIANTS)
-    texts = [item.text for item in generated] + [item.text for item in natural for _ in range(NATURAL_VARIANTS)]
+    said = write_heard(generated, arguments.out / "heard.jsonl", seed)
+    naturally = write_heard(natural, arguments.out / "natural.jsonl", seed, NATURAL_VARIANTS)
+    for text, names in naturally.items():
+        said.setdefault(text, []).extend(names)
     write_conversations(arguments.out / "aloud.jsonl", aloud(arguments.spoken, seed))
     write_conversations(arguments.out / "natural-aloud.jsonl", aloud(arguments.natural_spoken, seed))
-    said: dict[str, list[str]] = {}
-    for name, text in zip(names, texts, strict=True):
-        said.setdefault(text, []).append(name)
     replies = {item.line.text: item.audio for folder in arguments.replies for item in recordings(folder)}
     write_conversations(arguments.out / "talks.jsonl", talked(learned_talks(), said, replies, seed))
+    talks = said_in((*learned_talks(), *learned_facts()), naturally)
+    write_conversations(arguments.out / "natural-talks.jsonl", talked(talks, naturally, replies, seed))
     if arguments.typed:
         typed = take_talks(arguments.typed, random.Random(f"typed {seed}"), reserved=False)  # noqa: S311
         write_conversations(arguments.out / "typed.jsonl", talked(typed, {}, {}, seed))

@@ -1,7 +1,7 @@
 """A detokenizer of few evaluations: ``python -m recipes.nano.distil WORK --base FOLDER --out FOLDER``.
 
-Distils the flow matching of a model, with the guidance that its settings ask for, on what ``recipes.nano.voicing`` left
-in its ``work`` folder, and writes a model folder whose settings take the few steps. Any folder in the released layout
+Distils the flow matching of a model with guidance, on what ``recipes.nano.voicing`` left in its ``work`` folder, and
+writes a model folder whose settings take the few steps. Any folder in the released layout
 can be the base. See ``kimi_audio/train/speech/few_steps.py``.
 """
 
@@ -22,7 +22,9 @@ STAGE = FlowStage(batch_frames=600, whole_share=0.6, drop_share=0.0)
 TEACHER_STEPS = 2  # for each of the student's
 
 
-def distil(base: Path, work: Path, out: Path, loop: LoopConfig, evaluations: int) -> None:
+def distil(
+    base: Path, work: Path, out: Path, loop: LoopConfig, evaluations: int, guidance: float | None = None
+) -> None:
     """Train the student, or go on with what ``out`` holds of it, and write the model folder.
 
     Raises:
@@ -30,7 +32,8 @@ def distil(base: Path, work: Path, out: Path, loop: LoopConfig, evaluations: int
     """
     teacher, config = checkpoint.load_flow(base)
     settings = checkpoint.load_settings(base)
-    few = FewSteps(evaluations=evaluations, teacher_steps=TEACHER_STEPS, guidance_scale=settings.guidance_scale)
+    guidance = settings.guidance_scale if guidance is None else guidance
+    few = FewSteps(evaluations=evaluations, teacher_steps=TEACHER_STEPS, guidance_scale=guidance)
     learned, held_out = (load_examples(work / f"{name}.safetensors") for name in ("learned", "held-out"))
     student = train_few_steps(teacher, config, loop, STAGE, few, learned, held_out, out / "work" / "few-steps")
     vocoder, _ = checkpoint.load_vocoder(base)
@@ -47,10 +50,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="model folder; what the run keeps lies in its work/")
     parser.add_argument("--evaluations", type=int, default=4)
     parser.add_argument("--steps", type=int, default=LOOP.steps)
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        help="of the teacher; without it, that of the base's settings, which is none if the base goes back to a "
+        "distilled model",
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     loop = replace(LOOP, steps=arguments.steps)
-    distil(arguments.base, arguments.work, arguments.out, loop, arguments.evaluations)
+    distil(arguments.base, arguments.work, arguments.out, loop, arguments.evaluations, arguments.guidance)
 
 
 if __name__ == "__main__":

@@ -42,18 +42,20 @@ TALKING_SHARES = {
     "prose.jsonl": 0.13,
 }
 
-# Of what is read aloud, the text is written all the same; without it, the branch has nothing to read.
+# Of what is read aloud, the text is written all the same; without it, the branch has nothing to read. Most of what is
+# heard is heard from people and natural voices, whom it is to understand.
 HEARING_SHARES = {
-    "heard.jsonl": 0.2,
-    "natural.jsonl": 0.21,
-    "aloud.jsonl": 0.05,
+    "heard.jsonl": 0.09,
+    "natural.jsonl": 0.31,
+    "aloud.jsonl": 0.02,
     "natural-aloud.jsonl": 0.01,
     "talks.jsonl": 0.08,
-    "tasks.jsonl": 0.03,
+    "natural-talks.jsonl": 0.16,
+    "tasks.jsonl": 0.09,
     "typed.jsonl": 0.02,
-    "facts.jsonl": 0.27,
-    "numbers.jsonl": 0.08,
-    "prose.jsonl": 0.05,
+    "facts.jsonl": 0.14,
+    "numbers.jsonl": 0.05,
+    "prose.jsonl": 0.03,
 }
 # The natural voices have read less than the synthetic one, and are learned by heart when they are met much more often.
 SPEAKING_SHARES = {"aloud.jsonl": 0.35, "natural-aloud.jsonl": 0.3, "talks.jsonl": 0.25, "tasks.jsonl": 0.1}
@@ -120,7 +122,8 @@ def hearing() -> FinetuneConfig:
     """
     config = talking()
     frozen = dict.fromkeys((*BELOW, *BRANCH), 1.0)
-    loop = replace(config.loop, steps=1400, peak_lr=3e-3, micro_batches=2, frozen=frozen)
+    # What the last batches leave is to a good part noise, so the weights are an average.
+    loop = replace(config.loop, steps=1400, peak_lr=3e-3, micro_batches=2, frozen=frozen, ema_decay=0.996)
     return replace(config, loop=loop, weights=HEARING_SHARES, audio_weight=0.0)
 
 

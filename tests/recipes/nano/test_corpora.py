@@ -12,7 +12,7 @@ from kimi_audio.core.words import normalise
 from kimi_audio.data.conversations import ConversationFile
 from recipes.nano import corpora, kokoro, talks
 from recipes.nano.closed.splits import is_reserved
-from recipes.nano.corpora import aloud, anyhow, talked, write_conversations, written
+from recipes.nano.corpora import aloud, anyhow, said_in, talked, write_conversations, written
 from recipes.nano.recording import Line, record
 from recipes.nano.world.registry import FACT_SHARES
 from recipes.nano.world.sentences import evaluation_sentences
@@ -45,6 +45,12 @@ def test_a_talk_is_spoken_where_all_its_replies_are_recorded(tmp_path):
         asked = [talk.messages[0].message_type for talk in found]
         assert 25 < asked.count("audio") < 40
         assert {talk.messages[2].message_type for talk in found} == {"text"}
+
+
+def test_talks_are_chosen_in_which_all_that_users_say_is_recorded():
+    hello = ["hello.flac"]
+    assert said_in([GREETING], {"hello nano": hello}) == []
+    assert said_in([GREETING], {"hello nano": hello, "what is a hat": ["hat.flac"]}) == [GREETING]
 
 
 def test_a_tool_is_called_before_the_result_is_put_into_words():

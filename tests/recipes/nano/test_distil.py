@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from kimi_audio import checkpoint
 from kimi_audio.checkpoint import load_flow, load_settings
 from kimi_audio.train.speech.flow_stage import FlowExample, save_examples
+from recipes.nano import distil as distilling
 from recipes.nano.distil import LOOP, distil
 
 
@@ -23,3 +25,14 @@ def test_the_folder_holds_the_student_and_how_it_is_sampled(reference, tmp_path)
     student, _ = load_flow(out)
     assert not torch.equal(student.input_linear.weight, teacher.input_linear.weight)
     assert checkpoint.load_lm_config(out) == checkpoint.load_lm_config(base)
+
+
+@pytest.mark.parametrize("guidance", [None, 3.0])
+def test_a_base_without_guidance_may_be_distilled_with_it(reference, tmp_path, monkeypatch, guidance):
+    base, asked = reference / "checkpoint", []
+    monkeypatch.setattr(distilling, "load_examples", lambda _: [])
+    monkeypatch.setattr(
+        distilling, "train_few_steps", lambda teacher, *others: asked.append(others[3].guidance_scale) or teacher
+    )
+    distil(base, tmp_path / "work", tmp_path / "out", LOOP, evaluations=2, guidance=guidance)
+    assert asked == [guidance or load_settings(base).guidance_scale]

@@ -113,10 +113,10 @@ def test_more_speech_leaves_the_variants_of_the_rest_as_they_are(tmp_path):
     for folder, count in (("a", 2), ("b", 3)):
         record(lines(), speak, tmp_path / folder, count)
     first = write_heard(speech_heard([tmp_path / "a", tmp_path / "b"]), tmp_path / "corpus" / "heard.jsonl", seed=0)
-    sounds = {name: (tmp_path / "corpus" / name).read_bytes() for name in first}
+    sounds = {name: (tmp_path / "corpus" / name).read_bytes() for names in first.values() for name in names}
     record(lines(), speak, tmp_path / "a", 4)
     second = write_heard(speech_heard([tmp_path / "a", tmp_path / "b"]), tmp_path / "corpus" / "heard.jsonl", seed=0)
-    assert set(first) < set(second)
+    assert set(sounds) < {name for names in second.values() for name in names}
     assert all((tmp_path / "corpus" / name).read_bytes() == sound for name, sound in sounds.items())
     texts = {Path(line.messages[1].content).name: line.messages[2].content for line in conversations(tmp_path)}
     assert texts["b-000002.flac"] == "number three of the list"
@@ -126,8 +126,8 @@ def test_more_speech_leaves_the_variants_of_the_rest_as_they_are(tmp_path):
 
 def test_of_a_natural_recording_there_are_several_variants(tmp_path):
     record(lines(), speak, tmp_path / "speech", 2)
-    names = write_heard(speech_heard([tmp_path / "speech"]), tmp_path / "corpus" / "natural.jsonl", seed=0, variants=2)
-    assert names == [f"audio/speech-00000{number}{variant}.flac" for number in (0, 1) for variant in ("", "-1")]
+    said = write_heard(speech_heard([tmp_path / "speech"]), tmp_path / "corpus" / "natural.jsonl", seed=0, variants=2)
+    assert list(said.values()) == [[f"audio/speech-{number:06d}{v}.flac" for v in ("", "-1")] for number in (0, 1)]
     file = ConversationFile(tmp_path / "corpus" / "natural.jsonl")
     assert [line.messages[2].content for line in file] == [text for text in list(TEXTS)[:2] for _ in range(2)]
     first, second = (load_audio(file[index].messages[1].content, INPUT_RATE_HZ) for index in (0, 1))
