@@ -196,7 +196,7 @@ def _power_of_two(least: int, start: int, most: int) -> int:
 
 
 def slot_bytes(config: LMConfig, dtype: torch.dtype) -> int:
-    """Return how much memory one slot takes."""
+    """Return how much memory one slot takes, with the position behind its last one that idle steps write."""
     layers = config.num_layers + config.num_audio_layers
     return (min(MOST_TOKENS, config.max_positions) + 1) * token_bytes(config, layers, dtype)
 

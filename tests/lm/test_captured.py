@@ -187,7 +187,7 @@ def test_plain_steps_need_nothing(tiny_lm):
     assert with_steps(tiny_lm, "plain") == (tiny_lm, KVCache)
 
 
-@pytest.mark.parametrize(("free_bytes", "num_slots"), [(None, 64), (10**9, 64), (0, 1), (3 * 4 * 4096 * 5 * 128, 3)])
+@pytest.mark.parametrize(("free_bytes", "num_slots"), [(None, 64), (10**9, 64), (0, 1), (3 * 4 * 4097 * 5 * 128, 3)])
 def test_slots_take_a_quarter_of_the_memory(tiny_lm, monkeypatch, free_bytes, num_slots):
     monkeypatch.setattr("kimi_audio.lm.captured.free_bytes", lambda device: free_bytes)
     lm = copy.copy(tiny_lm)
