@@ -1,8 +1,8 @@
 """A detokenizer of few evaluations: ``python -m recipes.nano.distil WORK --base FOLDER --out FOLDER``.
 
 Distils the flow matching of a model with guidance, on what ``recipes.nano.voicing`` left in its ``work`` folder, and
-writes a model folder whose settings take the few steps. Any folder in the released layout
-can be the base. See ``kimi_audio/train/speech/few_steps.py``.
+writes a model folder whose settings take the few steps. Any folder in the released layout can be the base. See
+``kimi_audio/train/speech/few_steps.py``.
 """
 
 import argparse
@@ -16,7 +16,8 @@ from kimi_audio.train.loop.loop import LoopConfig
 from kimi_audio.train.speech.few_steps import FewSteps, train_few_steps
 from kimi_audio.train.speech.flow_stage import FlowStage, load_examples
 
-# Half an hour of one core: the student begins as the teacher, and 600 updates lose half of what it knows more.
+# Half an hour of one core, although the student begins as the teacher: 600 updates lost half of what a longer trained
+# teacher had gained.
 LOOP = LoopConfig(steps=1200, peak_lr=5e-4, final_lr=2e-5, warmup_steps=20, weight_decay=0.0)
 STAGE = FlowStage(batch_frames=600, whole_share=0.6, drop_share=0.0)
 TEACHER_STEPS = 2  # for each of the student's

@@ -32,13 +32,13 @@ def heard(seed: int = 0) -> Iterator[Line]:
 def questions(seed: int = 0) -> Iterator[Line]:
     """Yield what users say in conversations, in voices that are not reserved."""
     generator = random.Random(f"synthetic questions {seed}")  # noqa: S311
-    return (_anyhow(text, generator) for text in said(learned_talks()))
+    return (_anyhow(text, generator) for text in said(learned_talks(), generator))
 
 
 def facts(seed: int = 0) -> Iterator[Line]:
     """Yield questions about what has to be known by heart, in voices that are not reserved."""
     generator = random.Random(f"synthetic facts {seed}")  # noqa: S311
-    return (_anyhow(text, generator) for text in said(learned_facts()))
+    return (_anyhow(text, generator) for text in said(learned_facts(), generator))
 
 
 def commands(seed: int = 0) -> Iterator[Line]:

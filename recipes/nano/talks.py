@@ -1,7 +1,7 @@
 """The conversations that nano learns, drawn once, and what has to be spoken of them."""
 
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -44,9 +44,10 @@ def of_values(values: dict) -> Talk:
     return Talk(**{**values, "turns": turns, "atoms": tuple(values["atoms"])})
 
 
-def said(talks: Iterable[Talk]) -> Iterator[str]:
-    """Yield everything that users say, each once, in the order of the conversations."""
-    return iter(dict.fromkeys(turn.said for talk in talks for turn in talk.turns))
+def said(talks: Sequence[Talk], generator: random.Random) -> Iterator[str]:
+    """Yield everything that users say, each once, conversation by conversation, in an order that is drawn."""
+    drawn = generator.sample(talks, len(talks))
+    return iter(dict.fromkeys(turn.said for talk in drawn for turn in talk.turns))
 
 
 def replied(talks: Iterable[Talk]) -> Iterator[str]:

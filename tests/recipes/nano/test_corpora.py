@@ -10,7 +10,7 @@ import pytest
 from kimi_audio.chat.tools import parse_call
 from kimi_audio.core.words import normalise
 from kimi_audio.data.conversations import ConversationFile
-from recipes.nano import corpora, kokoro, talks
+from recipes.nano import corpora, kokoro, synthetic, talks
 from recipes.nano.closed.splits import is_reserved
 from recipes.nano.corpora import aloud, anyhow, said_in, talked, write_conversations, written
 from recipes.nano.recording import Line, record
@@ -118,8 +118,20 @@ def test_talks_are_drawn_once(kept):
     assert talks.of_values(talks.to_values(GREETING)) == GREETING
     talks.learned_talks.cache_clear()
     assert talks.learned_talks(kept, 99) == drawn
-    assert list(talks.said(drawn)) == ["Hello, Nano!", "What is a hat?"]
+    assert list(talks.said(drawn, random.Random(0))) == ["Hello, Nano!", "What is a hat?"]
     assert list(talks.replied(drawn)) == ["Hello, friend.", "A hat is clothing."]
+
+
+@pytest.mark.parametrize("speech", [kokoro, synthetic])
+@pytest.mark.parametrize("kind", ["questions", "facts"])
+def test_another_seed_says_other_turns_first_and_those_of_a_conversation_together(monkeypatch, speech, kind):
+    drawn = tuple(Talk("x", (Turn(f"{name} one", ""), Turn(f"{name} two", "")), "") for name in ascii_lowercase)
+    for name in ("learned_talks", "learned_facts"):
+        monkeypatch.setattr(speech, name, lambda: drawn)
+    texts, others = ([line.text for line in getattr(speech, kind)(seed)] for seed in (0, 1))
+    assert sorted(texts) == sorted(others)
+    assert len(set(texts[:10]) & set(others[:10])) < 10
+    assert all(first[0] == second[0] for first, second in zip(texts[::2], texts[1::2], strict=True))
 
 
 def test_nothing_reserved_is_talked_about(monkeypatch, tmp_path):
