@@ -515,6 +515,7 @@ class KimiAudio:
         timestamps: None = None,
         instruction: str | None = None,
         hotwords: Iterable[str] = (),
+        beams: int | None = None,
         damage: Damage = "cut",
     ) -> str: ...
 
@@ -526,6 +527,7 @@ class KimiAudio:
         timestamps: Timestamps,
         instruction: str | None = None,
         hotwords: Iterable[str] = (),
+        beams: int | None = None,
         damage: Damage = "cut",
     ) -> list[Segment]: ...
 
@@ -536,6 +538,7 @@ class KimiAudio:
         timestamps: Timestamps | None = None,
         instruction: str | None = None,
         hotwords: Iterable[str] = (),
+        beams: int | None = None,
         damage: Damage = "cut",
     ) -> str | list[Segment]:
         """Return what is said in a recording of any length.
@@ -545,9 +548,10 @@ class KimiAudio:
             timestamps: "segment" or "word" to get segments with their times, or with those of their words, too.
             instruction: what the model is asked for, by default what its settings say.
             hotwords: words or phrases that are likely to be said, such as names.
+            beams: so many texts are looked at side by side for the likeliest, by default as the model's settings say.
             damage: which damage of a file is borne, see ``load_audio``.
         """
-        asked = {"instruction": instruction, "hotwords": hotwords, "damage": damage}
+        asked = {"instruction": instruction, "hotwords": hotwords, "beams": beams, "damage": damage}
         if timestamps is None:
             return "".join(self.stream_transcript(source, **asked))
         return [segment for heard in self.listen(source, timestamps, **asked) for segment in heard.segments]
@@ -558,11 +562,13 @@ class KimiAudio:
         *,
         instruction: str | None = None,
         hotwords: Iterable[str] = (),
+        beams: int | None = None,
         damage: Damage = "cut",
     ) -> Iterator[str]:
         """Yield what is said in a recording while it is read; the parts joined are the transcript. See ``listen``."""
         before = ""
-        for heard in self.listen(source, instruction=instruction, hotwords=hotwords, damage=damage):
+        asked = {"instruction": instruction, "hotwords": hotwords, "beams": beams, "damage": damage}
+        for heard in self.listen(source, **asked):
             for segment in heard.segments:
                 yield separator(before, segment.text) + segment.text
                 before = segment.text
@@ -574,6 +580,7 @@ class KimiAudio:
         *,
         instruction: str | None = None,
         hotwords: Iterable[str] = (),
+        beams: int | None = None,
         damage: Damage = "cut",
         start_samples: int = 0,
     ) -> Iterator[Heard]:
@@ -587,10 +594,11 @@ class KimiAudio:
             timestamps: "word" adds the times of words, which cost another pass of the LLM over each piece.
             instruction: what the model is asked for, by default what its settings say.
             hotwords: see ``transcribe``.
+            beams: likewise.
             damage: which damage of a file is borne, see ``load_audio``.
             start_samples: go on where an earlier passage ended.
         """
-        write = self._writer(timestamps, instruction, hotwords)
+        write = self._writer(timestamps, instruction, hotwords, beams)
         heard = self.passages(source, damage=damage, start_samples=start_samples)
         return (Heard(write(passage), passage.until_samples) for passage in heard)
 
@@ -610,19 +618,21 @@ class KimiAudio:
         *,
         instruction: str | None = None,
         hotwords: Iterable[str] = (),
+        beams: int | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> tuple[Segment, ...]:
         """Return what is said in a passage of a recording: the writing of ``listen``, with its arguments.
 
         Where ``cancelled`` ends it, as in ``stream``, what was written so far is returned.
         """
-        return self._writer(timestamps, instruction, hotwords, cancelled)(passage)
+        return self._writer(timestamps, instruction, hotwords, beams, cancelled)(passage)
 
     def _writer(
         self,
         timestamps: Timestamps,
         instruction: str | None,
         hotwords: Iterable[str],
+        beams: int | None,
         cancelled: Callable[[], bool] | None = None,
     ) -> Callable[[Passage], tuple[Segment, ...]]:
         if timestamps not in ("segment", "word"):
@@ -630,7 +640,8 @@ class KimiAudio:
         request = self.settings.transcribe_prompt if instruction is None else instruction
         # Nobody goes on with a piece, and the turns of conversations would make room for it.
         favoured = Hotwords.of(hotwords, self.text_tokenizer)
-        options = replace(self.default_options("text"), hotwords=favoured, is_kept=False)
+        beams = self.settings.transcribe_beams if beams is None else beams
+        options = replace(self.default_options("text"), hotwords=favoured, beams=beams, is_kept=False)
 
         def write(passage: Passage) -> tuple[Segment, ...]:
             chats = [_question(piece.tokens, request) for piece in passage.pieces]

@@ -266,6 +266,22 @@ def test_a_transcript_leaves_the_memory_to_conversations(model, question):
     assert model.kept_bytes == kept
 
 
+@pytest.mark.parametrize(("beams", "expected"), [(None, 3), (1, 1), (2, 2)])
+def test_a_transcript_has_the_beams_that_are_asked_for(model, question, monkeypatch, beams, expected):
+    options, stream = [], model.stream
+
+    def noted(messages: list[Message], how: GenerationOptions, **others: Any) -> Iterator[StreamChunk]:
+        options.append(how)
+        return stream(messages, replace(how, max_new_tokens=4), **others)
+
+    monkeypatch.setattr(model, "settings", replace(model.settings, transcribe_beams=3))
+    monkeypatch.setattr(model, "stream", noted)
+    model.transcribe(question, beams=beams)
+    assert [how.beams for how in options] == [expected]
+    with pytest.raises(ValueError, match="beams"):
+        model.transcribe(question, beams=0)
+
+
 def test_recordings_are_encoded_once(model, question):
     tokens = model.encode_audio(question)
     assert tokens.features.shape == (len(tokens.codes), 4 * model.acoustic.config.hidden_size)

@@ -567,6 +567,14 @@ def test_hotwords_come_from_a_file(model, question, tmp_path, heard):
     assert "there is no file" in run("transcribe", question, "--hotwords", tmp_path / "none.txt").stderr
 
 
+def test_beams_come_from_the_command_line(model, question, monkeypatch):
+    asked = []
+    monkeypatch.setattr(model, "listen", lambda *_, **options: asked.append(options["beams"]) or iter(()))
+    run("transcribe", question)
+    run("transcribe", question, "--beams", "3")
+    assert asked == [None, 3]
+
+
 def test_recordings_of_one_name_do_not_share_subtitles(model, question, tmp_path, heard):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

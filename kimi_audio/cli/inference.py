@@ -127,6 +127,7 @@ def transcribe(
     instruction: Annotated[str | None, typer.Option(help="What to ask the model for, in its language.")] = None,
     damaged: Annotated[bool, typer.Option("--damaged", help="Use what can be read of damaged files.")] = False,
     hotwords: Annotated[Path | None, typer.Option(help="File of words that are likely to be said, one a line.")] = None,
+    beams: Annotated[int | None, typer.Option(help="Texts looked at side by side for the likeliest.")] = None,
     words: Annotated[bool, typer.Option("--words", help="Times of words, too: in --json, and for subtitles.")] = False,
     srt: Annotated[bool, typer.Option("--srt", help="Write subtitles; an interrupted command goes on.")] = False,
     vtt: Annotated[bool, typer.Option("--vtt", help="The same as WebVTT.")] = False,
@@ -157,6 +158,7 @@ def transcribe(
         "timestamps": "word" if words else "segment",
         "instruction": instruction,
         "hotwords": read_lines(hotwords) if hotwords else [],
+        "beams": beams,
     }
     assistant, _ = model.load(load_detokenizer=False)
     failed = False

@@ -17,6 +17,7 @@ from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME, 
 
 Solver = Literal["euler", "adams-bashforth"]  # of the flow: of first order, and of second
 MAX_LAYERS = 1000  # building a network of more takes minutes
+MAX_BEAMS = 16
 MAX_VOCODER_LIST = 16  # stages, kernels or dilations, whose numbers multiply
 
 
@@ -412,6 +413,7 @@ class Settings(Config):
     audio_temperature: float = key("kimi_audio_temperature", high=100, default=0.8)  # of the codes, as advised
     audio_top_k: int = key("kimi_audio_top_k", low=0, default=10)
     least_peak: float = key("kimi_audio_least_peak", high=1, default=0.0)  # quieter sound is raised to it; 0: never
+    transcribe_beams: int = key("kimi_audio_transcribe_beams", low=1, high=MAX_BEAMS, default=1)
     voices: tuple[str, ...] = key("kimi_audio_voices", default=())  # that the LLM takes on when asked by name
     # What the LLM is asked for; {text} and {voice} stand for what it is to say, and in which of its voices.
     transcribe_prompt: str = key(

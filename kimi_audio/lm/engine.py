@@ -4,12 +4,13 @@ Requests join and leave at every step. All that a step computes, the next id of 
 others, is one row of stretches, so the weights are read once; each request attends to its own cache only and gives
 the ids that it gives alone. Every request has a number of ids known and a number of ids computed: a new prompt, a reply
 under way, a prompt whose beginning is remembered and a request that had to give its memory back differ in nothing else.
+The beams of a reply are rows as those of other requests, but what they go on with is chosen together.
 """
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from itertools import accumulate, count
+from itertools import count
+from operator import mul
 from typing import Protocol
 
 import torch
@@ -18,10 +19,12 @@ from torch import Tensor
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.sequence import Inputs, Sequence
 from kimi_audio.core.tokens import SpecialIds
+from kimi_audio.lm.beams import BeamSearch
 from kimi_audio.lm.cache import BLOCK_TOKENS, KVCache, Stretch, Stretches, num_blocks, token_bytes
 from kimi_audio.lm.model import LMOutput
 from kimi_audio.lm.prefix import Prefix, PrefixStore, fingerprints
-from kimi_audio.lm.rules import DEFAULT_NEW_TOKENS, Event, GenerationOptions, Reply, ReplyState
+from kimi_audio.lm.request import Request
+from kimi_audio.lm.rules import DEFAULT_NEW_TOKENS, Event, GenerationOptions, ReplyState
 from kimi_audio.lm.sampling import Sampler, SamplingOptions
 
 
@@ -43,88 +46,6 @@ class LanguageModel(Protocol):
     def __call__(self, inputs: Inputs, stretches: Stretches) -> LMOutput:
         """Score the next ids of the stretches."""
         ...
-
-
-@dataclass(eq=False)
-class Request:
-    """One reply that is to be made, from ``Engine.prepare``."""
-
-    state: ReplyState
-    generator: torch.Generator
-    audio_ids: list[int]  # of the prompt, and those fed since
-    text_ids: list[int]
-    is_continuous: list[bool]  # of the prompt
-    features: Tensor | None  # [M, D] of the prompt, in the model's dtype on its device
-    fingerprints: Tensor | None  # [T, 4] of the prompt; None where nothing is remembered
-    cache: KVCache = field(default_factory=KVCache)
-    num_computed: int = 0  # positions in the cache
-    num_computed_text: int = 0  # those of them that the text layers have seen; they stop at the end of the text
-    num_recalled: int = 0  # those of them that an earlier request had computed
-
-    def __post_init__(self) -> None:
-        self._num_heard = [0, *accumulate(self.is_continuous)]
-
-    @property
-    def number(self) -> int:
-        """The ``row`` of the events."""
-        return self.state.row
-
-    @property
-    def num_known(self) -> int:
-        """Positions whose ids are known."""
-        return len(self.audio_ids)
-
-    @property
-    def num_pending(self) -> int:
-        """Positions to be computed before the next id can be drawn."""
-        return self.num_known - self.num_computed
-
-    def reply(self) -> Reply:
-        """Return the finished reply."""
-        return self.state.reply()
-
-    def stretch(self, length: int) -> Stretch:
-        """Return the next positions to compute."""
-        state, is_whole = self.state, length == self.num_pending
-        return Stretch(
-            self.cache,
-            self.num_computed,
-            length,
-            text=state.needs_text,
-            audio=state.is_spoken,
-            text_scores=state.needs_text and is_whole,
-            audio_scores=state.needs_audio and is_whole,
-        )
-
-    def heard(self, start: int, stop: int) -> tuple[list[bool], Tensor | None]:
-        """Return which of these positions are continuous, and their features."""
-        is_continuous = self.is_continuous[start:stop]
-        is_continuous += [False] * (stop - start - len(is_continuous))
-        if self.features is None or not any(is_continuous):
-            return is_continuous, None
-        first = self._num_heard[start]
-        return is_continuous, self.features[first : first + sum(is_continuous)]
-
-    def feed(self) -> None:
-        """Take the latest ids of the reply as the next to compute."""
-        self.audio_ids.append(self.state.audio_history[-1])
-        self.text_ids.append(self.state.text_history[-1])
-
-    def computed(self, stretch: Stretch) -> None:
-        """Take note that a stretch is in the cache."""
-        self.num_computed += stretch.length
-        if stretch.text:
-            self.num_computed_text = self.num_computed
-
-    def forget(self) -> None:
-        """Give the cache back; everything has to be computed again."""
-        self.close()
-        self.num_computed = self.num_computed_text = 0
-
-    def close(self) -> None:
-        """Give the cache back."""
-        self.cache.close()
-        self.cache = KVCache()
 
 
 class Engine:
@@ -155,6 +76,7 @@ class Engine:
         self._numbers = count()
         self._waiting: deque[Request] = deque()
         self._running: list[Request] = []  # in the order in which they came
+        self._searches: dict[int, BeamSearch] = {}  # of the replies that have several beams, by their numbers
         self._events: list[Event] = []  # for the next step to tell
 
     @property
@@ -199,7 +121,7 @@ class Engine:
             prompt.text_ids.tolist(),
             prompt.is_continuous.tolist(),
             torch.cat(prompt.features).to(self.model.device, self.model.dtype) if prompt.features else None,
-            fingerprints(prompt) if options.is_kept and self.prefixes.budget_bytes else None,
+            fingerprints(prompt) if options.is_kept and options.beams == 1 and self.prefixes.budget_bytes else None,
         )
 
     def _check(self, options: GenerationOptions, generator: torch.Generator | None) -> None:
@@ -232,12 +154,15 @@ class Engine:
 
     def admit(self, request: Request) -> None:
         """Let a request wait for its turn."""
+        if request.state.options.beams > 1:
+            self._searches[request.number] = BeamSearch(request)
         self._waiting.append(request)
 
     def cancel(self, request: Request) -> None:
         """End a request and free its memory; the next step tells its last event. Without effect on a finished one."""
         if request in self._waiting:
             self._waiting.remove(request)
+            self._searches.pop(request.number, None)
         elif request in self._running:
             self._leave(request)
         else:
@@ -248,13 +173,13 @@ class Engine:
         """Forget all requests, and all that is remembered."""
         for request in self._running:
             request.close()
-        for requests in (self._waiting, self._running, self._events):
+        for requests in (self._waiting, self._running, self._searches, self._events):
             requests.clear()
         self.prefixes.clear()
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """Compute once; return what became known, at most one event for every request, in the order of admission."""
+        """Compute once; return what became known: one event of a request, and the whole text of one with beams."""
         events, self._events = self._events, []
         self._make_room()
         lengths = self._schedule()
@@ -268,9 +193,12 @@ class Engine:
     def _make_room(self) -> None:
         """Let the youngest requests wait that do not fit any more, and those begin that do."""
         while self._running and not self._fits(self._running):
-            youngest = self._running.pop()
-            youngest.forget()
-            self._waiting.appendleft(youngest)
+            rows = self._rows(self._running[-1])
+            del self._running[-len(rows) :]
+            self._waiting.appendleft(rows[0])
+            if search := self._searches.get(rows[0].number):
+                search.restart()
+            rows[0].forget()
         while self._waiting and self._fits([*self._running, self._waiting[0]]):
             request = self._waiting.popleft()
             self._recall(request)
@@ -279,11 +207,19 @@ class Engine:
     def _fits(self, requests: Iterable[Request]) -> bool:
         if self.cache_bytes is None:
             return True
-        blocks = (num_blocks(one.num_known) * self._block_bytes(one.state.options) for one in requests)
-        return sum(blocks) <= self.cache_bytes
+        asked = [request for request in requests if not request.is_twin]
+        blocks = [num_blocks(max(one.num_known, one.num_needed)) for one in asked]
+        return sum(map(mul, blocks, (self._block_bytes(one.state.options) for one in asked))) <= self.cache_bytes
 
     def _block_bytes(self, options: GenerationOptions) -> int:
-        return BLOCK_TOKENS * token_bytes(self.model.config, self._num_layers(options), self.model.dtype)
+        """Return the memory of a block of positions in all beams."""
+        token = token_bytes(self.model.config, self._num_layers(options), self.model.dtype)
+        return BLOCK_TOKENS * token * options.beams
+
+    def _rows(self, request: Request) -> list[Request]:
+        """Return the beams of a request, which run behind one another, the one that was asked for first."""
+        search = self._searches.get(request.number)
+        return [*search.rows] if search else [request]
 
     def _num_layers(self, options: GenerationOptions) -> int:
         config = self.model.config
@@ -300,7 +236,12 @@ class Engine:
 
     def _leave(self, request: Request) -> None:
         """Take a request out and remember what its text layers have seen."""
-        self._running.remove(request)
+        rows = self._rows(request)
+        for row in rows:
+            self._running.remove(row)
+        for twin in rows[1:]:
+            twin.close()
+        self._searches.pop(request.number, None)
         length = request.num_computed_text
         if request.fingerprints is not None and length:
             fed = [torch.tensor(ids[len(request.fingerprints) :]) for ids in (request.audio_ids, request.text_ids)]
@@ -333,9 +274,10 @@ class Engine:
         try:
             output = self.model(self._inputs(stretches), Stretches(tuple(stretches.values())))
         except Exception as error:  # noqa: BLE001 - whatever it is, the other requests go on
-            if len(lengths) == 1:
-                return [self._fail(request, error) for request in lengths]
-            return [event for request, length in lengths.items() for event in self._compute({request: length})]
+            alone = [{row: lengths[row] for row in self._rows(one)} for one in lengths if not one.is_twin]
+            if len(alone) == 1:
+                return [self._fail(next(iter(lengths)), error)]
+            return [event for some in alone for event in self._compute(some)]
         for request, stretch in stretches.items():
             request.computed(stretch)
         return self._advance(stretches, output)
@@ -357,22 +299,46 @@ class Engine:
         """Draw the next ids of all that are ready for them."""
         text = [request for request, stretch in stretches.items() if stretch.text_scores]
         audio = [request for request, stretch in stretches.items() if stretch.audio_scores]
-        drawn = []
+        searched = {request.number for request in text} & self._searches.keys()
+        events, drawn = [], []
         if output.text_logits is not None:
+            logits = _biased(output.text_logits, [request.state for request in text], self.special.text_end)
+            if searched:
+                events = self._search(searched, text, logits)
+                places = [place for place, request in enumerate(text) if request.number not in searched]
+                text, logits = [text[place] for place in places], logits[places]
             states = [request.state for request in text]
             options, histories = [one.options.text for one in states], [one.text_history for one in states]
-            logits = _biased(output.text_logits, states, self.special.text_end)
-            drawn.append(_draw(logits, options, histories, [request.generator for request in text]))
+            drawn += [_draw(logits, options, histories, [request.generator for request in text])] if text else []
         if output.audio_logits is not None:
             states = [request.state for request in audio]
             options, histories = [one.options.audio for one in states], [one.audio_history for one in states]
             drawn.append(_draw(output.audio_logits, options, histories, [request.generator for request in audio]))
-        ids = torch.cat(drawn).tolist() if drawn else []  # the only wait for the device in a step
+        ids = torch.cat(drawn).tolist() if drawn else []  # without beams, the only wait for the device in a step
         text_ids = dict(zip(text, ids[: len(text)], strict=True))
         audio_ids = dict(zip(audio, ids[len(text) :], strict=True))
         # Behind the end of a short text and before the first code there is nothing to draw.
-        ready = [request for request in stretches if request.num_pending == 0]
-        return [self._take(request, text_ids.get(request), audio_ids.get(request)) for request in ready]
+        ready = [one for one in stretches if one.num_pending == 0 and one.number not in searched]
+        return events + [self._take(request, text_ids.get(request), audio_ids.get(request)) for request in ready]
+
+    def _search(self, numbers: set[int], text: list[Request], logits: Tensor) -> list[Event]:
+        """Let the beams of these requests go on by the scores [N, V] of all rows; tell the texts that are whole."""
+        events = []
+        for number in sorted(numbers):
+            search = self._searches[number]
+            request, begin, end = search.rows[0], self._running.index(search.rows[0]), len(search.rows)
+            places = [place for place, row in enumerate(text) if row.number == number]
+            try:
+                is_over = search.advance(logits[places], self._new_cache)
+            except ValueError as error:  # its scores are broken
+                events.append(self._fail(request, error))
+                continue
+            if is_over:
+                events += search.events()
+                self._leave(request)
+            else:
+                self._running[begin : begin + end] = search.rows
+        return events
 
     def _take(self, request: Request, text_id: int | None, audio_id: int | None) -> Event:
         try:

@@ -3,10 +3,11 @@
 At every step the text row gets its next id and the audio row gets its own, a few steps behind the text.
 """
 
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Literal
 
-from kimi_audio.core.config import LMConfig
+from kimi_audio.core.config import MAX_BEAMS, LMConfig
 from kimi_audio.core.numbers import whole_number
 from kimi_audio.core.tokens import SpecialIds
 from kimi_audio.lm.hotwords import Hotwords
@@ -44,16 +45,26 @@ class GenerationOptions:
     loop_guard: LoopGuard | None = LoopGuard()
     hotwords: Hotwords | None = None  # favoured in the text
     is_kept: bool = True  # what was computed for it is kept, for a prompt that begins alike: the next turn
+    # So many beginnings of the text are gone on with side by side, and the likeliest whole text is taken: it is told at
+    # its end, and nothing of it is kept.
+    beams: int = 1
 
     def __post_init__(self) -> None:
         if self.output_type not in DEFAULT_NEW_TOKENS:
             raise ValueError(f"unknown output_type {self.output_type!r}; use 'text' or 'both'")
+        whole_number("beams", self.beams, 1, MAX_BEAMS)
         if self.max_new_tokens is not None:
             whole_number("max_new_tokens", self.max_new_tokens, 1)
         for name, kind in _KINDS.items():
             value = getattr(self, name)
             if not isinstance(value, kind) and (value is not None or name in ("text", "audio")):
                 raise ValueError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
+        likeliest = self.text.temperature == 0 and self.text.repetition_penalty == 1
+        if self.beams > 1 and not (likeliest and self.output_type == "text"):
+            raise ValueError(
+                "beams look for the likeliest text; they go with replies in text alone, at temperature 0 and without a "
+                "repetition penalty"
+            )
 
 
 _KINDS = {"text": SamplingOptions, "audio": SamplingOptions, "loop_guard": LoopGuard, "hotwords": Hotwords}
@@ -92,6 +103,12 @@ class _RepetitionCounter:
     def __init__(self, length: int, max_period: int) -> None:
         self.length = length
         self.repeated = [0] * (max_period + 1)
+
+    def fork(self) -> "_RepetitionCounter":
+        """Return a counter that goes on from here by itself."""
+        other = copy(self)
+        other.repeated = [*self.repeated]
+        return other
 
     def loops(self, history: list[int]) -> bool:
         """Take note of the newest id; return whether ``length`` ids have been periodic."""
@@ -167,6 +184,13 @@ class ReplyState:
             audio_id - self.config.audio_offset if self._is_code(audio_id) else None,
             self.finish_reason,
         )
+
+    def fork(self) -> "ReplyState":
+        """Return a state that goes on from here by itself."""
+        other = copy(self)
+        other.text_history, other.audio_history = [*self.text_history], [*self.audio_history]
+        other._text_loop, other._audio_loop = (loop and loop.fork() for loop in (self._text_loop, self._audio_loop))
+        return other
 
     def cancel(self) -> Event:
         """End the reply here."""

@@ -25,8 +25,9 @@ FIELDS = {  # of SamplingOptions, by the name that follows text_ or audio_ in th
     "repetition_window_size": "repetition_window",
 }
 CUT = "cut_at_pauses"  # an option of ours: recordings longer than a segment of the model are heard in pieces
+BEAMS = "beams"  # another: so many texts are looked at side by side
 EACH_TURN = "reply_to_each"  # another: each recording is a turn, the model's own replies lie between, the last counts
-KNOWN = (*(f"{row}_{name}" for row in ("text", "audio") for name in FIELDS), "max_new_tokens", CUT, EACH_TURN)
+KNOWN = (*(f"{row}_{name}" for row in ("text", "audio") for name in FIELDS), "max_new_tokens", BEAMS, CUT, EACH_TURN)
 
 
 def load(name: str, device: str | None) -> "InProcess":
@@ -85,7 +86,8 @@ class InProcess:
             given = {field: options.decoding[name] for field, name in names.items() if name in options.decoding}
             found = replace(found, **{row: replace(getattr(found, row), **given)})
         limit: Any = options.decoding.get("max_new_tokens", -1)
-        return replace(found, max_new_tokens=None if limit == -1 else limit)
+        beams: Any = options.decoding.get(BEAMS, found.beams)
+        return replace(found, max_new_tokens=None if limit == -1 else limit, beams=beams)
 
     def _streamed(self, sample: EvalSample, options: Options, how: GenerationOptions) -> Prediction:
         started = time.perf_counter()

@@ -24,7 +24,7 @@ from kimi_audio.evals.contract.types import (
     SampleScore,
     Scorer,
 )
-from kimi_audio.evals.models.kimi_audio import CUT, EACH_TURN
+from kimi_audio.evals.models.kimi_audio import BEAMS, CUT, EACH_TURN
 from kimi_audio.evals.speech.voices import Spectrum
 from kimi_audio.evals.tasks.datasets import make_dataset
 from recipes.nano.corpora import ALOUD_REQUESTS, ASR_REQUESTS
@@ -216,7 +216,7 @@ def _dataset(splits: Mapping[str, str]) -> Dataset:
 
 def _heard(name: str, splits: Mapping[str, str], scorer: Scorer, description: str) -> EvalTask:
     recipes = {
-        "kimi-audio": Recipe(ASR_REQUESTS[0], decoding={CUT: True}),
+        "kimi-audio": Recipe(ASR_REQUESTS[0], decoding={CUT: True, BEAMS: 4}),
         DEFAULT: Recipe("Transcribe the speech."),
     }
     return EvalTask(f"nano-{name}", "1", _dataset(splits), scorer, recipes, description)

@@ -7,6 +7,7 @@ from kimi_audio.core.config import Settings
 from kimi_audio.core.words import normalise, word_errors
 from kimi_audio.evals.contract.prompting import DEFAULT
 from kimi_audio.evals.contract.types import EvalSample, EvalTask, Metric, Prediction, Recipe, SampleScore
+from kimi_audio.evals.models.kimi_audio import BEAMS, CUT
 from kimi_audio.evals.tasks.scorers import Transcripts
 from recipes.nano.closed.scoring import character_errors
 from recipes.nano.evals.data import NOISY, by_voices, own_dataset
@@ -57,7 +58,7 @@ TASKS = (
         own_dataset({**by_voices("asr"), NOISY: "noise"}),
         SentenceTranscripts(),
         {
-            "kimi-audio": Recipe(Settings.transcribe_prompt, decoding={"cut_at_pauses": True}),
+            "kimi-audio": Recipe(Settings.transcribe_prompt, decoding={CUT: True, BEAMS: 4}),
             DEFAULT: Recipe(Settings.transcribe_prompt),
         },
         "recognition of reserved sentences; those in noise (10 dB) are those of the seen voices",
@@ -67,7 +68,7 @@ TASKS = (
         "1",
         own_dataset(by_voices("mandarin")),
         MandarinTranscripts(),
-        {DEFAULT: Recipe()},
+        {"kimi-audio": Recipe(decoding={BEAMS: 4}), DEFAULT: Recipe()},
         "recognition of reserved Mandarin sentences and questions",
     ),
 )
