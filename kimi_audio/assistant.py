@@ -147,6 +147,7 @@ class KimiAudio:
         self.folder = folder
         self.settings = checkpoint.load_settings(folder)
         self.text_tokenizer = TextTokenizer.load(folder)
+        self.lexicon = checkpoint.load_lexicon(folder, self.text_tokenizer)
         checkpoint.check_parts(folder, semantic_folder, self.text_tokenizer, with_detokenizer=load_detokenizer)
         self.semantic: SemanticTokenizer = checkpoint.load_semantic(semantic_folder, self.devices.encoders)
         self.acoustic: AcousticEncoder = checkpoint.load_acoustic(folder, *self._placed(self.devices.encoders))
@@ -347,6 +348,19 @@ class KimiAudio:
         """Return how this model is best used: the likeliest text, codes drawn as its settings say."""
         audio = SamplingOptions(self.settings.audio_temperature, self.settings.audio_top_k)
         return GenerationOptions(output_type=output_type, audio=audio)
+
+    def transcript_options(self, hotwords: Iterable[str] = (), beams: int | None = None) -> GenerationOptions:
+        """Return how transcripts are made; see ``transcribe``."""
+        phrases = hotwords if isinstance(hotwords, str) else [*hotwords]
+        options = replace(
+            self.default_options("text"),
+            hotwords=Hotwords.of(phrases, self.text_tokenizer),
+            beams=self.settings.transcribe_beams if beams is None else beams,
+            is_kept=False,  # nobody goes on with a piece, and the turns of conversations would make room for it
+        )
+        if self.lexicon is None or options.beams == 1:
+            return options
+        return replace(options, lexicon=self.lexicon.with_words(phrases))
 
     def answer(
         self,
@@ -638,10 +652,7 @@ class KimiAudio:
         if timestamps not in ("segment", "word"):
             raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
         request = self.settings.transcribe_prompt if instruction is None else instruction
-        # Nobody goes on with a piece, and the turns of conversations would make room for it.
-        favoured = Hotwords.of(hotwords, self.text_tokenizer)
-        beams = self.settings.transcribe_beams if beams is None else beams
-        options = replace(self.default_options("text"), hotwords=favoured, beams=beams, is_kept=False)
+        options = self.transcript_options(hotwords, beams)
 
         def write(passage: Passage) -> tuple[Segment, ...]:
             chats = [_question(piece.tokens, request) for piece in passage.pieces]

@@ -2,12 +2,13 @@
 
 from kimi_audio.checkpoint.describe import Component, MemoryUse, list_components, memory_of
 from kimi_audio.checkpoint.find import find_model, find_semantic_tokenizer, find_transformers, is_base_model
-from kimi_audio.checkpoint.layout import ENCODER, FLOW, NANO, NANO_FOLDER, SEMANTIC, VOCODER, WHISPER
+from kimi_audio.checkpoint.layout import ENCODER, FLOW, LEXICON, NANO, NANO_FOLDER, SEMANTIC, VOCODER, WHISPER
 from kimi_audio.checkpoint.load import (
     check_parts,
     load_acoustic,
     load_acoustic_config,
     load_flow,
+    load_lexicon,
     load_lm,
     load_lm_config,
     load_module,
@@ -22,6 +23,7 @@ from kimi_audio.checkpoint.save import save_model, save_with_detokenizer
 __all__ = [
     "ENCODER",
     "FLOW",
+    "LEXICON",
     "NANO",
     "NANO_FOLDER",
     "SEMANTIC",
@@ -38,6 +40,7 @@ __all__ = [
     "load_acoustic",
     "load_acoustic_config",
     "load_flow",
+    "load_lexicon",
     "load_lm",
     "load_lm_config",
     "load_module",

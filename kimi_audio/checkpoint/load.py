@@ -8,14 +8,16 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from kimi_audio.checkpoint.layout import FLOW, SPEECH_MODEL, VOCODER, WHISPER
+from kimi_audio.checkpoint.layout import FLOW, LEXICON, SPEECH_MODEL, VOCODER, WHISPER
 from kimi_audio.core.config import Config, EncoderConfig, FlowConfig, LMConfig, SemanticConfig, Settings, VocoderConfig
 from kimi_audio.core.files import read_json, read_yaml
+from kimi_audio.core.lines import read_lines
 from kimi_audio.core.quantized import Format, Stored, dequantised, quantized
 from kimi_audio.core.units import ENCODER_FRAMES_PER_TOKEN, TOKENS_PER_WINDOW
 from kimi_audio.core.weights import fitting, read_shards, read_stored_shards, read_weights, stored_fitting
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.detokenizer.vocoder import BigVGAN, from_released
+from kimi_audio.lm.lexicon import Lexicon
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.quantize import formats_of, give_weights, num_bytes
 from kimi_audio.nn.empty import build_empty
@@ -34,6 +36,12 @@ def load_settings(folder: Path) -> Settings:
     """Load the model's own settings; the release has none, so its defaults apply."""
     path = folder / "generation_config.json"
     return read_config(Settings, path) if path.exists() else Settings()
+
+
+def load_lexicon(folder: Path, tokenizer: TextTokenizer) -> Lexicon | None:
+    """Load the words that transcripts are made of; the release has no list of them."""
+    path = folder / LEXICON
+    return Lexicon(frozenset(read_lines(path)), tokenizer) if path.exists() else None
 
 
 def read_config(kind: type[AnyConfig], path: Path) -> AnyConfig:

@@ -62,6 +62,9 @@ class BeamSearch:
             ValueError: they are not finite.
         """
         scores = logits.float().log_softmax(-1) + torch.tensor(self._scores, device=logits.device)[:, None]
+        if lexicon := self._begin.options.lexicon:
+            texts = [row.state.text_history for row in self.rows]
+            scores -= lexicon.penalties(texts, scores.shape[1], self._begin.special.text_end).to(scores.device)
         likeliest = scores.flatten().topk(min(2 * self._width, scores.numel()))  # half of them may end the text
         pairs = torch.stack((likeliest.values.double(), likeliest.indices.double())).T.tolist()
         live: list[_Beam] = []

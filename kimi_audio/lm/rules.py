@@ -11,6 +11,7 @@ from kimi_audio.core.config import MAX_BEAMS, LMConfig
 from kimi_audio.core.numbers import whole_number
 from kimi_audio.core.tokens import SpecialIds
 from kimi_audio.lm.hotwords import Hotwords
+from kimi_audio.lm.lexicon import Lexicon
 from kimi_audio.lm.sampling import BROKEN, SamplingOptions
 
 FinishReason = Literal["stop", "length", "loop", "cancelled"]
@@ -48,6 +49,7 @@ class GenerationOptions:
     # So many beginnings of the text are gone on with side by side, and the likeliest whole text is taken: it is told at
     # its end, and nothing of it is kept.
     beams: int = 1
+    lexicon: Lexicon | None = None  # which words there are, where texts are looked at side by side
 
     def __post_init__(self) -> None:
         if self.output_type not in DEFAULT_NEW_TOKENS:
@@ -59,6 +61,8 @@ class GenerationOptions:
             value = getattr(self, name)
             if not isinstance(value, kind) and (value is not None or name in ("text", "audio")):
                 raise ValueError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
+        if self.lexicon is not None and self.beams == 1:
+            raise ValueError("a lexicon chooses among beams; ask for at least two")
         likeliest = self.text.temperature == 0 and self.text.repetition_penalty == 1
         if self.beams > 1 and not (likeliest and self.output_type == "text"):
             raise ValueError(
@@ -67,7 +71,13 @@ class GenerationOptions:
             )
 
 
-_KINDS = {"text": SamplingOptions, "audio": SamplingOptions, "loop_guard": LoopGuard, "hotwords": Hotwords}
+_KINDS = {
+    "text": SamplingOptions,
+    "audio": SamplingOptions,
+    "loop_guard": LoopGuard,
+    "hotwords": Hotwords,
+    "lexicon": Lexicon,
+}
 
 
 @dataclass(frozen=True)

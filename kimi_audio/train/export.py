@@ -10,6 +10,7 @@ from torch import Tensor
 from kimi_audio.checkpoint import (
     ENCODER,
     FLOW,
+    LEXICON,
     SEMANTIC,
     VOCODER,
     WHISPER,
@@ -30,7 +31,8 @@ from kimi_audio.train.lora import LoraOptions, add_lora, only_trained
 from kimi_audio.train.pretrain import STAGE
 from kimi_audio.train.runs import RUN, check_base_weights
 
-_SETTINGS = ("*.json", "*.py", "tiktoken.model")  # beside the weights of the LLM; model cards tell about the base
+# Beside the weights of the LLM; model cards tell about the base.
+_SETTINGS = ("*.json", "*.py", "tiktoken.model", LEXICON)
 _NETWORKS = (WHISPER, FLOW, VOCODER, SEMANTIC)
 
 

@@ -6,14 +6,16 @@ trainings begins with random weights of its sizes.
 
 import argparse
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from kimi_audio.checkpoint import load_flow, load_lm, load_vocoder, save_model
+from kimi_audio.checkpoint import LEXICON, load_flow, load_lm, load_vocoder, save_model
 from kimi_audio.core.config import EncoderConfig, FlowConfig, LMConfig, Settings
+from kimi_audio.core.files import write_whole
 from kimi_audio.core.random import generator_of
 from kimi_audio.core.weights import read_safetensors
 from kimi_audio.core.words import normalise
@@ -98,6 +100,12 @@ def texts() -> Iterator[str]:
             )
 
 
+def lexicon() -> list[str]:
+    """Return the words that stand in two texts at least: a word of one may be a slip of its writer."""
+    found = Counter(word for text in {normalise(text) for text in texts()} for word in set(text.split()))
+    return sorted(word for word, count in found.items() if count > 1)
+
+
 def build_base(
     out: Path,
     whisper: str,
@@ -140,6 +148,8 @@ def build_base(
         settings=SETTINGS,
         int8=True,
     )
+    with write_whole(out / LEXICON) as partial:
+        partial.write_text("\n".join(lexicon()) + "\n", "utf-8")
 
 
 def with_codes(dit: DiT, config: FlowConfig, num_codes: int, seed: int) -> tuple[DiT, FlowConfig]:

@@ -382,6 +382,16 @@ def test_settings_default_to_those_of_the_release(reference: Path):
     assert checkpoint.load_settings(reference / "checkpoint") == Settings()
 
 
+def test_words_are_known_where_there_is_a_list(copy: Path):
+    tokenizer = TextTokenizer.load(copy)
+    assert checkpoint.load_lexicon(copy, tokenizer) is None
+    (copy / "lexicon.txt").write_text("boat\nit's\n")
+    lexicon = checkpoint.load_lexicon(copy, tokenizer)
+    assert lexicon is not None
+    texts = [tokenizer.encode(text) for text in ("a boat", "a boot", "boot it's")]
+    assert [lexicon.ends_in_unknown(text) for text in texts] == [False, True, False]
+
+
 def test_components_are_listed_without_loading(components: dict, reference: Path, copy: Path):
     shutil.copytree(checkpoint.find_semantic_tokenizer(reference / "checkpoint"), copy / "glm-4-voice-tokenizer")
     for shard in copy.glob("*.safetensors"):

@@ -171,6 +171,17 @@ def test_a_changed_file_is_refused(config, tmp_path):
         finetune(replace(config, loop=replace(LOOP, seed=1)), [file], tmp_path / "run", resume=True)
 
 
+def test_an_exported_model_is_used_as_its_base(config, reference, tmp_path):
+    base = shutil.copytree(reference / "checkpoint", tmp_path / "base")
+    (tmp_path / SEMANTIC).symlink_to(find_semantic_tokenizer(reference / "checkpoint"))
+    used = {"generation_config.json": '{"kimi_audio_transcribe_beams": 3}', "lexicon.txt": "boat\n"}
+    for name, text in used.items():
+        (base / name).write_text(text)
+    finetune(replace(config, base=str(base)), [write_conversations(tmp_path / "data")], tmp_path / "run")
+    export_model(tmp_path / "run", tmp_path / "model")
+    assert {name: (tmp_path / "model" / name).read_text() for name in used} == used
+
+
 def test_another_base_of_the_same_name_is_refused(config, reference, tmp_path):
     base = tmp_path / "base"
     shutil.copytree(reference / "checkpoint", base)

@@ -86,8 +86,9 @@ class InProcess:
             given = {field: options.decoding[name] for field, name in names.items() if name in options.decoding}
             found = replace(found, **{row: replace(getattr(found, row), **given)})
         limit: Any = options.decoding.get("max_new_tokens", -1)
-        beams: Any = options.decoding.get(BEAMS, found.beams)
-        return replace(found, max_new_tokens=None if limit == -1 else limit, beams=beams)
+        beams: Any = options.decoding.get(BEAMS, 1)
+        found = replace(found, beams=beams, lexicon=self.model.transcript_options(beams=beams).lexicon)
+        return replace(found, max_new_tokens=None if limit == -1 else limit)
 
     def _streamed(self, sample: EvalSample, options: Options, how: GenerationOptions) -> Prediction:
         started = time.perf_counter()

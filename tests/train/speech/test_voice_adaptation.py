@@ -184,7 +184,9 @@ def test_small_models_stay_small(reference: Path, base: Path, tmp_path: Path):
         int8=True,
         **parts,
     )
+    (small / "lexicon.txt").write_text("boat\n")
     checkpoint.save_with_detokenizer(tmp_path / "derived", small, **parts)
+    assert (tmp_path / "derived" / "lexicon.txt").exists()
     with pytest.raises(ValueError, match="holds a model in shards"):
         checkpoint.save_with_detokenizer(base, small, **parts)
     for name in ("model.safetensors", "audio_detokenizer/model.safetensors", "vocoder/model.safetensors"):
