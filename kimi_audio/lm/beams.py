@@ -66,10 +66,9 @@ class BeamSearch:
             texts = [row.state.text_history for row in self.rows]
             scores -= lexicon.penalties(texts, scores.shape[1], self._begin.special.text_end).to(scores.device)
         likeliest = scores.flatten().topk(min(2 * self._width, scores.numel()))  # half of them may end the text
-        pairs = torch.stack((likeliest.values.double(), likeliest.indices.double())).T.tolist()
         live: list[_Beam] = []
-        for score, place in pairs:
-            parent, id_ = divmod(int(place), scores.shape[1])
+        for score, place in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True):
+            parent, id_ = divmod(place, scores.shape[1])
             beam = _Beam(score, parent, self.rows[parent].state.fork())
             beam.state.advance(id_ if math.isfinite(score) else BROKEN, None)
             if beam.state.finish_reason is None:
