@@ -15,7 +15,7 @@ import torch
 
 from kimi_audio.checkpoint import LEXICON, load_flow, load_lm, load_vocoder, save_model
 from kimi_audio.core.config import EncoderConfig, FlowConfig, LMConfig, Settings
-from kimi_audio.core.files import write_whole
+from kimi_audio.core.files import copy_whole, write_whole
 from kimi_audio.core.random import generator_of
 from kimi_audio.core.weights import read_safetensors
 from kimi_audio.core.words import normalise
@@ -123,7 +123,7 @@ def build_base(
         semantic: weights of the semantic tokenizer.
         detokenizer: the model whose detokenizer it begins with; if it has other codes, their embedding is drawn anew.
         size: of an LLM that knows nothing.
-        llm: the model that has the LLM and its text tokenizer, in the place of that.
+        llm: the model that has the LLM, its text tokenizer and the words that it knows, in the place of that.
         seed: of all that is drawn.
     """
     acoustic = bare_encoder(whisper)
@@ -148,8 +148,11 @@ def build_base(
         settings=SETTINGS,
         int8=True,
     )
-    with write_whole(out / LEXICON) as partial:
-        partial.write_text("\n".join(lexicon()) + "\n", "utf-8")
+    if llm is None:
+        with write_whole(out / LEXICON) as partial:
+            partial.write_text("\n".join(lexicon()) + "\n", "utf-8")
+    elif (llm / LEXICON).exists():
+        copy_whole(llm / LEXICON, out / LEXICON)
 
 
 def with_codes(dit: DiT, config: FlowConfig, num_codes: int, seed: int) -> tuple[DiT, FlowConfig]:

@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from kimi_audio.checkpoint import NANO_FOLDER, load_lm
+from kimi_audio.checkpoint import NANO_FOLDER, SEMANTIC, load_acoustic, load_lm, load_semantic
 from kimi_audio.core.config import DiTConfig, EncoderConfig, FlowConfig
 from kimi_audio.core.weights import save_weights
+from kimi_audio.core.words import normalise
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import train_bpe
 from recipes.nano import training
-from recipes.nano.base import NANO, all_sizes, lm_config, with_codes
+from recipes.nano.base import NANO, all_sizes, build_base, lexicon, lm_config, with_codes
 from recipes.nano.corpora import written
 from recipes.nano.semantic import semantic_config
 from recipes.nano.training import begin, further, hearing, speaking
@@ -30,6 +31,34 @@ def test_one_dial_sets_the_sizes_of_the_llm(width, layers):
     assert config.branch_layer_index == layers - 3  # two layers serve the text alone, as two serve the sound
     assert config.num_codes == 2048
     assert config.adaptor_input_size == 4 * EncoderConfig.tiny().hidden_size
+
+
+def test_words_of_the_lexicon_stand_in_two_texts(monkeypatch):
+    said = [
+        "A boat on the sea",
+        "a boat on the sea",
+        "The boat, at sea!",
+        "sea sea 2",
+        "2 boats",
+    ]  # the first is one text
+    monkeypatch.setattr("recipes.nano.base.texts", lambda: iter(said))
+    assert lexicon() == ["boat", "sea", "the", "two"]
+
+
+def test_the_bundled_lexicon_is_that_of_transcripts():
+    words = (NANO_FOLDER / "lexicon.txt").read_text().splitlines()
+    assert words == sorted(set(words))
+    assert all(normalise(word) == word and " " not in word for word in words)
+
+
+def test_an_llm_that_goes_on_keeps_its_words(tmp_path, monkeypatch):
+    """Without drawing any text: what they are made of is not on a GPU's machine."""
+    codes = tmp_path / "semantic.safetensors"
+    save_weights(codes, load_semantic(NANO_FOLDER / SEMANTIC).state_dict())
+    monkeypatch.setattr("recipes.nano.base.bare_encoder", lambda _: load_acoustic(NANO_FOLDER))
+    monkeypatch.setattr("recipes.nano.base.texts", None)
+    build_base(tmp_path / "base", "whisper", codes, NANO_FOLDER, NANO, llm=NANO_FOLDER)
+    assert (tmp_path / "base" / "lexicon.txt").read_bytes() == (NANO_FOLDER / "lexicon.txt").read_bytes()
 
 
 def test_any_whisper_is_heard_through_without_filled_windows(tmp_path):
