@@ -29,7 +29,7 @@ console = Console(highlight=False, markup=False)
 
 
 def error_rate(model: KimiAudio, items: Sequence[Heard], shown: int) -> float:
-    """Return the word error rate in percent, greedily decoded; show some of what was heard."""
+    """Return the word error rate in percent of transcripts as the model's settings make them; show some of them."""
     errors = words = 0
     for number, item in enumerate(items):
         heard = normalise(model.transcribe(item.audio))
