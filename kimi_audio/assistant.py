@@ -360,7 +360,7 @@ class KimiAudio:
         )
         if self.lexicon is None or options.beams == 1:
             return options
-        return replace(options, lexicon=self.lexicon.with_words(phrases))
+        return replace(options, lexicon=self.lexicon.with_words(phrases) if phrases else self.lexicon)
 
     def answer(
         self,

@@ -85,9 +85,10 @@ class InProcess:
             names = {field: f"{row}_{name}" for name, field in FIELDS.items()}
             given = {field: options.decoding[name] for field, name in names.items() if name in options.decoding}
             found = replace(found, **{row: replace(getattr(found, row), **given)})
+        if BEAMS in options.decoding:
+            beams: Any = options.decoding[BEAMS]
+            found = replace(found, beams=beams, lexicon=self.model.transcript_options(beams=beams).lexicon)
         limit: Any = options.decoding.get("max_new_tokens", -1)
-        beams: Any = options.decoding.get(BEAMS, 1)
-        found = replace(found, beams=beams, lexicon=self.model.transcript_options(beams=beams).lexicon)
         return replace(found, max_new_tokens=None if limit == -1 else limit)
 
     def _streamed(self, sample: EvalSample, options: Options, how: GenerationOptions) -> Prediction:
