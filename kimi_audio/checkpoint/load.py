@@ -41,7 +41,7 @@ def load_settings(folder: Path) -> Settings:
 def load_lexicon(folder: Path, tokenizer: TextTokenizer) -> Lexicon | None:
     """Load the words that transcripts are made of; the release has no list of them."""
     path = folder / LEXICON
-    return Lexicon(frozenset(read_lines(path)), tokenizer) if path.exists() else None
+    return Lexicon(frozenset(), tokenizer).with_words(read_lines(path)) if path.exists() else None
 
 
 def read_config(kind: type[AnyConfig], path: Path) -> AnyConfig:

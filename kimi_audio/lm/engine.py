@@ -10,7 +10,6 @@ The beams of a reply are rows as those of other requests, but what they go on wi
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from itertools import count
-from operator import mul
 from typing import Protocol
 
 import torch
@@ -208,8 +207,8 @@ class Engine:
         if self.cache_bytes is None:
             return True
         asked = [request for request in requests if not request.is_twin]
-        blocks = [num_blocks(max(one.num_known, one.num_needed)) for one in asked]
-        return sum(map(mul, blocks, (self._block_bytes(one.state.options) for one in asked))) <= self.cache_bytes
+        sizes = (num_blocks(max(one.num_known, one.num_needed)) * self._block_bytes(one.state.options) for one in asked)
+        return sum(sizes) <= self.cache_bytes
 
     def _block_bytes(self, options: GenerationOptions) -> int:
         """Return the memory of a block of positions in all beams."""

@@ -385,7 +385,7 @@ def test_settings_default_to_those_of_the_release(reference: Path):
 def test_words_are_known_where_there_is_a_list(copy: Path):
     tokenizer = TextTokenizer.load(copy)
     assert checkpoint.load_lexicon(copy, tokenizer) is None
-    (copy / "lexicon.txt").write_text("boat\nit's\n")
+    (copy / "lexicon.txt").write_text("Boat\nit's\n")
     lexicon = checkpoint.load_lexicon(copy, tokenizer)
     assert lexicon is not None
     texts = [tokenizer.encode(text) for text in ("a boat", "a boot", "boot it's")]
