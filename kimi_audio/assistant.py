@@ -3,7 +3,7 @@
 import copy
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, overload
@@ -345,22 +345,30 @@ class KimiAudio:
         return options if isinstance(options, GenerationOptions) else self.default_options(options)
 
     def default_options(self, output_type: OutputType) -> GenerationOptions:
-        """Return how this model is best used: the likeliest text, codes drawn as its settings say."""
+        """Return how this model replies best: the likeliest text, codes drawn as its settings say."""
+        return self._looking(self.reading_options(output_type), self.settings.reply_beams)
+
+    def reading_options(self, output_type: OutputType = "both") -> GenerationOptions:
+        """Return how this model best says what is given: as it replies, but without looking for a text."""
         audio = SamplingOptions(self.settings.audio_temperature, self.settings.audio_top_k)
         return GenerationOptions(output_type=output_type, audio=audio)
+
+    def _looking(self, options: GenerationOptions, beams: int, phrases: Sequence[str] = ()) -> GenerationOptions:
+        """Return options that look for the likeliest text with so many beams, for which these phrases are words."""
+        lexicon = self.lexicon if beams > 1 else None
+        if lexicon is not None and phrases:
+            lexicon = lexicon.with_words(phrases)
+        return replace(options, beams=beams, lexicon=lexicon)
 
     def transcript_options(self, hotwords: Iterable[str] = (), beams: int | None = None) -> GenerationOptions:
         """Return how transcripts are made; see ``transcribe``."""
         phrases = hotwords if isinstance(hotwords, str) else [*hotwords]
         options = replace(
-            self.default_options("text"),
+            self.reading_options("text"),
             hotwords=Hotwords.of(phrases, self.text_tokenizer),
-            beams=self.settings.transcribe_beams if beams is None else beams,
             is_kept=False,  # nobody goes on with a piece, and the turns of conversations would make room for it
         )
-        if self.lexicon is None or options.beams == 1:
-            return options
-        return replace(options, lexicon=self.lexicon.with_words(phrases) if phrases else self.lexicon)
+        return self._looking(options, self.settings.transcribe_beams if beams is None else beams, phrases)
 
     def answer(
         self,
@@ -706,7 +714,7 @@ class KimiAudio:
             cancelled: see ``stream``.
         """
         messages, found = self.reading(text, voice, instructions)
-        return self.stream(messages, "both", seed=seed, voice=found, cancelled=cancelled)
+        return self.stream(messages, self.reading_options(), seed=seed, voice=found, cancelled=cancelled)
 
     def reading(
         self, text: str, voice: Voice | AudioSource | None = None, instructions: str = ""
@@ -730,7 +738,7 @@ class KimiAudio:
         return None if voice is None else Voice.find(voice, self.settings.voices)
 
     def _spoken(self, messages: Chat, seed: int | None, voice: Voice | None) -> Tensor:
-        answer = self.answer(messages, "both", seed=seed, voice=voice)
+        answer = self.answer(messages, self.reading_options(), seed=seed, voice=voice)
         _tell_if_cut_off(answer, "the speech")
         return torch.zeros(0) if answer.audio is None else answer.audio
 

@@ -334,6 +334,15 @@ def test_codes_are_drawn_as_the_settings_of_the_model_say(model, monkeypatch):
         )
 
 
+def test_replies_are_looked_for_as_the_settings_say_and_what_is_read_is_not(model, monkeypatch):
+    monkeypatch.setattr(model, "settings", replace(model.settings, reply_beams=3))
+    for output_type in ("text", "both"):
+        assert model.default_options(output_type).beams == 3
+        assert model.default_options(output_type).lexicon is model.lexicon
+        assert model.reading_options(output_type) == model.default_options(output_type).without_beams()
+    assert model.transcript_options().beams == model.settings.transcribe_beams
+
+
 def test_unknown_timestamps_are_refused_before_the_recording_is_read(model):
     with pytest.raises(ValueError, match="use 'segment' or 'word'"):
         model.listen("not-there.wav", "sentence")
@@ -391,7 +400,7 @@ def test_a_voice_of_the_model_is_asked_for_by_name(model, question, monkeypatch)
     asked: list[tuple[list[Message], object]] = []
 
     def answer(messages, options, *, seed, voice):
-        assert options == "both"
+        assert options == model.reading_options()
         asked.append((messages, voice))
         return Answer("", torch.ones(2), "stop")
 
@@ -443,7 +452,7 @@ def test_speak_says_the_text(model, monkeypatch):
 
     monkeypatch.setattr(KimiAudio, "answer", answer)
     assert len(model.speak("Good morning.")) == 3
-    assert asked == [("Please read the following text aloud: Good morning.", "both")]
+    assert asked == [("Please read the following text aloud: Good morning.", model.reading_options())]
 
 
 def test_empty_replies_are_silent(model):

@@ -414,6 +414,7 @@ class Settings(Config):
     audio_top_k: int = key("kimi_audio_top_k", low=0, default=10)
     least_peak: float = key("kimi_audio_least_peak", high=1, default=0.0)  # quieter sound is raised to it; 0: never
     transcribe_beams: int = key("kimi_audio_transcribe_beams", low=1, high=MAX_BEAMS, default=1)
+    reply_beams: int = key("kimi_audio_reply_beams", low=1, high=MAX_BEAMS, default=1)  # where nothing is read aloud
     voices: tuple[str, ...] = key("kimi_audio_voices", default=())  # that the LLM takes on when asked by name
     # What the LLM is asked for; {text} and {voice} stand for what it is to say, and in which of its voices.
     transcribe_prompt: str = key(

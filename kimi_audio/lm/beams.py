@@ -2,6 +2,9 @@
 
 Every beam is a row of the engine's steps like any other request, with a cache of its own. After each step the likeliest
 of all ids that may follow take the rows: some beginnings are given up, others are gone on with twice.
+
+Short texts have few ids that can be unlikely: a wrong answer of three words may be likelier than the right one of
+twenty. So texts of different lengths are compared by their logarithms over the root of their lengths.
 """
 
 import math
@@ -24,6 +27,11 @@ class _Beam:
     score: float  # logarithm of how likely it is
     parent: int  # which row
     state: ReplyState
+
+    @property
+    def merit(self) -> float:
+        """What texts of different lengths are compared by."""
+        return self.score / math.sqrt(len(self.state.text_history))
 
 
 class BeamSearch:
@@ -73,10 +81,9 @@ class BeamSearch:
             beam.state.advance(id_ if math.isfinite(score) else BROKEN, None)
             if beam.state.finish_reason is None:
                 live.append(beam)
-            elif self._best is None or score > self._best.score:
+            elif self._best is None or beam.merit > self._best.merit:
                 self._best = beam
-        # A text only gets less likely while it grows.
-        if self._best and (not live or self._best.score >= live[0].score):
+        if self._best and (not live or self._best.merit >= live[0].merit):
             self.rows[0].state = self._best.state
             return True
         self._take_rows(live[: self._width], new_cache)

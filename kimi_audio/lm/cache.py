@@ -36,9 +36,9 @@ class KVCache:
         return held[0][:, :stop], held[1][:, :stop]
 
     def copy_to(self, other: "KVCache", num_tokens: int, num_layers: int | None = None) -> None:
-        """Write the first positions of the first layers, by default all, that have so many into an empty cache."""
+        """Write the first positions of the first layers, by default all, into a cache, as far as they have them."""
         for layer, (keys, values) in self._layers.items():
-            if keys.shape[1] >= num_tokens and (num_layers is None or layer < num_layers):
+            if num_layers is None or layer < num_layers:
                 other.update(layer, 0, keys[:, :num_tokens], values[:, :num_tokens])
 
     def close(self) -> None:

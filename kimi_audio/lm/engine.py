@@ -120,7 +120,7 @@ class Engine:
             prompt.text_ids.tolist(),
             prompt.is_continuous.tolist(),
             torch.cat(prompt.features).to(self.model.device, self.model.dtype) if prompt.features else None,
-            fingerprints(prompt) if options.is_kept and options.beams == 1 and self.prefixes.budget_bytes else None,
+            fingerprints(prompt) if options.is_kept and self.prefixes.budget_bytes else None,
         )
 
     def _check(self, options: GenerationOptions, generator: torch.Generator | None) -> None:
@@ -178,7 +178,7 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """Compute once; return what became known: one event of a request, and the whole text of one with beams."""
+        """Compute once; return what became known: one event of a request, more of one whose beams are at their end."""
         events, self._events = self._events, []
         self._make_room()
         lengths = self._schedule()
@@ -230,7 +230,7 @@ class Engine:
         if request.fingerprints is None or not request.state.needs_text:
             return
         wanted = request.fingerprints[: request.num_known - 1]
-        request.num_computed = self.prefixes.find(wanted, request.cache, with_audio=request.state.is_spoken)
+        request.num_computed = self.prefixes.find(wanted, request.cache, with_audio=request.is_to_be_spoken)
         request.num_computed_text = request.num_recalled = request.num_computed
 
     def _leave(self, request: Request) -> None:
@@ -333,10 +333,24 @@ class Engine:
                 events.append(self._fail(request, error))
                 continue
             if is_over:
-                events += search.events()
-                self._leave(request)
+                events += self._found(request)
             else:
                 self._running[begin : begin + end] = search.rows
+        return events
+
+    def _found(self, request: Request) -> list[Event]:
+        """Tell the text that the beams of a request have found, or begin to say it."""
+        search = self._searches[request.number]
+        if not request.is_to_be_spoken:
+            self._leave(request)
+            return search.events()
+        for twin in search.rows[1:]:
+            self._running.remove(twin)
+            twin.close()
+        del self._searches[request.number]
+        events = request.say()
+        if request.state.finish_reason is not None:
+            self._leave(request)
         return events
 
     def _take(self, request: Request, text_id: int | None, audio_id: int | None) -> Event:

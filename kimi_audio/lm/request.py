@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio.lm.cache import KVCache, Stretch
-from kimi_audio.lm.rules import Reply, ReplyState
+from kimi_audio.lm.rules import Event, Reply, ReplyState
 
 
 @dataclass(eq=False)
@@ -46,6 +46,11 @@ class Request:
         """Positions to be computed before the next id can be drawn."""
         return self.num_known - self.num_computed
 
+    @property
+    def is_to_be_spoken(self) -> bool:
+        """Whether the audio branch takes part, now or when beams have found the text."""
+        return self.state.options.output_type == "both"
+
     def reply(self) -> Reply:
         """Return the finished reply."""
         return self.state.reply()
@@ -53,12 +58,13 @@ class Request:
     def stretch(self, length: int) -> Stretch:
         """Return the next positions to compute."""
         state, is_whole = self.state, length == self.num_pending
+        is_prompt = self.num_computed < len(self.is_continuous)
         return Stretch(
             self.cache,
             self.num_computed,
             length,
             text=state.needs_text,
-            audio=state.is_spoken,
+            audio=state.is_spoken or (self.is_to_be_spoken and is_prompt),
             text_scores=state.needs_text and is_whole,
             audio_scores=state.needs_audio and is_whole,
         )
@@ -87,6 +93,19 @@ class Request:
         """Return another beam of the same reply, with a cache of its own."""
         ids = {"audio_ids": [*self.audio_ids], "text_ids": [*self.text_ids]}
         return replace(self, **ids, cache=cache, is_twin=True)
+
+    def say(self) -> list[Event]:
+        """Begin to say the text that beams have found; return the steps before the first code, which are known."""
+        length = len(self.is_continuous)
+        del self.audio_ids[length:], self.text_ids[length:]
+        self.num_computed = self.num_computed_text = length
+        self.state = self.state.spoken()
+        events: list[Event] = []
+        while not self.state.needs_audio and self.state.finish_reason is None:
+            events.append(self.state.advance(None, None))
+            self.feed()
+        self.num_computed = min(length, self.num_known - 1)  # without such steps, the first code needs scores again
+        return events
 
     def forget(self) -> None:
         """Give the cache back; everything has to be computed again."""

@@ -4,7 +4,7 @@ At every step the text row gets its next id and the audio row gets its own, a fe
 """
 
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from kimi_audio.core.config import MAX_BEAMS, LMConfig
@@ -46,8 +46,8 @@ class GenerationOptions:
     loop_guard: LoopGuard | None = LoopGuard()
     hotwords: Hotwords | None = None  # favoured in the text
     is_kept: bool = True  # what was computed for it is kept, for a prompt that begins alike: the next turn
-    # So many beginnings of the text are gone on with side by side, and the likeliest whole text is taken: it is told at
-    # its end, and nothing of it is kept.
+    # So many beginnings of the text are gone on with side by side, and the likeliest whole text is taken. It is told at
+    # its end, or, in a spoken reply, while it is spoken.
     beams: int = 1
     lexicon: Lexicon | None = None  # which words there are, where texts are looked at side by side
 
@@ -63,12 +63,22 @@ class GenerationOptions:
                 raise ValueError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
         if self.lexicon is not None and self.beams == 1:
             raise ValueError("a lexicon chooses among beams; ask for at least two")
-        likeliest = self.text.temperature == 0 and self.text.repetition_penalty == 1
-        if self.beams > 1 and not (likeliest and self.output_type == "text"):
+        if self.beams > 1 and not _is_likeliest(self.text):
             raise ValueError(
-                "beams look for the likeliest text; they go with replies in text alone, at temperature 0 and without a "
-                "repetition penalty"
+                "beams look for the likeliest text; they go with a temperature of 0 and without a repetition penalty"
             )
+
+    def with_text(self, text: SamplingOptions) -> "GenerationOptions":
+        """Return options whose text is drawn like this; where it is not the likeliest, beams do not look for it."""
+        return replace(self, text=text) if _is_likeliest(text) else replace(self.without_beams(), text=text)
+
+    def without_beams(self) -> "GenerationOptions":
+        """Return options that take one id of the text after the other."""
+        return replace(self, beams=1, lexicon=None)
+
+
+def _is_likeliest(text: SamplingOptions) -> bool:
+    return text.temperature == 0 and text.repetition_penalty == 1
 
 
 _KINDS = {
@@ -132,13 +142,17 @@ class _RepetitionCounter:
 
 @dataclass
 class ReplyState:
-    """One reply while it is made."""
+    """One reply while it is made.
+
+    Where beams look for the text, this is one of them, in text alone; ``spoken`` is the reply that says what was found.
+    """
 
     config: LMConfig
     special: SpecialIds
     options: GenerationOptions
     budget_tokens: int
     row: int = 0
+    found_text: tuple[int, ...] = ()  # of all steps in which the text has not ended, where it is known before
     text_history: list[int] = field(default_factory=list)  # ids fed to the model, forced ones included
     audio_history: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
@@ -153,13 +167,13 @@ class ReplyState:
 
     @property
     def needs_text(self) -> bool:
-        """Whether a text id has to be drawn: until the text has ended."""
-        return not self._text_ended
+        """Whether a text id has to be drawn: until the text has ended, if it was not found before."""
+        return not (self._text_ended or self.found_text)
 
     @property
     def is_spoken(self) -> bool:
-        """Whether the audio branch takes part."""
-        return self.options.output_type == "both"
+        """Whether the audio branch takes part: in a spoken reply, once its text was found."""
+        return self.options.output_type == "both" and self.options.beams == 1
 
     @property
     def needs_audio(self) -> bool:
@@ -202,6 +216,11 @@ class ReplyState:
         other._text_loop, other._audio_loop = (loop and loop.fork() for loop in (self._text_loop, self._audio_loop))
         return other
 
+    def spoken(self) -> "ReplyState":
+        """Return the beginning of the reply that says the text of this one, which is whole."""
+        options = self.options.without_beams()
+        return ReplyState(self.config, self.special, options, self.budget_tokens, self.row, (*self.text_history,))
+
     def cancel(self) -> Event:
         """End the reply here."""
         self.finish_reason = "cancelled"
@@ -220,6 +239,8 @@ class ReplyState:
         if self._text_ended:
             self.text_history.append(self.special.blank)
             return False
+        if self.found_text:
+            text_id = self.found_text[len(self.text_history)]
         assert text_id is not None
         self.text_history.append(text_id)
         if text_id == self.special.text_end:

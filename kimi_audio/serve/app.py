@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import numpy as np
 from fastapi import FastAPI
@@ -10,7 +11,6 @@ from starlette.middleware.cors import CORSMiddleware
 from kimi_audio.audio.sources import Samples
 from kimi_audio.chat import Message
 from kimi_audio.core.units import INPUT_RATE_HZ
-from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.serve import (
     chat_completions,
     health,
@@ -113,8 +113,7 @@ def _backend(assistant: Assistant, settings: ServeSettings, metrics: Metrics) ->
     def stage(name: str, make: Callable[[int], LocalInstance], *probe: Job) -> Scheduler:
         return Scheduler(name, make, settings.instances, jobs, probe, patience, metrics)
 
-    options = assistant.default_options("both")
-    brief = GenerationOptions("both", options.text, options.audio, max_new_tokens=24)
+    brief = replace(assistant.default_options("both"), max_new_tokens=24)
     stages = Stages(
         hearing=stage("hearing", shared, EncodeJob(Samples(np.zeros(INPUT_RATE_HZ, np.float32), INPUT_RATE_HZ))),
         thinking=stage("thinking", with_own_engine, ThinkJob([Message("user", "text", "hello")], brief)),

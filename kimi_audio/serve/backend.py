@@ -227,7 +227,7 @@ class ModelBackend:
         self, text: str, voice: Voice | AudioSource | None, instructions: str, seed: int | None
     ) -> AsyncGenerator[StreamChunk]:
         messages, found = self.assistant.reading(text, voice, instructions)
-        made = self.reply(messages, self.assistant.default_options("both"), found, seed)
+        made = self.reply(messages, self.assistant.reading_options(), found, seed)
         async with aclosing(made) as chunks:  # pyright: ignore[reportArgumentType]
             async for chunk in chunks:
                 yield chunk

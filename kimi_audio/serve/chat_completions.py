@@ -144,11 +144,12 @@ class Completion:
         asked, backend = self._asked, self._services.backend
         messages = await backend.call(self._messages)
         options: GenerationOptions = backend.assistant.default_options("both" if asked.is_spoken else "text")
-        text = options.text
         if asked.temperature:
-            text = SamplingOptions(asked.temperature, 0, text.repetition_penalty, text.repetition_window)
+            text = options.text
+            drawn = SamplingOptions(asked.temperature, 0, text.repetition_penalty, text.repetition_window)
+            options = options.with_text(drawn)
         most = asked.max_completion_tokens or asked.max_tokens
-        return backend.reply(messages, replace(options, text=text, max_new_tokens=most), self._voice, asked.seed)
+        return backend.reply(messages, replace(options, max_new_tokens=most), self._voice, asked.seed)
 
     def _messages(self) -> list[Message]:
         """Return the conversation for the model; sounds are decoded, so this takes a while."""

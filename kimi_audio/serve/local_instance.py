@@ -123,7 +123,11 @@ class Assistant(Protocol):
         ...
 
     def default_options(self, output_type: Any) -> GenerationOptions:
-        """Return how it is best used."""
+        """Return how it replies best."""
+        ...
+
+    def reading_options(self) -> GenerationOptions:
+        """Return how it reads best."""
         ...
 
     def think(

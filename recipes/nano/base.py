@@ -57,6 +57,7 @@ SETTINGS = Settings(
     voices=tuple(dict.fromkeys(NAMES.values())),
     transcribe_prompt=ASR_REQUESTS[0],
     transcribe_beams=4,
+    reply_beams=4,
     speak_prompt=ALOUD_REQUESTS[0] + "{text}",
     speak_as_prompt=ALOUD_IN_VOICE[0].format("{voice}") + "{text}",
 )

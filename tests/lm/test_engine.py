@@ -60,7 +60,7 @@ def run(engine: Engine, asked: list[Asked]) -> list[Request]:
                 requests[place] = engine.prepare(one.prompt, one.options, one.generator())
                 engine.admit(requests[place])
         news = engine.step()
-        searching = {request.number for request in requests.values() if request.state.options.beams > 1}
+        searching = {request.number for place, request in requests.items() if asked[place].options.beams > 1}
         one_by_one = [event.row for event in news if event.row not in searching]
         assert len(set(one_by_one)) == len(one_by_one)
         events += news
@@ -83,7 +83,12 @@ ANYTHING = st.lists(
         st.builds(prompt, st.integers(1, 40), st.integers(0, 9), heard=st.booleans()),
         st.one_of(
             st.builds(options, st.sampled_from(["text", "both"]), st.sampled_from([0.0, 1.0]), st.integers(1, 20)),
-            st.builds(GenerationOptions, beams=st.just(2), max_new_tokens=st.integers(1, 20)),
+            st.builds(
+                GenerationOptions,
+                st.sampled_from(["text", "both"]),
+                beams=st.just(2),
+                max_new_tokens=st.integers(1, 20),
+            ),
         ),
         st.integers(0, 99),
         st.integers(0, 12),
@@ -94,7 +99,7 @@ ANYTHING = st.lists(
 
 
 @settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.generate])
-@given(asked=ANYTHING, chunk_tokens=st.sampled_from([1, 3, 16, 512]), blocks=st.sampled_from([None, 6, 12]))
+@given(asked=ANYTHING, chunk_tokens=st.sampled_from([1, 3, 16, 512]), blocks=st.sampled_from([None, 10, 14]))
 def test_every_request_gives_what_it_gives_alone(tiny_lm, asked, chunk_tokens, blocks):
     cache_bytes = None if blocks is None else blocks * BLOCK_BYTES
     engine = Engine(tiny_lm, SPECIAL, chunk_tokens=chunk_tokens, cache_bytes=cache_bytes, prefix_bytes=2**20)

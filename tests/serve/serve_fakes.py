@@ -71,8 +71,11 @@ class FakeAssistant:
     def count_tokens(self, messages: Any, output_type: Any = "both") -> int:
         return sum(len(message.content.codes) if message.message_type == "audio" else 10 for message in messages)
 
+    def reading_options(self) -> GenerationOptions:
+        return GenerationOptions("both")
+
     def default_options(self, output_type: Any) -> GenerationOptions:
-        return GenerationOptions(output_type)
+        return GenerationOptions(output_type, beams=2)
 
     def think(
         self, messages: Any, options: GenerationOptions, *, cancelled: Any = None, **rest: Any

@@ -15,6 +15,7 @@ from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ
 from kimi_audio.evals.contract.keys import Clip, hash_of
 from kimi_audio.evals.contract.types import EvalSample, Options, Prediction
 from kimi_audio.lm.rules import GenerationOptions
+from kimi_audio.lm.sampling import SamplingOptions
 
 FAMILY = "kimi-audio"
 PIECES_AT_ONCE = 8  # of long recordings
@@ -81,10 +82,8 @@ class InProcess:
         if unknown := sorted(set(options.decoding) - set(KNOWN)):
             raise ValueError(f"{FAMILY} has no decoding option {unknown[0]!r}; it has {', '.join(KNOWN)}")
         found = self.model.default_options(options.output)
-        for row in ("text", "audio"):
-            names = {field: f"{row}_{name}" for name, field in FIELDS.items()}
-            given = {field: options.decoding[name] for field, name in names.items() if name in options.decoding}
-            found = replace(found, **{row: replace(getattr(found, row), **given)})
+        found = found.with_text(_sampling(found.text, "text", options))
+        found = replace(found, audio=_sampling(found.audio, "audio", options))
         if BEAMS in options.decoding:
             beams: Any = options.decoding[BEAMS]
             found = replace(found, beams=beams, lexicon=self.model.transcript_options(beams=beams).lexicon)
@@ -142,6 +141,13 @@ class InProcess:
         (clip,) = sample.audio
         pieces = cut_at_pauses(audio_blocks(clip, INPUT_RATE_HZ), self.model.settings.segment_s)
         return [Samples(piece, INPUT_RATE_HZ) for piece in pieces if holds_speech(piece)]
+
+
+def _sampling(usual: SamplingOptions, row: str, options: Options) -> SamplingOptions:
+    """Return how a row is drawn, with what the recipe sets."""
+    names = {field: f"{row}_{name}" for name, field in FIELDS.items()}
+    given: dict[str, Any] = {field: options.decoding[name] for field, name in names.items() if name in options.decoding}
+    return replace(usual, **given)
 
 
 def _chat(audio: Iterable[Clip], text: str, system: str) -> list[Message]:
