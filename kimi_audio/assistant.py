@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, overload
+from typing import Any, Self, get_args, overload
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from kimi_audio import checkpoint
 from kimi_audio.arriving import ArrivingAudio
 from kimi_audio.audio.io import AudioSource, Damage, audio_blocks, decode_audio, load_audio
 from kimi_audio.chat import ChatTemplate, Message, OutputType, parse_messages
+from kimi_audio.core.config import Quantize
 from kimi_audio.core.numbers import whole_number
-from kimi_audio.core.quantized import FORMATS, Format
+from kimi_audio.core.quantized import Format
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.sequence import Sequence as Prompt
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_RATE_HZ, tokens_in_audio
@@ -28,6 +29,7 @@ from kimi_audio.lm.captured import Steps, with_steps
 from kimi_audio.lm.engine import Engine
 from kimi_audio.lm.hotwords import Hotwords
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.lm.quantize import is_faster_on
 from kimi_audio.lm.rules import Event, FinishReason, GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.lm.worker import EngineThread, ReplyEvents
@@ -108,7 +110,9 @@ class KimiAudio:
         semantic_tokenizer: folder of the semantic tokenizer, if it is neither in nor beside the model's folder.
         adapter: folder of a LoRA adapter for the LLM, which is added to its weights.
         revision: commit, tag or branch of a hub repository; a commit always gives the same files.
-        quantize: hold the matrices of the LLM at 8 or 4 bits: less memory and faster steps, slightly other scores.
+        quantize: "int8" or "int4" holds the matrices of the LLM at so many bits: less memory and faster steps, slightly
+            other scores; "none" does not. By default as the model's settings say, on a CPU where it is faster, if
+            neither a dtype nor an adapter is given.
         steps: how the LLM's decoding steps are made: "plain"; "graphs", as CUDA graphs; or "compiled". The first of
             every shape takes time, and their memory is of a fixed size.
 
@@ -130,13 +134,13 @@ class KimiAudio:
         semantic_tokenizer: str | os.PathLike[str] | None = None,
         adapter: str | os.PathLike[str] | None = None,
         revision: str | None = None,
-        quantize: Format | None = None,
+        quantize: Quantize | None = None,
         steps: Steps = "plain",
     ) -> None:
-        if quantize is not None and adapter is not None:
+        if quantize not in (None, "none") and adapter is not None:
             raise ValueError("an adapter cannot be added to quantised weights; export the merged model, quantize that")
-        if quantize not in (None, *FORMATS):
-            raise ValueError(f"quantize must be one of {', '.join(FORMATS)}, not {quantize!r:.60}")
+        if quantize not in (None, *get_args(Quantize)):
+            raise ValueError(f"quantize must be one of {', '.join(get_args(Quantize))}, not {quantize!r:.60}")
         self.devices = Devices.of(device)
         self._dtype = dtype
         self._steps: Steps = steps
@@ -151,8 +155,8 @@ class KimiAudio:
         checkpoint.check_parts(folder, semantic_folder, self.text_tokenizer, with_detokenizer=load_detokenizer)
         self.semantic: SemanticTokenizer = checkpoint.load_semantic(semantic_folder, self.devices.encoders)
         self.acoustic: AcousticEncoder = checkpoint.load_acoustic(folder, *self._placed(self.devices.encoders))
-        self.quantize: Format | None = quantize
-        lm = checkpoint.load_lm(folder, *self._placed(self.devices.llm), quantize)
+        self._quantize: Quantize | None = "none" if quantize is None and adapter is not None else quantize
+        lm = self._load_lm()
         self.lm = lm if adapter is None else load_adapter(lm, adapter)
         self.template = ChatTemplate.of(self.lm.config, self.text_tokenizer, self.encode_audio)
         self.detokenizer = self._load_detokenizer() if load_detokenizer else None
@@ -175,6 +179,18 @@ class KimiAudio:
     def dtype(self) -> torch.dtype:
         """What the LLM computes in."""
         return self.lm.dtype
+
+    @property
+    def quantize(self) -> Format | None:
+        """The format of the LLM's matrices, if they are quantised."""
+        chosen = self._quantize
+        if chosen is None:
+            is_usual = self._dtype is None and is_faster_on(self.devices.llm)
+            chosen = self.settings.quantize if is_usual else "none"
+        return None if chosen == "none" else chosen
+
+    def _load_lm(self) -> AudioLM:
+        return checkpoint.load_lm(self.folder, *self._placed(self.devices.llm), self.quantize)
 
     def _load_detokenizer(self) -> Detokenizer:
         dit, flow_config = checkpoint.load_flow(self.folder, *self._placed(self.devices.detokenizer))
@@ -203,17 +219,16 @@ class KimiAudio:
         """Move all parts to a device, or each to its own, see ``Devices.of``.
 
         Raises:
-            ValueError: the LLM is quantised, whose weights are laid out for the device on which it was loaded; or there
-                is no such part.
+            ValueError: there is no such part.
             RuntimeError: the device does not exist.
         """
         found = Devices.of(device)
-        if self.quantize is not None and found.llm.type != self.devices.llm.type:
-            raise ValueError(f"a quantised model stays where it was loaded; load it with device={str(found.llm)!r}")
+        # Quantised weights are laid out for a kind of device.
+        is_new_kind = self.quantize is not None and found.llm.type != self.devices.llm.type
         self.devices = found
         for module in (self.semantic, self.acoustic):
             module.to(found.encoders)
-        self.lm = self.lm.to(found.llm)
+        self.lm = self._load_lm() if is_new_kind else self.lm.to(found.llm)
         if self.detokenizer is not None:
             old = self.detokenizer
             dit, vocoder = old.dit.to(found.detokenizer), old.vocoder.to(found.detokenizer)
@@ -312,7 +327,7 @@ class KimiAudio:
             output_type: "text", or "both" for text and speech.
             audio_temperature: of the codes; 0 takes the likeliest.
             audio_top_k: of the codes; 0 draws from all.
-            text_temperature: of the text.
+            text_temperature: of the text; 0 takes the likeliest, for which beams look as the settings say.
             text_top_k: of the text.
             audio_repetition_penalty: above 1 disfavours codes of the window below.
             audio_repetition_window_size: in codes.
@@ -336,6 +351,8 @@ class KimiAudio:
             ),
             max_new_tokens=None if max_new_tokens == -1 else max_new_tokens,
         )
+        if options.text.is_likeliest:
+            options = self._looking(options, self.settings.reply_beams)
         answer = self.answer(chats, options, seed=seed)
         if output_type == "text":
             return None, answer.text

@@ -21,6 +21,8 @@ from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import INPUT_RATE_HZ, OUTPUT_SAMPLES_PER_TOKEN, tokens_in_audio
 from kimi_audio.detokenizer.stream import ChunkPlan, Detokenizer
 from kimi_audio.detokenizer.vocoder import BigVGAN
+from kimi_audio.lm.model import AudioLM
+from kimi_audio.nn.empty import build_empty
 from kimi_audio.voice import Voice
 
 
@@ -341,6 +343,48 @@ def test_replies_are_looked_for_as_the_settings_say_and_what_is_read_is_not(mode
         assert model.default_options(output_type).lexicon is model.lexicon
         assert model.reading_options(output_type) == model.default_options(output_type).without_beams()
     assert model.transcript_options().beams == model.settings.transcribe_beams
+
+
+def test_the_official_call_looks_for_the_likeliest_text_alone(model, monkeypatch):
+    asked: list[GenerationOptions] = []
+
+    def answer(self: KimiAudio, messages: object, options: GenerationOptions, **_: Any) -> Answer:
+        asked.append(options)
+        return Answer("", None, "stop")
+
+    monkeypatch.setattr(model, "settings", replace(model.settings, reply_beams=3))
+    monkeypatch.setattr(KimiAudio, "answer", answer)
+    for how in ({}, {"text_temperature": 0.5}, {"text_repetition_penalty": 1.1}):
+        model.generate([Message("user", "text", "hi")], **how)
+    assert [options.beams for options in asked] == [3, 1, 1]
+
+
+def test_8_bits_are_used_where_they_are_faster_and_nothing_else_is_wanted(model, monkeypatch):
+    monkeypatch.setattr(model, "settings", replace(model.settings, quantize="int8"))
+    cases = [("AVX2", None, None, "int8"), ("AVX512", None, None, "int8"), ("DEFAULT", None, None, None)]
+    cases += [("AVX2", "none", None, None), ("AVX2", None, torch.float32, None), ("DEFAULT", "int4", None, "int4")]
+    for cpu, wanted, dtype, expected in cases:
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda cpu=cpu: cpu)
+        monkeypatch.setattr(model, "_quantize", wanted)
+        monkeypatch.setattr(model, "_dtype", dtype)
+        assert model.quantize == expected
+
+
+def test_a_quantised_model_is_loaded_again_on_another_kind_of_device(reference, monkeypatch):
+    model = KimiAudio(reference / "checkpoint", load_detokenizer=False, device="cpu", quantize="int8")
+    elsewhere = build_empty(lambda: AudioLM(model.lm.config))
+    loaded = []
+
+    def load(folder: Path, device: torch.device, dtype: torch.dtype, quantize: str) -> AudioLM:
+        loaded.append((folder, device.type, quantize))
+        return elsewhere
+
+    monkeypatch.setattr(checkpoint, "load_lm", load)
+    model.to("cpu")
+    assert loaded == []
+    model.to("meta")
+    assert loaded == [(reference / "checkpoint", "meta", "int8")]
+    assert model.lm is elsewhere
 
 
 def test_unknown_timestamps_are_refused_before_the_recording_is_read(model):

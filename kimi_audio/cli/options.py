@@ -38,6 +38,7 @@ class Steps(StrEnum):
 class Quantize(StrEnum):
     """Bits of the LLM's matrices."""
 
+    none = "none"
     int8 = "int8"
     int4 = "int4"
 
@@ -53,7 +54,8 @@ DevicesOption = Annotated[
 ]
 DtypeOption = Annotated[Dtype | None, typer.Option(help="By default bfloat16 on CUDA and float32 on the CPU.")]
 QuantizeOption = Annotated[
-    Quantize | None, typer.Option(help="Matrices of the LLM at 8 or 4 bits: less memory, faster steps.")
+    Quantize | None,
+    typer.Option(help="Bits of the LLM's matrices: less memory, faster steps; by default as the model's settings say."),
 ]
 StepsOption = Annotated[
     Steps, typer.Option(help="Decoding steps of the LLM: plain, CUDA graphs, or compiled for each new shape.")

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from kimi_audio.cli.command import app, command
-from kimi_audio.cli.options import DeviceOption, JsonOption, ModelOption, QuantizeOption, check_files
+from kimi_audio.cli.options import DeviceOption, JsonOption, ModelOption, Quantize, check_files
 from kimi_audio.cli.recipes import find_recipe, with_changes
 from kimi_audio.cli.report import Report, err, log_to_stderr, status
 from kimi_audio.core.numbers import counted
@@ -193,7 +193,7 @@ def export(
     best: Annotated[bool, typer.Option("--best", help="The weights with the best score, not the newest.")] = False,
     adapter: Annotated[bool, typer.Option("--adapter", help="Only the adapter, in peft's format.")] = False,
     int8: Annotated[bool, typer.Option("--int8", help="Matrices at 8 bits, for small models.")] = False,
-    quantize: QuantizeOption = None,
+    quantize: Annotated[Quantize | None, typer.Option(help="Matrices of the LLM as they are held in memory.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a model folder of a training run, adapters merged, the other components copied from its base."""
@@ -204,7 +204,8 @@ def export(
         if adapter:
             export_adapter(run, out, best=best)
         else:
-            export_model(run, out, best=best, int8=int8, quantize=None if quantize is None else quantize.value)
+            format_ = None if quantize in (None, Quantize.none) else quantize.value
+            export_model(run, out, best=best, int8=int8, quantize=format_)
     option = "adapter" if adapter else "model"
     report.line(f"{out}: {option} of {run}")
     report.result({option: str(out), "run": str(run)})

@@ -16,6 +16,7 @@ from kimi_audio.core.numbers import finite_number, whole_number
 from kimi_audio.core.units import OUTPUT_RATE_HZ, OUTPUT_SAMPLES_PER_MEL_FRAME, exact_div
 
 Solver = Literal["euler", "adams-bashforth"]  # of the flow: of first order, and of second
+Quantize = Literal["none", "int8", "int4"]  # of the matrices of the LLM
 MAX_LAYERS = 1000  # building a network of more takes minutes
 MAX_BEAMS = 16
 MAX_VOCODER_LIST = 16  # stages, kernels or dilations, whose numbers multiply
@@ -413,6 +414,7 @@ class Settings(Config):
     audio_temperature: float = key("kimi_audio_temperature", high=100, default=0.8)  # of the codes, as advised
     audio_top_k: int = key("kimi_audio_top_k", low=0, default=10)
     least_peak: float = key("kimi_audio_least_peak", high=1, default=0.0)  # quieter sound is raised to it; 0: never
+    quantize: Quantize = key("kimi_audio_quantize", default="none")  # noqa: RUF009 - where that is faster, see ``KimiAudio``
     transcribe_beams: int = key("kimi_audio_transcribe_beams", low=1, high=MAX_BEAMS, default=1)
     reply_beams: int = key("kimi_audio_reply_beams", low=1, high=MAX_BEAMS, default=1)  # where nothing is read aloud
     voices: tuple[str, ...] = key("kimi_audio_voices", default=())  # that the LLM takes on when asked by name

@@ -128,6 +128,11 @@ def formats_of(lm: nn.Module, wanted: Format) -> dict[str, Format]:
     return formats
 
 
+def is_faster_on(device: torch.device) -> bool:
+    """Tell whether steps of a small LLM take less time at 8 bits than in float32: measured on CPUs with AVX alone."""
+    return device.type == "cpu" and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+
+
 def num_bytes(lm: nn.Module, wanted: Format | None, dtype: torch.dtype) -> int:
     """Return the memory that the weights of an LLM, which may be on the meta device, take in a format."""
     formats = {} if wanted is None else formats_of(lm, wanted)

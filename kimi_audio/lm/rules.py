@@ -63,22 +63,18 @@ class GenerationOptions:
                 raise ValueError(f"{name} must be {kind.__name__}, not {type(value).__name__}")
         if self.lexicon is not None and self.beams == 1:
             raise ValueError("a lexicon chooses among beams; ask for at least two")
-        if self.beams > 1 and not _is_likeliest(self.text):
+        if self.beams > 1 and not self.text.is_likeliest:
             raise ValueError(
                 "beams look for the likeliest text; they go with a temperature of 0 and without a repetition penalty"
             )
 
     def with_text(self, text: SamplingOptions) -> "GenerationOptions":
         """Return options whose text is drawn like this; where it is not the likeliest, beams do not look for it."""
-        return replace(self, text=text) if _is_likeliest(text) else replace(self.without_beams(), text=text)
+        return replace(self, text=text) if text.is_likeliest else replace(self.without_beams(), text=text)
 
     def without_beams(self) -> "GenerationOptions":
         """Return options that take one id of the text after the other."""
         return replace(self, beams=1, lexicon=None)
-
-
-def _is_likeliest(text: SamplingOptions) -> bool:
-    return text.temperature == 0 and text.repetition_penalty == 1
 
 
 _KINDS = {

@@ -29,6 +29,11 @@ class SamplingOptions:
         finite_number("repetition_penalty", self.repetition_penalty, 0.001)
         whole_number("repetition_window", self.repetition_window, 1)
 
+    @property
+    def is_likeliest(self) -> bool:
+        """Whether nothing is drawn, and nothing disfavoured."""
+        return self.temperature == 0 and self.repetition_penalty == 1
+
 
 class Sampler:
     """Draws one id per row."""

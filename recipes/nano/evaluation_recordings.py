@@ -60,6 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "questions": tuple(kind.name for part in (sums, calendar, places, words, small_talk) for kind in part.KINDS),
     "memory": tuple(kind.name for kind in memory.KINDS),
     "unknown": tuple(kind for kind in sorted(REFUSED) if kind != "no-tool"),
+    "names": ("recall-name",),  # of what was told before, what people try first
 }
 
 

@@ -35,7 +35,7 @@ def load(name: str, device: str | None) -> "InProcess":
     """Load a model by its name; raises what ``KimiAudio`` raises."""
     model = KimiAudio.from_pretrained(name, device=device)
     folders = (model.folder, checkpoint.find_semantic_tokenizer(model.folder))
-    precision = str(model.dtype).removeprefix("torch.")
+    precision = model.quantize or str(model.dtype).removeprefix("torch.")
     return InProcess(name, f"{hash_of(folders)}-{precision}", model)
 
 

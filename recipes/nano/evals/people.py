@@ -224,7 +224,7 @@ def _heard(name: str, splits: Mapping[str, str], scorer: Scorer, description: st
 
 def _talks(name: str, output: OutputType, description: str) -> EvalTask:
     recipes = {"kimi-audio": Recipe(output=output, decoding={EACH_TURN: True})}
-    return EvalTask(f"nano-{name}", "1", _dataset({"talks": ""}), RightTalks(), recipes, description)
+    return EvalTask(f"nano-{name}", "2", _dataset({"talks": ""}), RightTalks(), recipes, description)
 
 
 EVERYDAY = {f"asr-{voices}": voices for voices in ("natural", "synthetic", "readers")}
