@@ -337,4 +337,4 @@ def test_revision_names_weights_and_configs(tmp_path, model):
     assert hash_of([tmp_path]) == first
     (tmp_path / "model.safetensors").write_text("2")
     assert hash_of([tmp_path]) != first
-    assert model.revision.endswith("-float32")
+    assert model.revision.endswith(f"-{model.model.quantize or 'float32'}")

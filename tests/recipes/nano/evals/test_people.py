@@ -50,7 +50,7 @@ def score(name: str, sample: EvalSample, text: str = "", **others) -> dict:
 
 def test_conversations_are_reserved_and_spoken_by_voices_that_are(root):
     samples = list(TASKS["nano-talks"].dataset.load(root))
-    assert {sample.subset for sample in samples} == {"dictionary", "questions", "memory", "unknown"}
+    assert {sample.subset for sample in samples} == {"dictionary", "questions", "memory", "unknown", "names"}
     assert {voice for item in recordings(root / "talks") for voice in item.line.voices} <= set(kokoro.RESERVED)
     for sample in samples:
         talk = people.of_values(dict(sample.meta["talk"]))
