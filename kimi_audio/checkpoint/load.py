@@ -39,9 +39,11 @@ def load_settings(folder: Path) -> Settings:
 
 
 def load_lexicon(folder: Path, tokenizer: TextTokenizer) -> Lexicon | None:
-    """Load the words that transcripts are made of; the release has no list of them."""
+    """Load the words that texts are made of; the release has no list of them."""
     path = folder / LEXICON
-    return Lexicon(frozenset(), tokenizer).with_words(read_lines(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    return Lexicon(frozenset(), tokenizer).with_words([" ".join(read_lines(path))])  # faster than line by line
 
 
 def read_config(kind: type[AnyConfig], path: Path) -> AnyConfig:

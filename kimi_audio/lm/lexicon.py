@@ -66,5 +66,6 @@ class Lexicon:
 
 
 def _words(text: str) -> Iterator[str]:
-    stripped = (word.strip(string.punctuation) for word in text.lower().split())
+    words = text.lower().split()
+    stripped = (word if word.isalpha() else word.strip(string.punctuation) for word in words)  # most need no time
     return (word for word in stripped if word)

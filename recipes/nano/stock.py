@@ -29,12 +29,16 @@ def wordnet_glosses(folder: Path = WORDNET) -> Iterator[str]:
         FileNotFoundError: WordNet is not installed.
     """
     for part in PARTS_OF_SPEECH:
-        path = folder / f"data.{part}"
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; install Debian's package wordnet-base")
-        for line in path.read_text("latin-1").split("\n"):
-            if " | " in line and not line.startswith("  "):  # the licence is indented
+        for line in _lines(folder / f"data.{part}"):
+            if " | " in line:
                 yield line.split(" | ", 1)[1].strip()
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of one of WordNet's files without the licence, which is indented."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; install Debian's package wordnet-base")
+    return [line for line in path.read_text("latin-1").split("\n") if not line.startswith("  ")]
 
 
 def wordnet_examples(folder: Path = WORDNET) -> list[str]:
@@ -47,6 +51,12 @@ def wordnet_definitions(folder: Path = WORDNET) -> list[str]:
     """Return WordNet's definitions, each once, without examples and remarks in brackets."""
     definitions = (re.split(r'; "|"', gloss)[0] for gloss in wordnet_glosses(folder))
     return _readable(re.sub(r"\([^)]*\)", " ", definition) for definition in definitions)
+
+
+def wordnet_words(folder: Path = WORDNET) -> set[str]:
+    """Return the entries of WordNet that are one word each, in small letters."""
+    entries = (line.split(" ", 1)[0] for part in PARTS_OF_SPEECH for line in _lines(folder / f"index.{part}"))
+    return {entry for entry in entries if re.fullmatch("[a-z]+(?:'[a-z]+)*", entry)}
 
 
 def bible_verses() -> list[str]:

@@ -10,7 +10,7 @@ from kimi_audio.core.words import normalise
 from recipes.nano.closed import sentences as frames
 from recipes.nano.closed.grammar import WORDS
 from recipes.nano.closed.splits import is_reserved
-from recipes.nano.stock import WORDNET, wordnet_definitions, wordnet_examples
+from recipes.nano.stock import PARTS_OF_SPEECH, WORDNET, wordnet_definitions, wordnet_examples, wordnet_words
 from recipes.nano.world import aloud
 from recipes.nano.world.commands import GRAMMARS, commands
 from recipes.nano.world.registry import take_talks
@@ -100,3 +100,10 @@ def test_with_article():
 @pytest.mark.parametrize("text", ["2 dogs", "Tom & Bob", "he said 'no'", "", "a: b", "naïve"])
 def test_unreadable(text: str):
     assert not is_readable(text)
+
+
+def test_words_of_wordnet_are_entries_of_one_word(tmp_path):
+    lines = "  1 the licence\nice_cream n 1\nlatte n 1\no'clock r 1\n'hood n 1\n24-hour a 1\n"
+    for part in PARTS_OF_SPEECH:
+        (tmp_path / f"index.{part}").write_text(lines if part == "noun" else "")
+    assert wordnet_words(tmp_path) == {"latte", "o'clock"}
