@@ -19,6 +19,10 @@ from kimi_audio.lm.request import Request
 from kimi_audio.lm.rules import Event, ReplyState
 from kimi_audio.lm.sampling import BROKEN
 
+# A beginning that is so many nats less likely than the likeliest is given up: where there is no doubt, few rows go on.
+# It has to be more than an unknown word costs.
+MARGIN = 5.0
+
 
 @dataclass(frozen=True)
 class _Beam:
@@ -86,7 +90,7 @@ class BeamSearch:
         if self._best and (not live or self._best.merit >= live[0].merit):
             self.rows[0].state = self._best.state
             return True
-        self._take_rows(live[: self._width], new_cache)
+        self._take_rows([beam for beam in live[: self._width] if beam.score > live[0].score - MARGIN], new_cache)
         return False
 
     def _take_rows(self, beams: list[_Beam], new_cache: Callable[[], KVCache]) -> None:

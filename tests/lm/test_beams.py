@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from kimi_audio.core.sequence import Inputs, Sequence
+from kimi_audio.lm import beams as search
+from kimi_audio.lm.beams import MARGIN
 from kimi_audio.lm.cache import BLOCK_TOKENS
 from kimi_audio.lm.engine import Engine
 from kimi_audio.lm.generate import generate
@@ -69,6 +71,7 @@ def plain_search(lm, given: Sequence, beams: int, limit: int) -> list[int]:
         ended = [one for one in found if one[1][-1] == SPECIAL.text_end or length == limit]
         whole += [(score / math.sqrt(length), text) for score, text in ended]
         live = [one for one in found if one not in ended][:beams]
+        live = [one for one in live if one[0] > live[0][0] - MARGIN]
         if not live or (whole and max(whole)[0] >= live[0][0] / math.sqrt(length)):
             break
     return max(whole)[1]
@@ -93,6 +96,20 @@ def test_beams_find_what_is_likelier_than_the_likeliest_ids(lm):
     gains = [likelihood(size, 4) - likelihood(size, 1) for size in range(1, 12)]
     assert min(gains) > -1e-4
     assert max(gains) > 0.05
+
+
+def test_few_rows_go_on_where_there_is_no_doubt(lm, monkeypatch):
+    def most_rows(margin: float) -> int:
+        monkeypatch.setattr(search, "MARGIN", margin)
+        engine, rows = Engine(lm, SPECIAL), []
+        engine.admit(engine.prepare(prompt(5), options(4)))
+        while not engine.is_idle:
+            engine.step()
+            rows.append(len(engine._running))
+        return max(rows)
+
+    assert most_rows(math.inf) == 4
+    assert most_rows(1e-6) == 1
 
 
 def test_one_beam_is_a_reply_as_any_other(lm):
