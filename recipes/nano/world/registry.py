@@ -45,8 +45,8 @@ FACT_SHARES: Mapping[str, float] = {
 
 # Numbers follow rules, which take many more draws than facts that are learned by heart; so does what is not known.
 NUMBER_SHARES: Mapping[str, float] = {
-    "add": 12,
-    "subtract": 10,
+    "add": 6,
+    "subtract": 5,
     "multiply": 2.5,
     "divide": 2,
     "double": 1.5,
