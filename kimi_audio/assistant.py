@@ -343,16 +343,14 @@ class KimiAudio:
         Raises:
             ValueError: messages are malformed, audio cannot be read, or the history does not fit the context.
         """
-        options = GenerationOptions(
-            output_type=output_type,
-            text=SamplingOptions(text_temperature, text_top_k, text_repetition_penalty, text_repetition_window_size),
+        text = SamplingOptions(text_temperature, text_top_k, text_repetition_penalty, text_repetition_window_size)
+        options = replace(
+            self.default_options(output_type).with_text(text),
             audio=SamplingOptions(
                 audio_temperature, audio_top_k, audio_repetition_penalty, audio_repetition_window_size
             ),
             max_new_tokens=None if max_new_tokens == -1 else max_new_tokens,
         )
-        if options.text.is_likeliest:
-            options = self._looking(options, self.settings.reply_beams)
         answer = self.answer(chats, options, seed=seed)
         if output_type == "text":
             return None, answer.text

@@ -235,12 +235,8 @@ class Engine:
 
     def _leave(self, request: Request) -> None:
         """Take a request out and remember what its text layers have seen."""
-        rows = self._rows(request)
-        for row in rows:
-            self._running.remove(row)
-        for twin in rows[1:]:
-            twin.close()
-        self._searches.pop(request.number, None)
+        self._end_search(request)
+        self._running.remove(request)
         length = request.num_computed_text
         if request.fingerprints is not None and length:
             fed = [torch.tensor(ids[len(request.fingerprints) :]) for ids in (request.audio_ids, request.text_ids)]
@@ -250,6 +246,13 @@ class Engine:
             request.cache.copy_to(kept, length, self._num_layers(request.state.options))
             self.prefixes.add(Prefix(seen, kept, request.state.is_spoken))
         request.close()
+
+    def _end_search(self, request: Request) -> None:
+        """Go on without the other beams of a request, if it has any."""
+        for twin in self._rows(request)[1:]:
+            self._running.remove(twin)
+            twin.close()
+        self._searches.pop(request.number, None)
 
     def _schedule(self) -> dict[Request, int]:
         """Return how many positions of every request are computed now.
@@ -341,14 +344,8 @@ class Engine:
     def _found(self, request: Request) -> list[Event]:
         """Tell the text that the beams of a request have found, or begin to say it."""
         search = self._searches[request.number]
-        if not request.is_to_be_spoken:
-            self._leave(request)
-            return search.events()
-        for twin in search.rows[1:]:
-            self._running.remove(twin)
-            twin.close()
-        del self._searches[request.number]
-        events = request.say()
+        self._end_search(request)
+        events = request.say() if request.is_to_be_spoken else search.events()
         if request.state.finish_reason is not None:
             self._leave(request)
         return events
