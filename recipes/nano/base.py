@@ -25,7 +25,7 @@ from kimi_audio.tokenizer.semantic import SemanticTokenizer
 from kimi_audio.tokenizer.text import TextTokenizer, train_bpe
 from recipes.nano.corpora import ALOUD_IN_VOICE, ALOUD_REQUESTS, ASR_REQUESTS, NAMES, written
 from recipes.nano.semantic import SEMANTIC, semantic_config
-from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples, wordnet_words
+from recipes.nano.stock import bible_verses, learned, proper_names, wordnet_definitions, wordnet_examples, wordnet_words
 from recipes.nano.talks import learned_talks
 from recipes.nano.whisper import bare_encoder
 
@@ -103,9 +103,9 @@ def texts() -> Iterator[str]:
 
 
 def lexicon() -> list[str]:
-    """Return the words of WordNet, and those that stand in two texts at least: one that stands in one may be a slip."""
+    """Return words of WordNet, names, and what stands in two texts at least: what stands in one may be a slip."""
     found = Counter(word for text in {normalise(text) for text in texts()} for word in set(text.split()))
-    return sorted(wordnet_words().union(word for word, count in found.items() if count > 1))
+    return sorted(wordnet_words() | proper_names() | {word for word, count in found.items() if count > 1})
 
 
 def build_base(

@@ -33,8 +33,8 @@ from recipes.nano.people import Heard, orders, readers
 from recipes.nano.recording import recordings
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.synthetic import READER
-from recipes.nano.talks import learned_facts, learned_talks
-from recipes.nano.world.registry import NUMBER_SHARES, take_talks
+from recipes.nano.talks import learned_facts, learned_names, learned_talks
+from recipes.nano.world.registry import NUMBER_SHARES, TABLE_SHARES, take_talks
 from recipes.nano.world.types import Talk, Turn
 
 # The first is what nano's settings say, and short: a long one takes a quarter of the time of learning.
@@ -52,6 +52,7 @@ TEXT_SHARE = 0.3  # of the conversations whose replies are asked for in text alo
 
 PROSE_DEFINITIONS, PROSE_VERSES = 20_000, 10_000  # beside all examples, which are nearest to what people say
 PROSE_TEXTS = 9  # of a conversation
+TABLE_ANSWERS = 18  # likewise
 
 Conversation = dict[str, Any]
 
@@ -152,7 +153,7 @@ def aloud(folders: Iterable[Path], seed: int) -> Iterator[Conversation]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Prose
+# Texts alone
 
 
 def prose(seed: int) -> Iterator[Conversation]:
@@ -165,8 +166,19 @@ def prose(seed: int) -> Iterator[Conversation]:
     for others, count in ((wordnet_definitions(), PROSE_DEFINITIONS), (bible_verses(), PROSE_VERSES)):
         texts += generator.sample(learned(others), count)
     generator.shuffle(texts)
-    for start in range(0, len(texts), PROSE_TEXTS):
-        some = " ".join(f"{normalise(text)}." for text in texts[start : start + PROSE_TEXTS])
+    yield from _in_rows([f"{normalise(text)}." for text in texts], PROSE_TEXTS)
+
+
+def tables(talks: Iterable[Talk], seed: int) -> Iterator[Conversation]:
+    """Yield the answers of conversations, many in a row: sums take many more draws than there is room for questions."""
+    answers = [*dict.fromkeys(written(talk.turns[-1].reply) for talk in talks)]
+    random.Random(f"tables {seed}").shuffle(answers)  # noqa: S311
+    yield from _in_rows(answers, TABLE_ANSWERS)
+
+
+def _in_rows(texts: Sequence[str], length: int) -> Iterator[Conversation]:
+    for start in range(0, len(texts), length):
+        some = " ".join(texts[start : start + length])
         yield {"task_type": "understanding", "conversation": [message("user", "Write."), message("assistant", some)]}
 
 
@@ -250,6 +262,7 @@ def main() -> None:
     parser.add_argument("--typed", type=int, default=0, help="conversations without sound")
     parser.add_argument("--facts", action="store_true", help="conversations about what has to be known by heart")
     parser.add_argument("--numbers", type=int, default=0, help="conversations about numbers, without sound")
+    parser.add_argument("--tables", type=int, default=0, help="answers about numbers, many in a row")
     parser.add_argument("--prose", action="store_true", help="texts alone, from which spelling is learned")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -268,7 +281,7 @@ def main() -> None:
     write_conversations(arguments.out / "natural-aloud.jsonl", aloud(arguments.natural_spoken, seed))
     replies = {item.line.text: item.audio for folder in arguments.replies for item in recordings(folder)}
     write_conversations(arguments.out / "talks.jsonl", talked(learned_talks(), said, replies, seed))
-    talks = said_in((*learned_talks(), *learned_facts()), naturally)
+    talks = said_in((*learned_talks(), *learned_facts(), *learned_names()), naturally)
     write_conversations(arguments.out / "natural-talks.jsonl", talked(talks, naturally, replies, seed))
     if arguments.typed:
         typed = take_talks(arguments.typed, random.Random(f"typed {seed}"), reserved=False)  # noqa: S311
@@ -277,6 +290,10 @@ def main() -> None:
         drawn = random.Random(f"numbers {seed}")  # noqa: S311
         numbers = take_talks(arguments.numbers, drawn, reserved=False, shares=NUMBER_SHARES)
         write_conversations(arguments.out / "numbers.jsonl", talked(numbers, {}, {}, seed))
+    if arguments.tables:
+        drawn = random.Random(f"tables {seed}")  # noqa: S311
+        sums = take_talks(arguments.tables, drawn, reserved=False, shares=TABLE_SHARES)
+        write_conversations(arguments.out / "tables.jsonl", tables(sums, seed))
     if arguments.facts:
         write_conversations(arguments.out / "facts.jsonl", talked(learned_facts(), said, replies, seed))
     if arguments.prose:

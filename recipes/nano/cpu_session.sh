@@ -23,7 +23,7 @@ speak() { # module, kind, recordings of it
 }
 
 natural() {
-    for kind in spoken:2300 replies:1000 closed:400 heard:1600 facts:2400 questions:1000 commands:200; do
+    for kind in spoken:2300 replies:1000 closed:400 heard:1600 facts:2400 questions:1000 names:2800 commands:200; do
         speak kokoro "${kind%:*}" "${kind#*:}" --kokoro "$kokoro"
     done
 }
@@ -37,9 +37,9 @@ synthetic() {
 natural &
 synthetic
 wait $!
-"$python" -m recipes.nano.corpora "$corpora" --speech "$out"/synthetic-{heard,facts,questions,commands} --natural "$out"/kokoro-{heard,facts,questions,commands,spoken,replies,closed} \
+"$python" -m recipes.nano.corpora "$corpora" --speech "$out"/synthetic-{heard,facts,questions,commands} --natural "$out"/kokoro-{heard,facts,questions,names,commands,spoken,replies,closed} \
     --spoken "$out"/synthetic-clear --natural-spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "${people[@]}" \
-    --typed 30000 --facts --numbers 40000 --prose &
+    --typed 30000 --facts --numbers 40000 --tables 15400 --prose &
 "$python" -m recipes.nano.tasks "$corpora" --spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "$out"/kokoro-closed
 wait $!
 for name in heard natural aloud natural-aloud talks natural-talks tasks facts; do
@@ -54,7 +54,7 @@ learn() { # what, base, out, steps, names of the corpora
     "$python" -m kimi_audio.cli export "$out/lm-$1" --out "$3"
 }
 
-learn hearing nano "$out/hears" "$steps" heard natural aloud natural-aloud talks natural-talks tasks typed facts numbers prose
+learn hearing nano "$out/hears" "$steps" heard natural aloud natural-aloud talks natural-talks tasks typed facts numbers tables prose
 rm -rf "$out/means" "$out/model" # a mean with what a run began from is better than its end
 "$python" -m recipes.nano.mean kimi_audio/nano "$out/hears" --out "$out/means"
 learn speaking "$out/means" "$out/speaks" $((steps / 3 + 1)) aloud natural-aloud talks tasks

@@ -16,7 +16,7 @@ from recipes.nano.closed.mandarin import english_answers
 from recipes.nano.closed.qa import side
 from recipes.nano.recording import Line, record
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
-from recipes.nano.talks import learned_facts, learned_talks, replied, said
+from recipes.nano.talks import learned_facts, learned_names, learned_talks, replied, said
 from recipes.nano.world.commands import commands as learned_commands
 from recipes.nano.world.sentences import development_sentences, evaluation_sentences
 
@@ -61,6 +61,12 @@ def facts(seed: int = 0) -> Iterator[Line]:
     """Yield questions about what has to be known by heart, in any voice that is not reserved."""
     generator = random.Random(f"facts {seed}")  # noqa: S311
     return (_anyhow(text, generator) for text in said(learned_facts(), generator))
+
+
+def names(seed: int = 0) -> Iterator[Line]:
+    """Yield what users say in conversations about names, in any voice that is not reserved."""
+    generator = random.Random(f"names {seed}")  # noqa: S311
+    return (_anyhow(text, generator) for text in said(learned_names(), generator))
 
 
 def commands(seed: int = 0) -> Iterator[Line]:
@@ -121,6 +127,7 @@ KINDS: Mapping[str, Callable[[int], Iterator[Line]]] = {  # by a seed, where any
     "heard": heard,
     "questions": questions,
     "facts": facts,
+    "names": names,
     "commands": commands,
     "spoken": spoken,
     "replies": lambda _: replies(),

@@ -1,9 +1,11 @@
 """Texts that other people wrote: WordNet's example phrases and glosses, and the King James Bible.
 
 They come from the Debian packages ``wordnet-base`` (WordNet licence), ``bible-kjv`` and ``bible-kjv-text`` (public
-domain). A tenth of them, found by the same hash as everything else that is reserved, is never trained on.
+domain), first names from ``miscfiles``, and names of the lexicon from ``wamerican`` (SCOWL). A tenth of what is learned
+from, found by the same hash as everything else that is reserved, is never trained on.
 """
 
+import gzip
 import re
 import shutil
 import subprocess
@@ -13,8 +15,11 @@ from pathlib import Path
 from kimi_audio.core.words import normalise
 from recipes.nano.closed.splits import is_reserved
 from recipes.nano.world.sentences import without_everyday
+from recipes.nano.world.types import name_atom
 
 WORDNET = Path("/usr/share/wordnet")
+WORD_LIST = Path("/usr/share/dict/american-english")
+FIRST_NAMES = Path("/usr/share/dict/propernames.gz")
 PARTS_OF_SPEECH = ("noun", "verb", "adj", "adv")
 WORDS = (3, 22)  # of one text, fewest and most: about 1 to 9 s
 # What a speech engine reads as everybody would: no digits, no brackets, no abbreviations in capitals.
@@ -71,6 +76,26 @@ def bible_verses() -> list[str]:
     printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)  # noqa: S603
     verses = (line.partition(" ")[2] for line in printed.stdout.splitlines())
     return _readable(clause for verse in verses for clause in re.split(r"[:;.?!]", verse))
+
+
+def first_names(file: Path = FIRST_NAMES) -> list[str]:
+    """Return first names, none of them reserved.
+
+    Raises:
+        FileNotFoundError: the list is not installed.
+    """
+    lines = gzip.decompress(file.read_bytes()).decode("ascii").split()
+    return [name for name in dict.fromkeys(lines) if name.isalpha() and not is_reserved(name_atom(name))]
+
+
+def proper_names(file: Path = WORD_LIST) -> set[str]:
+    """Return names of people and places in small letters, among them those that are reserved: nothing learns from them.
+
+    Raises:
+        FileNotFoundError: the list is not installed.
+    """
+    words = file.read_text("utf-8").splitlines()
+    return {word.lower() for word in words if word.isascii() and word.isalpha() and word[0].isupper()}
 
 
 def learned(texts: Iterable[str]) -> list[str]:

@@ -2,14 +2,17 @@
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 from kimi_audio.core.files import read_json, write_json
-from recipes.nano.world.registry import FACT_SHARES, take_talks
+from recipes.nano.stock import first_names
+from recipes.nano.world.memory import MEMORIES, recall
+from recipes.nano.world.registry import FACT_SHARES, NAME_SHARES, take_talks
 from recipes.nano.world.types import Talk, Turn
 
-COUNT, FACT_COUNT = 9000, 24_000
+COUNT, FACT_COUNT, NAME_COUNT = 9000, 24_000, 2000
 CACHE, FACT_CACHE = Path("runs/nano/talks.json"), Path("runs/nano/facts.json")  # drawing them takes a minute
 
 
@@ -23,6 +26,18 @@ def learned_talks(cache_file: Path = CACHE, count: int = COUNT) -> tuple[Talk, .
 def learned_facts(cache_file: Path = FACT_CACHE, count: int = FACT_COUNT) -> tuple[Talk, ...]:
     """Return conversations about what has to be known by heart, none of them reserved."""
     return _drawn_once(cache_file, "facts 0", count, FACT_SHARES)
+
+
+@cache
+def learned_names(count: int = NAME_COUNT) -> tuple[Talk, ...]:
+    """Return conversations about names, as many about those that people have here as about names of a longer list."""
+    known, rare = random.Random("known names"), random.Random("names")  # noqa: S311 (texts, not secrets)
+    (name,) = (memory for memory in MEMORIES if memory.name == "name")
+    others = tuple(value for value in first_names() if value not in name.values)
+    return (
+        *take_talks(count, known, reserved=False, shares=NAME_SHARES),
+        *recall(replace(name, values=others)).talks(count, rare, reserved=False),
+    )
 
 
 def _drawn_once(cache_file: Path, seed: str, count: int, shares: Mapping[str, float] | None) -> tuple[Talk, ...]:

@@ -8,7 +8,7 @@ from recipes.nano.closed.facts import DAYS, MONTHS
 from recipes.nano.closed.scoring import mentions
 from recipes.nano.world import calendar, dictionary, places, refusals, small_talk, sums
 from recipes.nano.world.judging import NUMBERS, is_the_same, names_alone, says
-from recipes.nano.world.types import Kind, Talk, Turn
+from recipes.nano.world.types import Kind, Talk, Turn, name_atom
 from recipes.nano.world.wording import listed, politely, read_list, sentence, ways
 
 MOST_TURNS = 6
@@ -52,7 +52,7 @@ class Told:
     @property
     def atoms(self) -> tuple[str, ...]:
         """What is reserved as a whole: names of people."""
-        return (f"name:{self.value.lower()}",) if self.value in _NAMES else ()
+        return (name_atom(self.value),) if self.value in _NAMES else ()
 
 
 _NAMES = read_list("names")
@@ -246,7 +246,7 @@ def _other(memory: Memory, generator: random.Random) -> Memory:
     return generator.choice([other for other in MEMORIES if other.name.split("-")[0] != subject])
 
 
-def _recall(memory: Memory) -> Kind:
+def recall(memory: Memory) -> Kind:
     """Return the kind in which this is told, then other things are said, and at last it is asked for."""
     kind = f"recall-{memory.name}"
 
@@ -409,7 +409,7 @@ def _draw_again(generator: random.Random) -> Talk:
 
 
 KINDS: tuple[Kind, ...] = (
-    *map(_recall, MEMORIES),
+    *map(recall, MEMORIES),
     Kind("not-told", _draw_not_told, says, share=3),
     Kind("farewell", _draw_farewell, names_alone(_NAMES)),
     Kind("number", _draw_number, reckons, share=3),

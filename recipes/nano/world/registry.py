@@ -63,6 +63,21 @@ NUMBER_SHARES: Mapping[str, float] = {
     "unknown-word": 3,
 }
 
+# Answers alone, which are learned as a table is.
+TABLE_SHARES: Mapping[str, float] = {
+    "add": 10,
+    "subtract": 10,
+    "multiply": 0.5,
+    "divide": 0.5,
+    "double": 0.5,
+    "half": 0.5,
+    "number-after": 0.5,
+    "number-before": 0.5,
+}
+
+# Names are told by people alone: no definition says one.
+NAME_SHARES: Mapping[str, float] = {"recall-name": 6, "recall-relative": 1, "recall-pet-name": 1}
+
 
 def take_talks(
     count: int, generator: random.Random, reserved: bool, shares: Mapping[str, float] | None = None

@@ -10,6 +10,11 @@ from recipes.nano.closed.splits import is_reserved
 FRESH_TRIES = 20  # before a conversation may come twice
 
 
+def name_atom(name: str) -> str:
+    """Return what of a conversation is reserved with a person's name."""
+    return f"name:{name.lower()}"
+
+
 @dataclass(frozen=True)
 class Turn:
     """What the user says and what the assistant replies, in natural case and plain punctuation, numbers in words.

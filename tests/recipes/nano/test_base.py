@@ -33,7 +33,7 @@ def test_one_dial_sets_the_sizes_of_the_llm(width, layers):
     assert config.adaptor_input_size == 4 * EncoderConfig.tiny().hidden_size
 
 
-def test_words_of_the_lexicon_stand_in_two_texts_or_in_the_dictionary(monkeypatch):
+def test_words_of_the_lexicon_are_names_or_stand_in_two_texts_or_in_the_dictionary(monkeypatch):
     said = [
         "A boat on the sea",
         "a boat on the sea",
@@ -43,7 +43,8 @@ def test_words_of_the_lexicon_stand_in_two_texts_or_in_the_dictionary(monkeypatc
     ]  # the first is one text
     monkeypatch.setattr("recipes.nano.base.texts", lambda: iter(said))
     monkeypatch.setattr("recipes.nano.base.wordnet_words", lambda: {"latte", "sea"})
-    assert lexicon() == ["boat", "latte", "sea", "the", "two"]
+    monkeypatch.setattr("recipes.nano.base.proper_names", lambda: {"kevin"})
+    assert lexicon() == ["boat", "kevin", "latte", "sea", "the", "two"]
 
 
 def test_the_bundled_lexicon_is_that_of_transcripts():

@@ -1,6 +1,7 @@
 """Conversations that nano learns: what is asked, in which form it is answered, and what is spoken."""
 
 import random
+import re
 from pathlib import Path
 from string import ascii_lowercase
 
@@ -14,7 +15,7 @@ from recipes.nano import corpora, kokoro, synthetic, talks
 from recipes.nano.closed.splits import is_reserved
 from recipes.nano.corpora import aloud, anyhow, said_in, talked, write_conversations, written
 from recipes.nano.recording import Line, record
-from recipes.nano.world.registry import FACT_SHARES
+from recipes.nano.world.registry import FACT_SHARES, NAME_SHARES, TABLE_SHARES, take_talks
 from recipes.nano.world.sentences import evaluation_sentences
 from recipes.nano.world.tools import KINDS as TOOLS
 from recipes.nano.world.types import Talk, Turn
@@ -51,6 +52,15 @@ def test_talks_are_chosen_in_which_all_that_users_say_is_recorded():
     hello = ["hello.flac"]
     assert said_in([GREETING], {"hello nano": hello}) == []
     assert said_in([GREETING], {"hello nano": hello, "what is a hat": ["hat.flac"]}) == [GREETING]
+
+
+def test_answers_stand_in_rows_each_once(monkeypatch):
+    monkeypatch.setattr(corpora, "TABLE_ANSWERS", 3)
+    sums = take_talks(40, random.Random(0), reserved=False, shares=TABLE_SHARES)
+    rows = [row["conversation"][1]["content"] for row in corpora.tables([*sums, *sums], 0)]
+    answers = [written(talk.turns[-1].reply) for talk in sums]
+    assert sorted(re.findall(r"[^.]+\.", " ".join(rows).replace(". ", "."))) == sorted(set(answers))
+    assert {row.count(".") for row in rows[:-1]} == {3}
 
 
 def test_a_tool_is_called_before_the_result_is_put_into_words():
@@ -120,6 +130,16 @@ def test_talks_are_drawn_once(kept):
     assert talks.learned_talks(kept, 99) == drawn
     assert list(talks.said(drawn, random.Random(0))) == ["Hello, Nano!", "What is a hat?"]
     assert list(talks.replied(drawn)) == ["Hello, friend.", "A hat is clothing."]
+
+
+def test_names_of_a_longer_list_are_talked_about_and_none_that_is_reserved(monkeypatch):
+    monkeypatch.setattr(talks, "first_names", lambda: ["Anna", "Zebedee", "Zeno"])  # the first one is in the lists, too
+    drawn = talks.learned_names.__wrapped__(40)
+    known, rare = drawn[:40], drawn[40:]
+    assert not any(talk.is_reserved for talk in drawn)
+    assert {talk.kind for talk in known} == set(NAME_SHARES)
+    assert {(talk.kind, talk.essential) for talk in rare} == {("recall-name", "zebedee"), ("recall-name", "zeno")}
+    assert len({talk.key for talk in rare}) == 40
 
 
 @pytest.mark.parametrize("speech", [kokoro, synthetic])
