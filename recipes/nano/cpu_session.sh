@@ -39,7 +39,7 @@ synthetic
 wait $!
 "$python" -m recipes.nano.corpora "$corpora" --speech "$out"/synthetic-{heard,facts,questions,commands} --natural "$out"/kokoro-{heard,facts,questions,names,commands,spoken,replies,closed} \
     --spoken "$out"/synthetic-clear --natural-spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "${people[@]}" \
-    --typed 30000 --facts --numbers 40000 --tables 15400 --prose &
+    --typed 30000 --facts --numbers 40000 --tables 60000 --prose &
 "$python" -m recipes.nano.tasks "$corpora" --spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "$out"/kokoro-closed
 wait $!
 for name in heard natural aloud natural-aloud talks natural-talks tasks facts; do
