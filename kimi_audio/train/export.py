@@ -58,8 +58,8 @@ def export_model(
     if int8 and quantize:
         raise ValueError("int8 stores everything at 8 bits, quantize the LLM alone; ask for one of them")
     facts, base = _facts(run, folder)
-    if facts.get("stage") == STAGE:
-        module = _pretrained(run, base, best=best)
+    if facts.get("stage") == STAGE or facts.get("train_encoder"):
+        module = _hearing(run, base, best=best)
         _copy(base, folder)
         encoder = {f"{ENCODER}{name}": tensor for name, tensor in module.acoustic.state_dict().items()}
         for file in (folder / WHISPER).glob("*.safetensors*"):
@@ -92,9 +92,9 @@ def export_adapter(run: Path, folder: Path, *, best: bool = False) -> None:
     facts, base = _facts(run, folder)
     if facts.get("stage") == STAGE:
         raise ValueError(f"{run} was pre-training and has no adapter; export the model")
-    _, wrapped = _trained(run, facts, base, best=best)
-    if wrapped is None:
+    if facts["lora"] is None:
         raise ValueError(f"{run} trained the weights themselves and has no adapter; export the model")
+    _, wrapped = _trained(run, facts, base, best=best)
     # Told not to look: whether embeddings were resized is a question to the hub.
     wrapped.save_pretrained(str(folder), save_embedding_layers=False)
 
@@ -110,7 +110,7 @@ def _facts(run: Path, folder: Path) -> tuple[dict[str, Any], Path]:
     return facts, base
 
 
-def _pretrained(run: Path, base: Path, *, best: bool) -> HearingLM:
+def _hearing(run: Path, base: Path, *, best: bool) -> HearingLM:
     module = HearingLM(load_lm(base), load_acoustic(base)).requires_grad_(True)
     load_module_state(run, module, best=best)
     return module

@@ -1,7 +1,7 @@
-"""Fine-tuning of the audio LLM on conversations, whole or with adapters.
+"""Fine-tuning of the audio LLM on conversations, whole or with adapters, alone or together with its acoustic encoder.
 
-The tokenizers and the detokenizer stay as they are. A run is a folder: ``run.json`` says what was trained on what, the
-rest is the loop's (see ``loop``). ``export`` makes a model folder of it.
+The semantic tokenizer and the detokenizer stay as they are. A run is a folder: ``run.json`` says what was trained on
+what, the rest is the loop's (see ``loop``). ``export`` makes a model folder of it.
 """
 
 import logging
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from kimi_audio.chat import ChatTemplate, LossChoice
-from kimi_audio.checkpoint import NANO, load_lm, load_lm_config
+from kimi_audio.checkpoint import NANO, load_acoustic, load_lm, load_lm_config
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.numbers import counted
 from kimi_audio.core.random import generator_of
@@ -23,11 +23,14 @@ from kimi_audio.core.sequence import Batch
 from kimi_audio.data.conversations import ConversationFile
 from kimi_audio.data.dataset import ConversationDataset
 from kimi_audio.data.mixture import Mixture, Source
+from kimi_audio.data.pretraining import samples_of_tokens
 from kimi_audio.data.validation import FileReport
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.empty import build_empty
 from kimi_audio.nn.precision import gpus_compute_bf16
+from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import TextTokenizer
+from kimi_audio.train.hearing import Encoder, HearingLM, RecordingReader
 from kimi_audio.train.hiding import Hiding, hidden
 from kimi_audio.train.left_out import LeftOut
 from kimi_audio.train.loop.budget import Budget, Masked, training_budget
@@ -61,6 +64,7 @@ class FinetuneConfig:
     base: str = NANO  # the model to begin with: nano, a folder, or a hub id
     from_scratch: bool = False  # random weights of the base's sizes
     lora: LoraOptions | None = None  # train adapters instead of the weights
+    train_encoder: bool = False  # the acoustic encoder, too; parameters are ``lm.…`` and ``acoustic.…`` then
     row_positions: int | None = None  # packed rows; by default from the data. A longer sample is left out and reported
     rows: int = 1  # of one micro-batch
     epochs: float | None = None  # how often to see all data; sets ``loop.steps``
@@ -101,11 +105,14 @@ class FinetuneConfig:
         check_scored("scored_samples", self.scored_samples, self.held_out)
         if self.lora is not None and self.from_scratch:
             raise ValueError("adapters need a trained model below them; leave out from_scratch or lora")
+        if self.lora is not None and self.train_encoder:
+            raise ValueError("adapters leave all weights as they are; leave out train_encoder or lora")
 
 
-def _loss(lm: AudioLM, config: FinetuneConfig, blank_id: int, batch: LabelledBatch) -> LMLoss:
+def _loss(model: AudioLM | HearingLM, config: FinetuneConfig, blank_id: int, batch: LabelledBatch) -> LMLoss:
+    loss_of = model.loss if isinstance(model, HearingLM) else partial(lm_loss, model)
     blank = blank_id if config.heard_weight else None
-    return lm_loss(lm, batch, batch.seen, text_smoothing=config.text_smoothing, blank_id=blank)
+    return loss_of(batch, batch.seen, text_smoothing=config.text_smoothing, blank_id=blank)
 
 
 def _hide(config: FinetuneConfig, sizes: LMConfig, tokenizer: TextTokenizer) -> Callable[[Batch, int], Batch] | None:
@@ -156,26 +163,40 @@ def mixed(
 
 
 def _open(
-    config: FinetuneConfig, opened: Opened[FileReport], tokenizer: TextTokenizer
+    config: FinetuneConfig, opened: Opened[FileReport], tokenizer: TextTokenizer, module: AudioLM | HearingLM
 ) -> tuple[list[ConversationDataset], list[ConversationDataset] | None]:
     """Return the files to learn from and, unless nothing is held out, those to score."""
+    to_learn: Sequence[Encoder] = opened.encoders
+    to_score: Sequence[Encoder] = opened.encoders
+    if isinstance(module, HearingLM):  # whose features are others after every step
+        to_learn = [RecordingReader(encoder, samples_of_tokens) for encoder in opened.encoders]
+        to_score = [RecordingReader(encoder, module.features_of) for encoder in opened.encoders]
+    learned = _datasets(config, opened, tokenizer, to_learn)
+    if not config.held_out:
+        return learned, None
+    scored = _datasets(config, opened, tokenizer, to_score)
+    share, seed = config.held_out, config.loop.seed
+    return [file.split(share, seed)[0] for file in learned], [file.split(share, seed)[1] for file in scored]
+
+
+def _datasets(
+    config: FinetuneConfig, opened: Opened[FileReport], tokenizer: TextTokenizer, encoders: Sequence[Encoder]
+) -> list[ConversationDataset]:
     lm_config = load_lm_config(opened.base)
     files = []
-    for report, encoder in zip(opened.reports, opened.encoders, strict=True):
+    for report, encoder in zip(opened.reports, encoders, strict=True):
         template = ChatTemplate.of(lm_config, tokenizer, encoder, encoder.codes, blank_loss=config.blank_loss)
         file = ConversationFile(report.path)
         files.append(ConversationDataset(file, report, template, opened.limit_positions, config.loss))
-    if not config.held_out:
-        return files, None
-    pairs = [file.split(config.held_out, config.loop.seed) for file in files]
-    return [learned for learned, _ in pairs], [held for _, held in pairs]
+    return files
 
 
-def _load(config: FinetuneConfig, base: Path, device: torch.device) -> AudioLM:
+def _load(config: FinetuneConfig, base: Path, device: torch.device) -> AudioLM | HearingLM:
     if config.from_scratch:
-        return random_lm(base, config.loop.seed, device)
-    dtype = _dtype(config, world_size(), on_gpu=device.type != "cpu")
-    return load_lm(base, device, dtype).requires_grad_(True)
+        lm = random_lm(base, config.loop.seed, device)
+    else:
+        lm = load_lm(base, device, _dtype(config, world_size(), on_gpu=device.type != "cpu")).requires_grad_(True)
+    return HearingLM(lm, load_acoustic(base, device)).requires_grad_(True) if config.train_encoder else lm
 
 
 def _dtype(config: FinetuneConfig, processes: int, *, on_gpu: bool) -> torch.dtype:
@@ -248,14 +269,15 @@ class Finetuning:
     def prepare(self, config: FinetuneConfig, opened: Opened[FileReport]) -> Prepared:
         """Return what is trained on what."""
         tokenizer = TextTokenizer.load(opened.base)
-        learned, held_out = _open(config, opened, tokenizer)
-        lm = _load(config, opened.base, opened.device)
+        module = _load(config, opened.base, opened.device)
+        learned, held_out = _open(config, opened, tokenizer, module)
+        lm = module.lm if isinstance(module, HearingLM) else module
         if config.lora is not None:
             add_lora(lm, config.lora, config.loop.seed)
             opened.stack.enter_context(only_trained(lm))
         return Prepared(
-            lm,
-            partial(_loss, lm, config, tokenizer.special.blank),
+            module,
+            partial(_loss, module, config, tokenizer.special.blank),
             mixed(learned, config, lm.config.pad_id, opened.left_out),
             size=counted(sum(map(len, learned)), "sample"),
             scores=None if held_out is None else _scores(lm, held_out, tokenizer, config, opened.left_out),
@@ -276,14 +298,17 @@ class Finetuning:
             ValueError: so many processes cannot share the run, or the configuration does not fit the model.
         """
         self.check_processes(config, processes)
-        lm_config, _ = sizes_of(config.base)
+        lm_config, encoder_config = sizes_of(config.base)
         lm = build_empty(lambda: AudioLM(lm_config)).to(_dtype(config, processes, on_gpu=on_gpu))
-        loading_bytes = sum(parameter.nbytes for parameter in lm.parameters())
+        module = lm
+        if config.train_encoder:
+            module = HearingLM(lm, build_empty(lambda: AcousticEncoder(encoder_config)))
+        loading_bytes = sum(parameter.nbytes for parameter in module.parameters())
         if config.lora is not None:
             add_lora(lm, replace(config.lora, four_bit=False))
         row_positions = config.row_positions or _ROW_POSITIONS[1]
         found = training_budget(
-            lm,
+            module,
             config.loop,
             config.rows * row_positions,
             processes=processes,

@@ -62,6 +62,12 @@ def test_the_encoder_has_gradients_through_the_llm(module: HearingLM):
     assert sum(g is not None and bool(g.abs().sum() > 0) for g in gradients) > len(gradients) / 2
 
 
-def test_a_batch_without_sound(module: HearingLM):
+def test_a_batch_without_sound_teaches_the_encoder_nothing(module: HearingLM):
     silent = SequenceBuilder(0).add(text=[1, 2, 3], text_loss=True).build()
-    assert torch.isfinite(module.loss(pack([[silent]], 0)).mean)
+    module.zero_grad()
+    module.lm.requires_grad_(False)
+    found = module.loss(pack([[silent]], 0)).mean
+    module.lm.requires_grad_(True)
+    found.backward()
+    assert torch.isfinite(found)
+    assert all(not p.grad.any() for p in module.acoustic.parameters() if p.grad is not None)

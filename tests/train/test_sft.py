@@ -11,13 +11,16 @@ import torch
 from safetensors import safe_open
 
 from kimi_audio import KimiAudio
-from kimi_audio.checkpoint import SEMANTIC, find_semantic_tokenizer, load_lm
+from kimi_audio.checkpoint import SEMANTIC, find_semantic_tokenizer, load_acoustic, load_lm
 from kimi_audio.data.conversations import ConversationFile
+from kimi_audio.data.encoding import encode_file, tokens_folder
 from kimi_audio.lm.rules import GenerationOptions
 from kimi_audio.train.export import export_adapter, export_model
 from kimi_audio.train.hiding import Hiding
 from kimi_audio.train.loop.loop import LoopConfig
+from kimi_audio.train.lora import LoraOptions
 from kimi_audio.train.losses import lm_loss
+from kimi_audio.train.runs import load_encoder
 from kimi_audio.train.sft import FinetuneConfig, finetune
 from tests.train.conversations import write_conversations
 
@@ -87,6 +90,34 @@ def test_a_run_learns_is_scored_and_becomes_a_model(config, data, tmp_path, monk
         export_model(run, model)
     with pytest.raises(ValueError, match="has no adapter"):
         export_adapter(run, tmp_path / "adapter")
+
+
+def test_an_encoder_learns_alone_and_is_exported(config, tmp_path):
+    data, base = write_conversations(tmp_path), Path(config.base)
+    encode_file(data, load_encoder(base, "cpu"), tokens_folder(data))
+    resting = replace(config, loop=replace(LOOP, steps=1), held_out=0)
+    finetune(resting, [data], tmp_path / "rests")
+    finetune(replace(resting, train_encoder=True), [data], tmp_path / "begins")
+    # What is read from recordings is what was stored, but for the float16 of the store.
+    (stored,), (read,) = rows(tmp_path / "rests"), rows(tmp_path / "begins")
+    assert read["text"] == pytest.approx(stored["text"], rel=1e-3)
+
+    run, model = tmp_path / "run", tmp_path / "model"
+    finetune(replace(config, train_encoder=True, loop=replace(config.loop, frozen={"lm.": 1.0})), [data], run)
+    scores = [row["dev_loss"] for row in rows(run) if "dev_loss" in row]
+    assert scores[0] != scores[-1]
+    export_model(run, model)
+    before = load_lm(base).state_dict()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in load_lm(model).state_dict().items())
+    learned, untrained = (load_acoustic(folder).state_dict()["layers.0.fc1.weight"] for folder in (model, base))
+    assert not torch.equal(learned, untrained)
+    with pytest.raises(ValueError, match="has no adapter"):
+        export_adapter(run, tmp_path / "adapter")
+
+
+def test_adapters_and_an_encoder_are_not_trained_together(config):
+    with pytest.raises(ValueError, match="leave out train_encoder or lora"):
+        replace(config, lora=LoraOptions(), train_encoder=True)
 
 
 def test_the_index_of_an_encoder_in_several_files_is_exported(config, data, tmp_path):
