@@ -34,10 +34,19 @@ synthetic() {
     done
 }
 
+in_rows() { # name, recordings, kinds of them
+    local of=() kind
+    for kind in "${@:3}"; do of+=("$out/$1-$kind"); done
+    "$python" -m recipes.nano.joined "$out/joined-$1" --of "${of[@]}" --seed "$seed" --count "$(awk "BEGIN { print int($2 * $share) + 1 }")"
+}
+
 natural &
 synthetic
 wait $!
-"$python" -m recipes.nano.corpora "$corpora" --speech "$out"/synthetic-{heard,facts,questions,commands} --natural "$out"/kokoro-{heard,facts,questions,names,commands,spoken,replies,closed} \
+in_rows kokoro 1500 heard facts questions names spoken replies
+in_rows synthetic 700 heard facts questions
+"$python" -m recipes.nano.corpora "$corpora" --speech "$out"/{synthetic-{heard,facts,questions,commands},joined-synthetic} \
+    --natural "$out"/{kokoro-{heard,facts,questions,names,commands,spoken,replies,closed},joined-kokoro} \
     --spoken "$out"/synthetic-clear --natural-spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "${people[@]}" \
     --typed 30000 --facts --numbers 40000 --tables 60000 --prose &
 "$python" -m recipes.nano.tasks "$corpora" --spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "$out"/kokoro-closed

@@ -2,7 +2,8 @@
 
 ``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model,
 and ``talking`` from one that hears well and answers badly. ``hearing`` goes on with the text row alone, and
-``speaking`` with the codes alone, of a model that is forked (``recipes.nano.fork``). All are fine-tunings as any other.
+``speaking`` with the codes alone, of a model that is forked (``recipes.nano.fork``); ``acoustic`` trains the encoder in
+front of the LLM. All are fine-tunings as any other.
 """
 
 from dataclasses import replace
@@ -45,18 +46,26 @@ TALKING_SHARES = {
 # Of what is read aloud, the text is written all the same; without it, the branch has nothing to read. Most of what is
 # heard is heard from people and natural voices, whom it is to understand; sums have to be met several times each.
 HEARING_SHARES = {
-    "heard.jsonl": 0.06,
-    "natural.jsonl": 0.21,
-    "aloud.jsonl": 0.01,
+    "heard.jsonl": 0.05,
+    "natural.jsonl": 0.26,
+    "aloud.jsonl": 0.005,
     "natural-aloud.jsonl": 0.01,
     "talks.jsonl": 0.06,
-    "natural-talks.jsonl": 0.21,
+    "natural-talks.jsonl": 0.18,
     "tasks.jsonl": 0.08,
-    "typed.jsonl": 0.05,
-    "facts.jsonl": 0.1,
-    "numbers.jsonl": 0.05,
-    "tables.jsonl": 0.14,
-    "prose.jsonl": 0.02,
+    "typed.jsonl": 0.04,
+    "facts.jsonl": 0.17,
+    "numbers.jsonl": 0.04,
+    "tables.jsonl": 0.09,
+    "prose.jsonl": 0.015,
+}
+# What the LLM has met, it knows by heart, and that teaches an encoder little: most recordings are new to both.
+ACOUSTIC_SHARES = {
+    "heard.jsonl": 0.4,
+    "natural.jsonl": 0.35,
+    "talks.jsonl": 0.05,
+    "natural-talks.jsonl": 0.09,
+    "tasks.jsonl": 0.11,
 }
 # The natural voices have read less than the synthetic one, and are learned by heart when they are met much more often.
 SPEAKING_SHARES = {"aloud.jsonl": 0.35, "natural-aloud.jsonl": 0.3, "talks.jsonl": 0.25, "tasks.jsonl": 0.1}
@@ -134,6 +143,23 @@ def speaking() -> FinetuneConfig:
     frozen = dict.fromkeys(OTHERS, 1.0)
     loop = replace(config.loop, steps=450, warmup_steps=15, weight_decay=0.02, micro_batches=2, frozen=frozen)
     return replace(config, loop=loop, weights=SPEAKING_SHARES, heard_weight=0.0)
+
+
+def acoustic() -> FinetuneConfig:
+    """Let the acoustic encoder learn alone, for an LLM that stays as it is."""
+    config = hearing()
+    loop = replace(
+        config.loop,
+        steps=560,
+        peak_lr=2e-4,
+        warmup_steps=20,
+        weight_decay=0.0,
+        muon=False,
+        rates={},
+        frozen={"lm.": 1.0, "acoustic.embed_positions": 1.0},
+        ema_decay=0.98,
+    )
+    return replace(config, loop=loop, weights=ACOUSTIC_SHARES, train_encoder=True, hiding=Hiding(text=0.08))
 
 
 def on_gpu() -> FinetuneConfig:

@@ -14,11 +14,12 @@ from kimi_audio.core.words import normalise
 from kimi_audio.detokenizer.dit import DiT
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
 from kimi_audio.tokenizer.text import train_bpe
+from kimi_audio.train.hearing import HearingLM
 from recipes.nano import training
 from recipes.nano.base import NANO, all_sizes, build_base, lexicon, lm_config, with_codes
 from recipes.nano.corpora import written
 from recipes.nano.semantic import semantic_config
-from recipes.nano.training import begin, further, hearing, speaking
+from recipes.nano.training import acoustic, begin, further, hearing, speaking
 from recipes.nano.whisper import bare_encoder
 
 
@@ -94,7 +95,7 @@ def test_other_codes_leave_the_rest_of_the_detokenizer_as_it_is():
 
 def test_everything_is_learned_in_shares_that_add_to_one():
     talking = (training.TALKING_SHARES, training.HEARING_SHARES, training.SPEAKING_SHARES)
-    for shares in (training.FIRST_SHARES, training.SHARES, *talking, training.GPU_SHARES):
+    for shares in (training.FIRST_SHARES, training.SHARES, *talking, training.ACOUSTIC_SHARES, training.GPU_SHARES):
         assert sum(shares.values()) == pytest.approx(1)
     assert begin().from_scratch
     assert not further().from_scratch
@@ -115,3 +116,12 @@ def test_hearing_and_speaking_leave_alone_what_the_other_learns_or_begins_with()
     assert any("mimo" in name for name in free[1])
     assert not any("mimo" in name for name in free[0])
     assert hearing().audio_weight == 0
+
+
+def test_the_encoder_learns_alone_but_for_positions_that_may_be_computed():
+    config = acoustic()
+    assert config.train_encoder
+    names = HearingLM(load_lm(NANO_FOLDER), load_acoustic(NANO_FOLDER)).state_dict()
+    rest = {name for name in names if name.startswith(tuple(config.loop.frozen))}
+    assert {name.split(".")[0] for name in names.keys() - rest} == {"acoustic"}
+    assert "acoustic.embed_positions.weight" in rest
