@@ -1,10 +1,12 @@
-"""Model folders whose LLM is made of that of another folder."""
+"""Model folders some of whose parts are made of those of another folder."""
 
 from pathlib import Path
 
+from kimi_audio.checkpoint import ENCODER, WHISPER
 from kimi_audio.core.files import copy_whole, read_json, write_json
 from kimi_audio.core.weights import WEIGHTS, save_weights
 from kimi_audio.lm.model import AudioLM
+from kimi_audio.tokenizer.acoustic import AcousticEncoder
 
 CONFIG = "config.json"
 
@@ -31,3 +33,9 @@ def save_with_llm(out: Path, folder: Path, lm: AudioLM, *, int8: bool = False) -
     save_weights(out / WEIGHTS, lm.state_dict(), int8=int8)
     settings = read_json(folder / CONFIG) | lm.config.to_dict()
     write_json(out / CONFIG, settings)  # last: without it, a folder is no model
+
+
+def save_encoder(folder: Path, acoustic: AcousticEncoder, *, int8: bool = False) -> None:
+    """Write another acoustic encoder of the same sizes into a model folder."""
+    encoder = {f"{ENCODER}{name}": tensor for name, tensor in acoustic.state_dict().items()}
+    save_weights(folder / WHISPER / WEIGHTS, encoder, int8=int8)

@@ -1,16 +1,16 @@
-"""LLMs made of other LLMs: their mean, and their fork."""
+"""Models made of other models: their mean, and the fork of their LLMs."""
 
 import pytest
 import torch
 
-from kimi_audio.checkpoint import load_lm
+from kimi_audio.checkpoint import load_acoustic, load_lm
 from kimi_audio.core.config import LMConfig
 from kimi_audio.core.random import generator_of
 from kimi_audio.core.sequence import SequenceBuilder, pack
 from kimi_audio.lm.model import AudioLM
 from recipes.nano.fork import forked
-from recipes.nano.mean import mean
-from recipes.nano.model_folder import save_with_llm
+from recipes.nano.mean import main, mean
+from recipes.nano.model_folder import save_encoder, save_with_llm
 
 BLANK, PAD = 70, 79
 ROWS = [[SequenceBuilder(BLANK).add([80, 81, 82, 83], [1, 2, 3, 4]).build()]]
@@ -36,6 +36,21 @@ def test_what_has_no_mean_is_refused():
         mean(tiny(), tiny(1), 2.0)
     with pytest.raises(ValueError, match="different sizes"):
         mean(tiny(), tiny(num_layers=3), 0.5)
+
+
+@torch.no_grad()
+def test_the_mean_of_two_folders_has_that_of_their_encoders(reference, tmp_path, monkeypatch):
+    first, second, out = reference / "checkpoint", tmp_path / "second", tmp_path / "mean"
+    lm, encoder = load_lm(first), load_acoustic(first)
+    save_with_llm(second, first, lm)
+    encoder.conv1.weight += 1
+    save_encoder(second, encoder)
+    monkeypatch.setattr("sys.argv", ["mean", str(first), str(second), "--share", "0.25", "--out", str(out)])
+    main()
+    found, before = load_acoustic(out).state_dict(), load_acoustic(first).state_dict()
+    assert torch.allclose(found["conv1.weight"], before["conv1.weight"] + 0.25, atol=1e-6)
+    assert torch.equal(found["conv2.weight"], before["conv2.weight"])
+    assert torch.equal(load_lm(out).lm_head.weight, lm.lm_head.weight)
 
 
 @torch.no_grad()
