@@ -77,7 +77,11 @@ class RecordingReader:
     def __call__(self, source: AudioSource) -> AudioTokens:
         """Return codes [N] and rows [N, ·]; errors as for ``load_audio``."""
         wav = load_audio(source, INPUT_RATE_HZ, damage="refuse")
-        return AudioTokens(self.codes(source).codes, self.heard(wav))
+        if isinstance(self.known, AudioEncoder):  # which would decode it again
+            known = self.known.encode_wav(wav, features=False)
+        else:
+            known = self.known.codes(source)
+        return AudioTokens(known.codes, self.heard(wav))
 
     def codes(self, source: AudioSource) -> AudioTokens:
         """Return codes [N] alone."""

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 
 from kimi_audio.checkpoint import load_acoustic, load_lm
 from kimi_audio.core.sequence import Sequence, SequenceBuilder, pack
 from kimi_audio.data.pretraining import samples_of_tokens
-from kimi_audio.train.hearing import HearingLM, heard_lengths
+from kimi_audio.train.hearing import HearingLM, RecordingReader, heard_lengths
+from kimi_audio.train.runs import load_encoder
 
 LENGTHS = (1280 * 3, 1280 * 2 + 7, 900, 1280 * 4)  # samples: 3, 3, 1 and 4 tokens
 
@@ -71,3 +73,15 @@ def test_a_batch_without_sound_teaches_the_encoder_nothing(module: HearingLM):
     found.backward()
     assert torch.isfinite(found)
     assert all(not p.grad.any() for p in module.acoustic.parameters() if p.grad is not None)
+
+
+def test_a_recording_whose_codes_are_not_prepared_is_decoded_once(reference: Path, tmp_path, monkeypatch):
+    encoder = load_encoder(reference / "checkpoint", "cpu")
+    path = tmp_path / "heard.wav"
+    soundfile.write(path, wav(1).numpy(), 16_000)
+    expected = encoder.codes(path).codes
+    monkeypatch.setattr("kimi_audio.data.encoding.load_audio", lambda *_, **__: pytest.fail("decoded again"))
+    found = RecordingReader(encoder, samples_of_tokens)(path)
+    assert torch.equal(found.codes, expected)
+    assert found.features is not None
+    assert found.features.shape == (len(expected), 1280)
