@@ -2,7 +2,7 @@
 
 from kimi_audio.checkpoint.describe import Component, MemoryUse, list_components, memory_of
 from kimi_audio.checkpoint.find import find_model, find_semantic_tokenizer, find_transformers, is_base_model
-from kimi_audio.checkpoint.layout import ENCODER, FLOW, LEXICON, NANO, NANO_FOLDER, SEMANTIC, VOCODER, WHISPER
+from kimi_audio.checkpoint.layout import FLOW, LEXICON, NANO, NANO_FOLDER, SEMANTIC, VOCODER, WHISPER
 from kimi_audio.checkpoint.load import (
     check_parts,
     load_acoustic,
@@ -18,10 +18,9 @@ from kimi_audio.checkpoint.load import (
     load_whisper,
     read_config,
 )
-from kimi_audio.checkpoint.save import save_model, save_with_detokenizer
+from kimi_audio.checkpoint.save import released_acoustic, save_model, save_with_detokenizer
 
 __all__ = [
-    "ENCODER",
     "FLOW",
     "LEXICON",
     "NANO",
@@ -50,6 +49,7 @@ __all__ = [
     "load_whisper",
     "memory_of",
     "read_config",
+    "released_acoustic",
     "save_model",
     "save_with_detokenizer",
 ]

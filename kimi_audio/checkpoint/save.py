@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from torch import Tensor
+
 from kimi_audio.checkpoint.find import find_semantic_tokenizer
 from kimi_audio.checkpoint.layout import ENCODER, FILES, FLOW, SEMANTIC, SPEECH_MODEL, VOCODER, WHISPER
 from kimi_audio.core.config import FlowConfig, Settings
@@ -55,8 +57,7 @@ def save_model(
     save_weights(folder / WEIGHTS, lm.state_dict(), int8=int8)
     write_json(folder / "generation_config.json", (settings or Settings()).to_dict())
 
-    encoder = {f"{ENCODER}{name}": tensor for name, tensor in acoustic.state_dict().items()}
-    save_weights(folder / WHISPER / WEIGHTS, encoder, int8=int8)
+    save_weights(folder / WHISPER / WEIGHTS, released_acoustic(acoustic), int8=int8)
     write_json(folder / WHISPER / "config.json", acoustic.config.to_dict())
     save_weights(folder / SEMANTIC / WEIGHTS, semantic.state_dict(), int8=int8)
     write_json(folder / SEMANTIC / "config.json", semantic.config.to_dict())
@@ -68,6 +69,11 @@ def save_model(
         "kimia_media_end": text_tokenizer.special.media_end,
     }
     write_json(folder / "config.json", lm.config.to_dict() | marks)
+
+
+def released_acoustic(acoustic: AcousticEncoder) -> dict[str, Tensor]:
+    """Return the weights of an acoustic encoder by their released names."""
+    return {f"{ENCODER}{name}": tensor for name, tensor in acoustic.state_dict().items()}
 
 
 def save_with_detokenizer(folder: Path, base: Path, *, dit: DiT, flow_config: FlowConfig, vocoder: BigVGAN) -> None:

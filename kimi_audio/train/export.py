@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from kimi_audio.checkpoint import (
-    ENCODER,
     FLOW,
     LEXICON,
     SEMANTIC,
@@ -18,6 +17,7 @@ from kimi_audio.checkpoint import (
     find_semantic_tokenizer,
     load_acoustic,
     load_lm,
+    released_acoustic,
 )
 from kimi_audio.core.files import copy_whole, read_json
 from kimi_audio.core.quantized import Format
@@ -61,10 +61,9 @@ def export_model(
     if facts.get("stage") == STAGE or facts.get("train_encoder"):
         module = _hearing(run, base, best=best)
         _copy(base, folder)
-        encoder = {f"{ENCODER}{name}": tensor for name, tensor in module.acoustic.state_dict().items()}
         for file in (folder / WHISPER).glob("*.safetensors*"):
             file.unlink()
-        _save_like(base / WHISPER, folder / WHISPER / WEIGHTS, encoder, int8=int8)
+        _save_like(base / WHISPER, folder / WHISPER / WEIGHTS, released_acoustic(module.acoustic), int8=int8)
         lm = module.lm
     else:
         lm, wrapped = _trained(run, facts, base, best=best)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kimi_audio.checkpoint import ENCODER, WHISPER
+from kimi_audio.checkpoint import WHISPER, released_acoustic
 from kimi_audio.core.files import copy_whole, read_json, write_json
 from kimi_audio.core.weights import WEIGHTS, save_weights
 from kimi_audio.lm.model import AudioLM
@@ -37,5 +37,4 @@ def save_with_llm(out: Path, folder: Path, lm: AudioLM, *, int8: bool = False) -
 
 def save_encoder(folder: Path, acoustic: AcousticEncoder, *, int8: bool = False) -> None:
     """Write another acoustic encoder of the same sizes into a model folder."""
-    encoder = {f"{ENCODER}{name}": tensor for name, tensor in acoustic.state_dict().items()}
-    save_weights(folder / WHISPER / WEIGHTS, encoder, int8=int8)
+    save_weights(folder / WHISPER / WEIGHTS, released_acoustic(acoustic), int8=int8)
