@@ -4,9 +4,11 @@ import copy
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, get_args, overload
+from typing import Any, NamedTuple, Self, get_args, overload
 
 import torch
 from torch import Tensor
@@ -40,6 +42,7 @@ from kimi_audio.transcript.alignment import word_times
 from kimi_audio.transcript.listening import Heard, Passage, passages
 from kimi_audio.transcript.timed_text import Segment, Timestamps, separator
 from kimi_audio.voice import Voice
+from kimi_audio.written_turns import WrittenTurns, in_background, spoken_turns
 
 logger = logging.getLogger(__name__)
 
@@ -214,6 +217,7 @@ class KimiAudio:
         prefix_bytes = max(MIN_PREFIX_BYTES, weights_bytes // 8)
         special = self.text_tokenizer.special
         self._engine = EngineThread(Engine(model, special, prefix_bytes=prefix_bytes, new_cache=new_cache))
+        self._written = WrittenTurns()
 
     def to(self, device: Device | Mapping[str, Device]) -> Self:
         """Move all parts to a device, or each to its own, see ``Devices.of``.
@@ -422,7 +426,12 @@ class KimiAudio:
         return len(self._prompt(messages, output_type))
 
     def _prompt(self, messages: Chat, output_type: OutputType) -> Prompt:
-        """Return what the LLM continues. Sounds are read first: those that are too long need not be encoded."""
+        """Return what the LLM continues; what was said in earlier turns stands there as far as it is known."""
+        read = self._read_all(messages)
+        return self.template.prompt(self._written.written_into(self._heard_turns(read)), output_type)
+
+    def _read_all(self, messages: Chat) -> list[Message]:
+        """Return the messages with their sounds read. None is encoded yet: they may be too long together."""
         room_tokens = self.lm.config.max_positions
         read = []
         for message in parse_messages(messages):
@@ -435,7 +444,15 @@ class KimiAudio:
             read.append(message)
         if not read:
             raise ValueError("there is nothing to reply to: give at least one message")
-        return self.template.prompt(read, output_type)
+        return read
+
+    def _heard_turns(self, messages: list[Message]) -> list[Message]:
+        """Return the messages with tokens for the turns that are to be written down before they are answered."""
+        heard = [*messages]
+        for number in spoken_turns(messages) if self.settings.transcribe_first else ():
+            if heard[number].audio is not None:
+                heard[number] = heard[number].with_audio(self.encode_audio(heard[number].audio))
+        return heard
 
     def _read(self, source: AudioSource, room_tokens: int) -> Tensor:
         """Return a recording [L] at 16 kHz that is shorter than the room for it."""
@@ -510,17 +527,47 @@ class KimiAudio:
         speech: SpeechStream | None,
         cancelled: Callable[[], bool] | None,
     ) -> Iterator[StreamChunk]:
+        heard = self._heard_turns(self._read_all(messages))
+        begin = partial(self._begin, heard, options, _generator(seed, self.device))
+        writing = self._write_turns(heard, cancelled)
+        begun = in_background(lambda: begin(writing)) if writing else _done(begin())
+        return self._chunks(begun, speech, cancelled)
+
+    def _write_turns(
+        self, messages: list[Message], cancelled: Callable[[], bool] | None
+    ) -> list[tuple[AudioTokens, Iterator[StreamChunk]]]:
+        """Begin to write down all turns whose transcript is not known, and is wanted."""
+        if not self.settings.transcribe_first:
+            return []
+        longest_tokens = tokens_in_audio(round(self.settings.segment_s * INPUT_RATE_HZ))
+        heard = [messages[number].audio for number in spoken_turns(messages)]
+        unknown = [tokens for tokens in heard if tokens is not None and self._written.get(tokens) is None]
+        options = self.transcript_options()
+        return [
+            (tokens, self.stream(_question(tokens, self.settings.transcribe_prompt), options, cancelled=cancelled))
+            for tokens in unknown
+            if len(tokens.codes) <= longest_tokens
+        ]
+
+    def _begin(
+        self,
+        messages: list[Message],
+        options: GenerationOptions,
+        generator: torch.Generator,
+        writing: Iterable[tuple[AudioTokens, Iterator[StreamChunk]]] = (),
+    ) -> "_Begun":
+        """Begin a reply as soon as all turns are written down."""
+        for tokens, transcript in writing:
+            answer = Answer.of(transcript)
+            if answer.finish_reason != "cancelled":  # of what is cut off, nothing is to be believed
+                self._written.put(tokens, answer.text if answer.finish_reason == "stop" else "")
         prompt = self._prompt(messages, options.output_type)
-        events = self._engine.start(prompt, options, _generator(seed, self.device))
-        return self._chunks(prompt, events, speech, cancelled)
+        return _Begun(prompt, self._engine.start(prompt, options, generator))
 
     def _chunks(
-        self,
-        prompt: Prompt,
-        events: ReplyEvents,
-        speech: SpeechStream | None,
-        cancelled: Callable[[], bool] | None,
+        self, begun: "Future[_Begun]", speech: SpeechStream | None, cancelled: Callable[[], bool] | None
     ) -> Iterator[StreamChunk]:
+        prompt, events = begun.result()
         with events:
             text_stream = self.text_tokenizer.decode_stream()
             codes: list[int] = []
@@ -676,13 +723,22 @@ class KimiAudio:
             raise ValueError(f"unknown timestamps {timestamps!r}; use 'segment' or 'word'")
         request = self.settings.transcribe_prompt if instruction is None else instruction
         options = self.transcript_options(hotwords, beams)
+        is_known = self.settings.transcribe_first and instruction is None and options == self.transcript_options()
 
         def write(passage: Passage) -> tuple[Segment, ...]:
             chats = [_question(piece.tokens, request) for piece in passage.pieces]
+            # A turn of a conversation was written down for the reply to it.
+            known = [self._written.get(piece.tokens) if is_known else None for piece in passage.pieces]
             # All of them begin before the first is read.
-            replies = [self.stream(chat, options, cancelled=cancelled) for chat in chats]
+            replies = [
+                None if text else self.stream(chat, options, cancelled=cancelled)
+                for chat, text in zip(chats, known, strict=True)
+            ]
             texts = []
-            for piece, reply in zip(passage.pieces, replies, strict=True):
+            for piece, text, reply in zip(passage.pieces, known, replies, strict=True):
+                if reply is None:
+                    texts.append(text)
+                    continue
                 answer = Answer.of(reply)
                 _tell_if_cut_off(answer, f"the transcript from {piece.start_s:.0f} s on")
                 texts.append(answer.text)
@@ -815,6 +871,17 @@ class KimiAudio:
     def _check_output(self, output_type: str) -> None:
         if output_type == "both" and self.detokenizer is None:
             raise ValueError("speech needs the detokenizer; load the model with load_detokenizer=True")
+
+
+class _Begun(NamedTuple):
+    prompt: Prompt
+    events: ReplyEvents
+
+
+def _done(begun: _Begun) -> "Future[_Begun]":
+    future: Future[_Begun] = Future()
+    future.set_result(begun)
+    return future
 
 
 def raised(wav: Tensor, least_peak: float) -> Tensor:

@@ -417,6 +417,7 @@ class Settings(Config):
     quantize: Quantize = key("kimi_audio_quantize", default="none")  # noqa: RUF009 - where that is faster, see ``KimiAudio``
     transcribe_beams: int = key("kimi_audio_transcribe_beams", low=1, high=MAX_BEAMS, default=1)
     reply_beams: int = key("kimi_audio_reply_beams", low=1, high=MAX_BEAMS, default=1)  # where nothing is read aloud
+    transcribe_first: bool = key("kimi_audio_transcribe_first", default=False)  # a spoken turn, before it is answered
     voices: tuple[str, ...] = key("kimi_audio_voices", default=())  # that the LLM takes on when asked by name
     # What the LLM is asked for; {text} and {voice} stand for what it is to say, and in which of its voices.
     transcribe_prompt: str = key(
