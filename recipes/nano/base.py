@@ -58,6 +58,7 @@ SETTINGS = Settings(
     transcribe_prompt=ASR_REQUESTS[0],
     transcribe_beams=4,
     reply_beams=4,
+    transcribe_first=True,
     quantize="int8",
     speak_prompt=ALOUD_REQUESTS[0] + "{text}",
     speak_as_prompt=ALOUD_IN_VOICE[0].format("{voice}") + "{text}",

@@ -3,7 +3,7 @@
 ``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model,
 and ``talking`` from one that hears well and answers badly. ``hearing`` goes on with the text row alone, and
 ``speaking`` with the codes alone, of a model that is forked (``recipes.nano.fork``); ``acoustic`` trains the encoder in
-front of the LLM. All are fine-tunings as any other.
+front of the LLM, and ``together`` both. All are fine-tunings as any other.
 """
 
 from dataclasses import replace
@@ -66,6 +66,23 @@ ACOUSTIC_SHARES = {
     "talks.jsonl": 0.05,
     "natural-talks.jsonl": 0.09,
     "tasks.jsonl": 0.11,
+}
+# Half is heard; two thirds of the conversations have transcripts in them, as a model that transcribes first reads them.
+TOGETHER_SHARES = {
+    "heard.jsonl": 0.14,
+    "natural.jsonl": 0.36,
+    "aloud.jsonl": 0.005,
+    "natural-aloud.jsonl": 0.005,
+    "talks.jsonl": 0.02,
+    "talks-transcribed.jsonl": 0.03,
+    "natural-talks.jsonl": 0.07,
+    "natural-talks-transcribed.jsonl": 0.13,
+    "tasks.jsonl": 0.06,
+    "typed.jsonl": 0.03,
+    "facts.jsonl": 0.11,
+    "numbers.jsonl": 0.02,
+    "tables.jsonl": 0.01,
+    "prose.jsonl": 0.01,
 }
 # The natural voices have read less than the synthetic one, and are learned by heart when they are met much more often.
 SPEAKING_SHARES = {"aloud.jsonl": 0.35, "natural-aloud.jsonl": 0.3, "talks.jsonl": 0.25, "tasks.jsonl": 0.1}
@@ -160,6 +177,15 @@ def acoustic() -> FinetuneConfig:
         ema_decay=0.98,
     )
     return replace(config, loop=loop, weights=ACOUSTIC_SHARES, train_encoder=True, hiding=Hiding(text=0.08))
+
+
+def together() -> FinetuneConfig:
+    """Go on as ``hearing``, and let the acoustic encoder learn with the LLM."""
+    config = hearing()
+    frozen = {f"lm.{name}": share for name, share in config.loop.frozen.items()} | {"acoustic.embed_positions": 1.0}
+    rates = {f"lm.{name}": rate for name, rate in config.loop.rates.items()} | {"acoustic.": 0.1}
+    loop = replace(config.loop, steps=700, peak_lr=2e-3, warmup_steps=20, frozen=frozen, rates=rates, ema_decay=0.99)
+    return replace(config, loop=loop, weights=TOGETHER_SHARES, train_encoder=True)
 
 
 def on_gpu() -> FinetuneConfig:

@@ -19,7 +19,7 @@ from recipes.nano import training
 from recipes.nano.base import NANO, all_sizes, build_base, lexicon, lm_config, with_codes
 from recipes.nano.corpora import written
 from recipes.nano.semantic import semantic_config
-from recipes.nano.training import acoustic, begin, further, hearing, speaking
+from recipes.nano.training import acoustic, begin, further, hearing, speaking, together
 from recipes.nano.whisper import bare_encoder
 
 
@@ -95,7 +95,8 @@ def test_other_codes_leave_the_rest_of_the_detokenizer_as_it_is():
 
 def test_everything_is_learned_in_shares_that_add_to_one():
     talking = (training.TALKING_SHARES, training.HEARING_SHARES, training.SPEAKING_SHARES)
-    for shares in (training.FIRST_SHARES, training.SHARES, *talking, training.ACOUSTIC_SHARES, training.GPU_SHARES):
+    ears = (training.ACOUSTIC_SHARES, training.TOGETHER_SHARES)
+    for shares in (training.FIRST_SHARES, training.SHARES, *talking, *ears, training.GPU_SHARES):
         assert sum(shares.values()) == pytest.approx(1)
     assert begin().from_scratch
     assert not further().from_scratch
@@ -125,3 +126,18 @@ def test_the_encoder_learns_alone_but_for_positions_that_may_be_computed():
     rest = {name for name in names if name.startswith(tuple(config.loop.frozen))}
     assert {name.split(".")[0] for name in names.keys() - rest} == {"acoustic"}
     assert "acoustic.embed_positions.weight" in rest
+
+
+def test_llm_and_encoder_learn_together_as_each_learns_alone():
+    config = together()
+    assert config.train_encoder
+    names = HearingLM(load_lm(NANO_FOLDER), load_acoustic(NANO_FOLDER)).state_dict()
+    rest = {name for name in names if name.startswith(tuple(config.loop.frozen))}
+    of_llm = {name.removeprefix("lm.") for name in rest if name.startswith("lm.")}
+    assert of_llm == {
+        name for name in load_lm(NANO_FOLDER).state_dict() if name.startswith(tuple(hearing().loop.frozen))
+    }
+    assert rest - {f"lm.{name}" for name in of_llm} == {"acoustic.embed_positions.weight"}
+    rates = config.loop.rates
+    assert rates["acoustic."] * config.loop.peak_lr == pytest.approx(acoustic().loop.peak_lr)
+    assert all(any(name.startswith(prefix) for name in names) for prefix in rates)
