@@ -625,7 +625,7 @@ def test_a_file_of_the_user_is_not_taken_for_a_transcript_under_way(model, quest
 
 def test_two_processes_do_not_write_down_one_recording_together(model, question, tmp_path, heard):
     file = shutil.copy(question, tmp_path / "a.wav")
-    with FileLock(tmp_path / "a.srt.partial.lock"):
+    with FileLock(tmp_path / "a.srt.lock"):
         result = run("transcribe", file, "--srt")
     assert result.exit_code == 1
     assert "another process is writing" in result.stderr

@@ -68,13 +68,14 @@ def kept(
         file: the recording.
         facts: all else that the transcript follows from.
     """
+    from kimi_audio.core.files import alone
     from kimi_audio.core.units import INPUT_RATE_HZ
     from kimi_audio.transcript.listening import Heard
-    from kimi_audio.transcript.partial import PartialTranscript, alone
+    from kimi_audio.transcript.partial import PartialTranscript
 
     about = file.stat()
     facts = {"file": str(file.resolve()), "bytes": about.st_size, "changed_ns": about.st_mtime_ns} | facts
-    with alone(partial_of(target)):
+    with alone(target):
         partial = PartialTranscript(partial_of(target), facts)
         if partial.until_samples:
             warn(f"{file}: going on from {clock(partial.until_samples / INPUT_RATE_HZ)}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from kimi_audio.core.numbers import without_nan
 
@@ -52,6 +53,25 @@ def copy_whole(source: str | os.PathLike[str], target: str | os.PathLike[str]) -
     """Copy a file, whole or not at all; see ``write_whole``."""
     with write_whole(target) as partial:
         shutil.copyfile(source, partial)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep a file or folder that is written bit by bit for this process. Missing folders above it are made.
+
+    Raises:
+        ValueError: another process is writing it.
+    """
+    place = path.with_name(path.name + ".lock")
+    place.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(place, timeout=0):
+            try:
+                yield
+            finally:
+                place.unlink(missing_ok=True)
+    except Timeout:
+        raise ValueError(f"another process is writing {path}; wait until it ends") from None
 
 
 def _to_disk(path: Path) -> None:

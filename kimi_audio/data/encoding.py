@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from kimi_audio.audio.io import AudioSource, load_audio
+from kimi_audio.core.files import alone
 from kimi_audio.core.lines import BadSampleError, Problem
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import INPUT_RATE_HZ, SAMPLES_PER_TOKEN
@@ -170,11 +171,15 @@ def encode_recordings(
     another device, which encodes many recordings together, they load.
 
     Raises:
-        ValueError: ``out`` belongs to other tokenizers.
+        ValueError: ``out`` belongs to other tokenizers, or another process is writing it.
     """
     num_encoded = num_found = num_tokens = 0
     problems: list[Problem] = []
-    with ShardWriter(Path(out), encoder.fingerprint(), shard_tokens) as writer, _workers(encoder, workers) as encode:
+    with (
+        alone(Path(out)),  # two writers would give their shards the same names
+        ShardWriter(Path(out), encoder.fingerprint(), shard_tokens) as writer,
+        _workers(encoder, workers) as encode,
+    ):
         on_cpu = encoder.semantic.codebook.weight.device.type == "cpu"
         size = _TOGETHER if not on_cpu else 1 if workers == 1 else _AHEAD * workers
         for window in _windows(recordings, size):
@@ -304,7 +309,7 @@ def encode_file(
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is empty, ``out`` belongs to other tokenizers, or there are several workers for one device.
+        ValueError: it is empty, there are several workers for one device, or see ``encode_recordings``.
     """
     is_documents = holds_documents(Path(path))
     file = DocumentFile(path) if is_documents else ConversationFile(path)

@@ -1,12 +1,9 @@
 """A transcript under way, kept beside the file that it will become, so that nothing is lost when it is interrupted."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from kimi_audio.core.files import write_whole
 from kimi_audio.core.lines import BadSampleError, read_objects
@@ -53,24 +50,6 @@ class PartialTranscript:
     def _take(self, heard: Heard) -> None:
         self.segments += heard.segments
         self.until_samples = heard.until_samples
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Keep a transcript under way for this process.
-
-    Raises:
-        ValueError: another one is at it.
-    """
-    place = path.with_name(path.name + ".lock")
-    try:
-        with FileLock(place, timeout=0):
-            try:
-                yield
-            finally:
-                place.unlink(missing_ok=True)
-    except Timeout:
-        raise ValueError(f"another process is writing {path.with_suffix('')}; wait until it ends") from None
 
 
 def _lines_of(path: Path, first: Any) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 
 from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.audio.mel import whisper_log_mel
@@ -192,6 +193,14 @@ def test_tokens_of_other_tokenizers_are_refused(encoder: AudioEncoder, recording
         encode_file(path, other, tmp_path / "tokens")
     with pytest.raises(ValueError, match="holds the tokens of other tokenizers"):
         StoredEncoder(TokenStore(tmp_path / "tokens"), other)
+
+
+def test_two_processes_do_not_write_one_store_together(encoder: AudioEncoder, recordings: list[Path], tmp_path: Path):
+    jobs = [EncodingJob(content_key(path), partial(load_audio, path, INPUT_RATE_HZ)) for path in recordings]
+    with FileLock(tmp_path / "tokens.lock"), pytest.raises(ValueError, match="another process is writing"):
+        encode_recordings(jobs, encoder, tmp_path / "tokens")
+    assert encode_recordings(jobs, encoder, tmp_path / "tokens").num_encoded == len({job.key for job in jobs})
+    assert [path.name for path in tmp_path.iterdir() if "lock" in path.name] == []
 
 
 def test_several_workers_make_the_store_that_one_makes(encoder: AudioEncoder, recordings: list[Path], tmp_path: Path):
