@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # nano learns further on a CPU, from the bundled one on: bash recipes/nano/cpu_session.sh OUT STEPS
-# The text row takes STEPS of hearing and knowing, then the codes a third as many of speaking.
+# The text row and the acoustic encoder take STEPS of hearing and knowing, then the codes a third as many of speaking.
 # Everything goes on where it was stopped, as long as SEED, SHARE, STEPS and the folders are the same. SEED draws other texts.
 # A rehearsal, for which the sounds of the closed tasks are still made whole: SHARE=0.01 bash recipes/nano/cpu_session.sh /tmp/nano 2
 #
@@ -51,19 +51,23 @@ in_rows synthetic 700 heard facts questions
     --typed 30000 --facts --numbers 40000 --tables 60000 --prose &
 "$python" -m recipes.nano.tasks "$corpora" --spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "$out"/kokoro-closed
 wait $!
-for name in heard natural aloud natural-aloud talks natural-talks tasks facts; do
-    "$python" -m kimi_audio.cli prepare tokens "$corpora/$name.jsonl" --model nano --out "$corpora/tokens"
+for name in talks natural-talks; do
+    "$python" -m recipes.nano.transcribed "$corpora/$name.jsonl" "$corpora/$name-transcribed.jsonl" --model nano
 done
 
 learn() { # what, base, out, steps, names of the corpora
-    local data=() name
-    for name in "${@:5}"; do data+=(--data "$corpora/$name.jsonl"); done
+    local data=() name tokens=$corpora/tokens-$1
+    for name in "${@:5}"; do
+        data+=(--data "$corpora/$name.jsonl")
+        "$python" -m kimi_audio.cli prepare tokens "$corpora/$name.jsonl" --model "$2" --out "$tokens"
+    done
     "$python" -m torch.distributed.run --nproc-per-node "$cores" -m kimi_audio.cli train "recipes/nano/training.py:$1" --out "$out/lm-$1" \
-        --tokens "$corpora/tokens" "${data[@]}" --set base="$2" --set loop.steps="$4" --set loop.micro_batches=$((2 * cores))
+        --tokens "$tokens" "${data[@]}" --set base="$2" --set loop.steps="$4" --set loop.micro_batches=$((2 * cores))
     "$python" -m kimi_audio.cli export "$out/lm-$1" --out "$3"
 }
 
-learn hearing nano "$out/hears" "$steps" heard natural aloud natural-aloud talks natural-talks tasks typed facts numbers tables prose
+learn together nano "$out/hears" "$steps" heard natural aloud natural-aloud talks talks-transcribed natural-talks natural-talks-transcribed \
+    tasks typed facts numbers tables prose
 rm -rf "$out/means" "$out/model" # a mean with what a run began from is better than its end
 "$python" -m recipes.nano.mean kimi_audio/nano "$out/hears" --out "$out/means"
 learn speaking "$out/means" "$out/speaks" $((steps / 3 + 1)) aloud natural-aloud talks tasks
