@@ -482,6 +482,9 @@ class KimiAudio:
         all streams before the first is read, then take ``Answer.of`` each. Each is as if it were alone. Recordings
         that were encoded before (``encode_audio``) let them begin together. A stream that nobody holds is given up.
 
+        Turns that are one recording are written down first where the settings of the model say so, and the reply begins
+        when they are; each is written down once.
+
         Args:
             messages: the conversation.
             options: see ``answer``.
@@ -490,7 +493,7 @@ class KimiAudio:
             cancelled: asked before every step is told; True ends the reply.
 
         Raises:
-            ValueError: see ``answer``.
+            ValueError: see ``answer``; where a turn is written down first, when the reply is read.
         """
         options = self._options(options)
         speech = self.begin_speech(voice, seed) if options.output_type == "both" else None
