@@ -69,17 +69,21 @@ class AudioEncoder:
 
     def fingerprint(self) -> str:
         """Return what tells these tokenizers from all others; it reads all weights."""
-        digest = hashlib.blake2b(b"bfloat16=False", digest_size=KEY_BYTES)  # as in the stores that there are
-        modules: tuple[tuple[nn.Module, object], ...] = (
-            (self.semantic, self.semantic.config),
-            (self.acoustic, self.acoustic.config),
-        )
-        for module, config in modules:
-            digest.update(repr(config).encode())
-            for name, tensor in sorted(module.state_dict().items()):
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+        return _fingerprint((self.semantic, self.semantic.config), (self.acoustic, self.acoustic.config))
+
+    def codes_fingerprint(self) -> str:
+        """Return what tells the tokenizer of the codes from all others."""
+        return _fingerprint((self.semantic, self.semantic.config))
+
+
+def _fingerprint(*modules: tuple[nn.Module, object]) -> str:
+    digest = hashlib.blake2b(b"bfloat16=False", digest_size=KEY_BYTES)  # as in the stores that there are
+    for module, config in modules:
+        digest.update(repr(config).encode())
+        for name, tensor in sorted(module.state_dict().items()):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,7 @@ def encode_recordings(
     problems: list[Problem] = []
     with (
         alone(Path(out)),  # two writers would give their shards the same names
-        ShardWriter(Path(out), encoder.fingerprint(), shard_tokens) as writer,
+        ShardWriter(Path(out), encoder.fingerprint(), encoder.codes_fingerprint(), shard_tokens) as writer,
         _workers(encoder, workers) as encode,
     ):
         on_cpu = encoder.semantic.codebook.weight.device.type == "cpu"

@@ -120,7 +120,9 @@ class TokenStore:
         self.folder = Path(folder)
         if not (self.folder / _STORE).exists():
             raise ValueError(f"{folder} holds no prepared tokens: it lacks {_STORE}")
-        self.fingerprint: str = read_json(self.folder / _STORE)["fingerprint"]
+        about = read_json(self.folder / _STORE)
+        self.fingerprint: str = about["fingerprint"]
+        self.codes_fingerprint: str | None = about.get("codes_fingerprint")  # which older stores lack
         self.problems: dict[str, str] = (  # key, in hexadecimal digits -> why the recording could not be encoded
             read_json(self.folder / _PROBLEMS) if (self.folder / _PROBLEMS).exists() else {}
         )
@@ -160,6 +162,7 @@ class ShardWriter:
     Args:
         folder: of the shards; what earlier runs have left there is kept.
         fingerprint: of the tokenizers.
+        codes_fingerprint: of the one that makes the codes.
         shard_tokens: a shard is written when it has so many.
 
     Raises:
@@ -168,6 +171,7 @@ class ShardWriter:
 
     folder: Path
     fingerprint: str
+    codes_fingerprint: str
     shard_tokens: int = SHARD_TOKENS
     _problems: dict[str, str] = field(default_factory=dict)
     _known: dict[bytes, bool] = field(default_factory=dict)  # key -> whether there are features
@@ -176,11 +180,14 @@ class ShardWriter:
     _size: int = 0
 
     def __post_init__(self) -> None:
+        about = {"fingerprint": self.fingerprint, "codes_fingerprint": self.codes_fingerprint}
         if not (self.folder / _STORE).exists():
-            write_json(self.folder / _STORE, {"fingerprint": self.fingerprint})
+            write_json(self.folder / _STORE, about)
         store = TokenStore(self.folder)
         if store.fingerprint != self.fingerprint:
             raise ValueError(f"{self.folder} {FOREIGN_STORE}")
+        if store.codes_fingerprint is None:
+            write_json(self.folder / _STORE, about)
         self._known.update(store.entries())
         self._problems.update(store.problems)
 

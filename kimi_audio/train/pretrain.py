@@ -259,6 +259,10 @@ class Pretraining:
         watching = ("loop", "scored_spans", "transcribed_segments", "evaluate_every_steps", "max_left_out")
         return {"stage": STAGE} | {name: value for name, value in asdict(config).items() if name not in watching}
 
+    def codes_alone(self, config: PretrainConfig) -> bool:
+        """Tell whether prepared features are not used: they are."""
+        return False
+
     def reports(self, config: PretrainConfig, folder: Path, data: Sequence[Path], base: Path) -> list[Survey]:
         """Return which lines of the files are good."""
         return open_reports(folder, data, base, Survey)

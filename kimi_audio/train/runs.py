@@ -205,7 +205,7 @@ def load_encoder(base: Path, device: torch.device | str) -> AudioEncoder:
 
 
 def open_encoders(
-    base: Path, device: torch.device, data: Sequence[Path], tokens: Path | None
+    base: Path, device: torch.device, data: Sequence[Path], tokens: Path | None, *, codes_alone: bool = False
 ) -> list[AudioEncoder | StoredEncoder]:
     """Return for each file the tokenizers of a model, or what they have prepared.
 
@@ -214,6 +214,7 @@ def open_encoders(
         device: of the tokenizers.
         data: the files.
         tokens: what was prepared for all of them; by default, for each the folder beside it, if there is one.
+        codes_alone: prepared features are not used, so another acoustic encoder may have made them.
 
     Raises:
         ValueError: other tokenizers have prepared it.
@@ -231,7 +232,9 @@ def open_encoders(
         if folder not in stores:
             stores[folder] = StoredEncoder(TokenStore(folder))  # which leaves the memory of the tokenizers to the LLM
             fingerprint = encoder.fingerprint() if fingerprint is None else fingerprint
-            if stores[folder].store.fingerprint != fingerprint:
+            store = stores[folder].store
+            has_codes = codes_alone and store.codes_fingerprint == encoder.codes_fingerprint()
+            if store.fingerprint != fingerprint and not has_codes:
                 raise ValueError(f"{folder} {FOREIGN_STORE}")
         found.append(stores[folder])
     return found

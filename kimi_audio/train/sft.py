@@ -244,6 +244,10 @@ class Finetuning:
         watching = ("loop", "epochs", "scored_samples", "transcribed_samples", "evaluate_every_steps", "max_left_out")
         return {name: value for name, value in asdict(config).items() if name not in watching}
 
+    def codes_alone(self, config: FinetuneConfig) -> bool:
+        """Tell whether prepared features are not used: an encoder that learns makes others after every step."""
+        return config.train_encoder
+
     def reports(self, config: FinetuneConfig, folder: Path, data: Sequence[Path], base: Path) -> list[FileReport]:
         """Return which lines of the files are good."""
         return open_reports(folder, data, base, FileReport, loss=config.loss)

@@ -105,6 +105,10 @@ class Stage(Protocol[Config, Report]):
         """Return the values that a run cannot change on its way."""
         ...
 
+    def codes_alone(self, config: Config) -> bool:
+        """Tell whether prepared features are not used."""
+        ...
+
     def reports(self, config: Config, folder: Path, data: Sequence[Path], base: Path) -> list[Report]:
         """Return which lines of the files are good, see ``open_reports``."""
         ...
@@ -166,7 +170,7 @@ def run_stage(
         limit_positions = min(config.row_positions, load_lm_config(base).max_positions)
         usable = [_usable(report, limit_positions) for report in reports]
         left_out = LeftOut(usable, config.max_left_out, folder)
-        encoders = open_encoders(base, place, data, tokens)
+        encoders = open_encoders(base, place, data, tokens, codes_alone=stage.codes_alone(config))
         check_loading(config.loop, place, encoders)
         gc.collect()  # tokenizers that nobody needs
         prepared = stage.prepare(config, Opened(base, place, usable, encoders, limit_positions, left_out, stack))

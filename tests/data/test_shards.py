@@ -195,6 +195,18 @@ def test_tokens_of_other_tokenizers_are_refused(encoder: AudioEncoder, recording
         StoredEncoder(TokenStore(tmp_path / "tokens"), other)
 
 
+def test_a_store_from_before_is_taken_and_says_who_made_its_codes(
+    encoder: AudioEncoder, recordings: list[Path], tmp_path: Path
+):
+    path = write(tmp_path, [user(str(recordings[0])), REPLY])
+    encode_file(path, encoder, tmp_path / "tokens")
+    store = tmp_path / "tokens" / "store.json"
+    store.write_text(json.dumps({"fingerprint": encoder.fingerprint()}))
+    assert TokenStore(tmp_path / "tokens").codes_fingerprint is None
+    assert encode_file(path, encoder, tmp_path / "tokens").num_encoded == 0
+    assert TokenStore(tmp_path / "tokens").codes_fingerprint == encoder.codes_fingerprint() != encoder.fingerprint()
+
+
 def test_two_processes_do_not_write_one_store_together(encoder: AudioEncoder, recordings: list[Path], tmp_path: Path):
     jobs = [EncodingJob(content_key(path), partial(load_audio, path, INPUT_RATE_HZ)) for path in recordings]
     with FileLock(tmp_path / "tokens.lock"), pytest.raises(ValueError, match="another process is writing"):
@@ -267,7 +279,7 @@ def test_damaged_and_missing_stores_are_named(encoder: AudioEncoder, recordings:
 
 
 def test_features_that_cannot_be_kept_are_refused(tmp_path: Path):
-    with ShardWriter(tmp_path, "x") as writer, pytest.raises(ValueError, match="not finite in float16"):
+    with ShardWriter(tmp_path, "x", "y") as writer, pytest.raises(ValueError, match="not finite in float16"):
         writer.add(b"k" * 16, AudioTokens(torch.tensor([1]), torch.full((1, 4), 1e6)))
     assert len(TokenStore(tmp_path)) == 0
 

@@ -114,6 +114,12 @@ def test_an_encoder_learns_alone_and_is_exported(config, tmp_path):
     with pytest.raises(ValueError, match="has no adapter"):
         export_adapter(run, tmp_path / "adapter")
 
+    # The codes are still those of the new model, the features are not.
+    further = replace(resting, base=str(model))
+    with pytest.raises(ValueError, match="holds the tokens of other tokenizers"):
+        finetune(further, [data], tmp_path / "deaf")
+    finetune(replace(further, train_encoder=True), [data], tmp_path / "further")
+
 
 def test_adapters_and_an_encoder_are_not_trained_together(config):
     with pytest.raises(ValueError, match="leave out train_encoder or lora"):
