@@ -428,7 +428,9 @@ class KimiAudio:
     def _prompt(self, messages: Chat, output_type: OutputType) -> Prompt:
         """Return what the LLM continues; what was said in earlier turns stands there as far as it is known."""
         read = self._read_all(messages)
-        return self.template.prompt(self._written.written_into(self._heard_turns(read)), output_type)
+        if self.settings.transcribe_first:
+            read = self._written.written_into(self._heard_turns(read))
+        return self.template.prompt(read, output_type)
 
     def _read_all(self, messages: Chat) -> list[Message]:
         """Return the messages with their sounds read. None is encoded yet: they may be too long together."""
@@ -531,9 +533,9 @@ class KimiAudio:
         cancelled: Callable[[], bool] | None,
     ) -> Iterator[StreamChunk]:
         heard = self._heard_turns(self._read_all(messages))
-        begin = partial(self._begin, heard, options, _generator(seed, self.device))
         writing = self._write_turns(heard, cancelled)
-        begun = in_background(lambda: begin(writing)) if writing else _done(begin())
+        begin = partial(self._begin, heard, options, _generator(seed, self.device), writing)
+        begun = in_background(begin) if writing else _done(begin())
         return self._chunks(begun, speech, cancelled)
 
     def _write_turns(
@@ -557,7 +559,7 @@ class KimiAudio:
         messages: list[Message],
         options: GenerationOptions,
         generator: torch.Generator,
-        writing: Iterable[tuple[AudioTokens, Iterator[StreamChunk]]] = (),
+        writing: Iterable[tuple[AudioTokens, Iterator[StreamChunk]]],
     ) -> "_Begun":
         """Begin a reply as soon as all turns are written down."""
         for tokens, transcript in writing:
