@@ -48,7 +48,7 @@ in_rows synthetic 700 heard facts questions
 "$python" -m recipes.nano.corpora "$corpora" --speech "$out"/{synthetic-{heard,facts,questions,commands},joined-synthetic} \
     --natural "$out"/{kokoro-{heard,facts,questions,names,commands,spoken,replies,closed},joined-kokoro} \
     --spoken "$out"/synthetic-clear --natural-spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "${people[@]}" \
-    --typed 30000 --facts --numbers 40000 --tables 60000 --prose &
+    --typed 30000 --facts --reworded 72000 --numbers 40000 --tables 60000 --prose &
 "$python" -m recipes.nano.tasks "$corpora" --spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "$out"/kokoro-closed
 wait $!
 for name in talks natural-talks; do
@@ -67,7 +67,7 @@ learn() { # what, base, out, steps, names of the corpora
 }
 
 learn together nano "$out/hears" "$steps" heard natural aloud natural-aloud talks talks-transcribed natural-talks natural-talks-transcribed \
-    tasks typed facts numbers tables prose
+    tasks typed facts reworded numbers tables prose
 rm -rf "$out/means" "$out/model" # a mean with what a run began from is better than its end
 "$python" -m recipes.nano.mean kimi_audio/nano "$out/hears" --out "$out/means"
 learn speaking "$out/means" "$out/speaks" $((steps / 3 + 1)) aloud natural-aloud talks tasks

@@ -34,12 +34,16 @@ from recipes.nano.people import dev_readers, is_held_out
 from recipes.nano.recording import Line, Speak, record, recordings
 from recipes.nano.talks import to_values
 from recipes.nano.world import calendar, dictionary, memory, places, small_talk, sums, words
-from recipes.nano.world.registry import KINDS, REFUSED
+from recipes.nano.world.registry import KINDS, REFUSED, REWORDED_SHARES, take_talks
+from recipes.nano.world.rewording import Use, reworded
 from recipes.nano.world.sentences import evaluation_sentences
 from recipes.nano.world.tools import TOOLS
 from recipes.nano.world.types import Talk
 
-PARTS = ("asr-natural", "asr-synthetic", "asr-readers", "orders", "talks", "tools", "aloud", "conversion", "silence")
+PARTS = (
+    *("asr-natural", "asr-synthetic", "asr-readers", "orders", "talks", "other-words", "tools"),
+    *("aloud", "conversion", "silence"),
+)
 FILES = DatasetFiles(
     index=tuple(f"{part}.jsonl" for part in PARTS),
     by_hand="make it with `python -m recipes.nano.evaluation_recordings FOLDER`; --help names what it needs",
@@ -80,6 +84,8 @@ def make(folder: Path, natural: Speak | None, readers: Path | None, orders: Path
     if natural:
         _everyday(folder, "natural", kokoro.everyday(sentences), natural)
         _talks(folder, "talks", evaluation_talks(), natural)
+        in_others = [("other-words", talk) for talk in in_other_words(TALKS, Use.SCORES)]
+        _talks(folder, "other-words", in_others, natural)
         _talks(folder, "tools", evaluation_calls(), natural)
         _conversions(folder, natural)
     if readers:
@@ -117,8 +123,19 @@ def evaluation_talks() -> list[tuple[str, Talk]]:
         shares = [KINDS[name].share for name in names]
         drawn = generator.choices(names, shares, k=TALKS)
         talks = [talk for name in names for talk in KINDS[name].talks(drawn.count(name), generator, reserved=True)]
-        found += [(group, talk) for talk in talks if not talk.system and not any(turn.call for turn in talk.turns)]
+        found += [(group, talk) for talk in talks if _is_without_tools(talk)]
     return found
+
+
+def in_other_words(count: int, use: Use) -> list[Talk]:
+    """Return conversations in words that nobody learns."""
+    generator = random.Random(f"other words {use.name}")  # noqa: S311
+    drawn = take_talks(40 * count, generator, reserved=False, shares=REWORDED_SHARES)
+    return [talk for talk in reworded(drawn, generator, use) if _is_without_tools(talk)][:count]
+
+
+def _is_without_tools(talk: Talk) -> bool:
+    return not talk.system and not any(turn.call for turn in talk.turns)
 
 
 def evaluation_calls() -> list[tuple[str, Talk]]:

@@ -5,7 +5,7 @@ sentences (``--recogniser``). The scores of the model card come from ``kimi-audi
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -18,10 +18,11 @@ from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.core.words import normalise, word_errors
 from kimi_audio.evals.choose import choose_recogniser
 from kimi_audio.evals.contract.instruments import Recogniser
-from recipes.nano.evaluation_recordings import evaluation_talks
+from recipes.nano.evaluation_recordings import evaluation_talks, in_other_words
 from recipes.nano.people import Heard, dev_readers, is_held_out
 from recipes.nano.recording import recordings
 from recipes.nano.world.registry import KINDS
+from recipes.nano.world.rewording import Use
 from recipes.nano.world.sentences import development_sentences
 from recipes.nano.world.types import Talk
 
@@ -67,13 +68,13 @@ def read_aloud(model: KimiAudio, recogniser: Recogniser, count: int, shown: int)
     return 100 * errors / words
 
 
-def typed_talks(model: KimiAudio, count: int) -> dict[str, tuple[int, int]]:
-    """Type the reserved conversations of the scores: of each group, how many replies are right, and of how many.
+def typed_talks(model: KimiAudio, talks: Iterable[tuple[str, Talk]], count: int) -> dict[str, tuple[int, int]]:
+    """Type conversations: of each group, how many replies are right, and of how many, at most ``count``.
 
     Beside the score of the same conversations in speech, it tells what is not known from what is not heard.
     """
     right: dict[str, list[bool]] = {}
-    for group, talk in evaluation_talks():
+    for group, talk in talks:
         if len(right.setdefault(group, [])) < count:
             right[group].append(KINDS[talk.kind].is_right(talk, _typed(model, talk)))
     return {group: (sum(found), len(found)) for group, found in right.items()}
@@ -97,6 +98,7 @@ def main() -> None:
     parser.add_argument("--orders", type=Path, help="coffee commands")
     parser.add_argument("--recogniser", help="who hears it read aloud, as for kimi-audio eval")
     parser.add_argument("--talks", action="store_true", help="type the reserved conversations to it")
+    parser.add_argument("--other-words", action="store_true", help="type conversations in words that nobody learned")
     parser.add_argument("--count", type=int, default=100, help="recordings or conversations of each, at most")
     parser.add_argument("--shown", type=int, default=0, help="print so many of what was heard")
     arguments = parser.parse_args()
@@ -115,7 +117,11 @@ def main() -> None:
         wrong = read_aloud(model, recogniser, arguments.count, arguments.shown)
         console.print(f"read aloud, words wrong: {wrong:.1f} %")
     if arguments.talks:
-        for group, (right, asked) in typed_talks(model, arguments.count).items():
+        for group, (right, asked) in typed_talks(model, evaluation_talks(), arguments.count).items():
+            console.print(f"{group}, typed: {right} of {asked} right")
+    if arguments.other_words:
+        talks = [("other words", talk) for talk in in_other_words(arguments.count, Use.DEVELOPMENT)]
+        for group, (right, asked) in typed_talks(model, talks, arguments.count).items():
             console.print(f"{group}, typed: {right} of {asked} right")
 
 

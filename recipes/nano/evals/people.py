@@ -224,7 +224,7 @@ def _heard(name: str, splits: Mapping[str, str], scorer: Scorer, description: st
 
 def _talks(name: str, output: OutputType, description: str) -> EvalTask:
     recipes = {"kimi-audio": Recipe(output=output, decoding={EACH_TURN: True})}
-    return EvalTask(f"nano-{name}", "2", _dataset({"talks": ""}), RightTalks(), recipes, description)
+    return EvalTask(f"nano-{name}", "2", _dataset({name: ""}), RightTalks(), recipes, description)
 
 
 EVERYDAY = {f"asr-{voices}": voices for voices in ("natural", "synthetic", "readers")}
@@ -233,6 +233,7 @@ TASKS = (
     _heard("orders-of-coffee", {"orders": ""}, SlotsHeard(), "people who order coffee: number, size, drink"),
     _heard("silence", {"silence": ""}, NothingWritten(), "silence, noise and hum without a word"),
     _talks("talks", "text", "reserved conversations in natural voices that were never heard in training"),
+    _talks("other-words", "text", "conversations whose last turn is said in words that training never has"),
     EvalTask(
         "nano-tools",
         "1",

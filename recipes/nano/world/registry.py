@@ -75,6 +75,13 @@ TABLE_SHARES: Mapping[str, float] = {
     "number-before": 0.5,
 }
 
+# Small talk is drawn word by word from a list, so most of what is said in other words is small talk.
+REWORDED_SHARES: Mapping[str, float] = {kind.name: kind.share for kind in KINDS.values()} | {
+    "small-talk": 240,
+    "joke": 4,
+    "definition": 12,
+}
+
 # Names are told by people alone: no definition says one.
 NAME_SHARES: Mapping[str, float] = {"recall-name": 6, "recall-relative": 1, "recall-pet-name": 1}
 

@@ -20,9 +20,8 @@ class Parrot:
         return SimpleNamespace(text=f"you said: {messages[0].content.lower()}")
 
 
-def test_typed_talks_are_judged_by_group_and_go_on_with_the_models_own_replies(monkeypatch):
-    monkeypatch.setattr(listen, "evaluation_talks", lambda: [("memory", TOLD), ("questions", ASKED), ("memory", TOLD)])
-    parrot = Parrot()
-    assert listen.typed_talks(parrot, 1) == {"memory": (1, 1), "questions": (0, 1)}
+def test_typed_talks_are_judged_by_group_and_go_on_with_the_models_own_replies():
+    parrot, talks = Parrot(), [("memory", TOLD), ("questions", ASKED), ("memory", TOLD)]
+    assert listen.typed_talks(parrot, talks, 1) == {"memory": (1, 1), "questions": (0, 1)}
     first = [("user", "My name is Anna."), ("assistant", "you said: my name is anna."), ("user", "What is my name?")]
     assert parrot.chats == [first[:1], first, [("user", "What is the plural of cat?")]]
