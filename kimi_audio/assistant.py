@@ -429,7 +429,7 @@ class KimiAudio:
         """Return what the LLM continues; what was said in earlier turns stands there as far as it is known."""
         read = self._read_all(messages)
         if self.settings.transcribe_first:
-            read = self._written.written_into(self._heard_turns(read))
+            read = self._written.written_into(self._encoded_all(read))
         return self.template.prompt(read, output_type)
 
     def _read_all(self, messages: Chat) -> list[Message]:
@@ -448,13 +448,14 @@ class KimiAudio:
             raise ValueError("there is nothing to reply to: give at least one message")
         return read
 
-    def _heard_turns(self, messages: list[Message]) -> list[Message]:
-        """Return the messages with tokens for the turns that are to be written down before they are answered."""
-        heard = [*messages]
-        for number in spoken_turns(messages) if self.settings.transcribe_first else ():
-            if heard[number].audio is not None:
-                heard[number] = heard[number].with_audio(self.encode_audio(heard[number].audio))
-        return heard
+    def _encoded_all(self, messages: Iterable[Message]) -> list[Message]:
+        """Return the messages with tokens for their sounds, so that none is encoded twice."""
+        return [
+            message
+            if message.message_type == "text" or message.audio is None
+            else message.with_audio(self.encode_audio(message.audio))
+            for message in messages
+        ]
 
     def _read(self, source: AudioSource, room_tokens: int) -> Tensor:
         """Return a recording [L] at 16 kHz that is shorter than the room for it."""
@@ -495,7 +496,8 @@ class KimiAudio:
             cancelled: asked before every step is told; True ends the reply.
 
         Raises:
-            ValueError: see ``answer``; where a turn is written down first, when the reply is read.
+            ValueError: see ``answer``; where a turn is written down first and its text is too long, when the reply is
+                read.
         """
         options = self._options(options)
         speech = self.begin_speech(voice, seed) if options.output_type == "both" else None
@@ -532,18 +534,19 @@ class KimiAudio:
         speech: SpeechStream | None,
         cancelled: Callable[[], bool] | None,
     ) -> Iterator[StreamChunk]:
-        heard = self._heard_turns(self._read_all(messages))
+        generator, read = _generator(seed, self.device), self._read_all(messages)
+        if not self.settings.transcribe_first:
+            return self._chunks(_done(self._begin(read, options, generator)), speech, cancelled)
+        heard = self._encoded_all(read)
+        self._engine.check(self._prompt(heard, options.output_type), options, generator)
         writing = self._write_turns(heard, cancelled)
-        begin = partial(self._begin, heard, options, _generator(seed, self.device), writing)
-        begun = in_background(begin) if writing else _done(begin())
-        return self._chunks(begun, speech, cancelled)
+        begin = partial(self._begin, heard, options, generator, writing)
+        return self._chunks(in_background(begin) if writing else _done(begin()), speech, cancelled)
 
     def _write_turns(
         self, messages: list[Message], cancelled: Callable[[], bool] | None
     ) -> list[tuple[AudioTokens, Iterator[StreamChunk]]]:
         """Begin to write down all turns whose transcript is not known, and is wanted."""
-        if not self.settings.transcribe_first:
-            return []
         longest_tokens = tokens_in_audio(round(self.settings.segment_s * INPUT_RATE_HZ))
         heard = [messages[number].audio for number in spoken_turns(messages)]
         unknown = [tokens for tokens in heard if tokens is not None and self._written.get(tokens) is None]
@@ -559,7 +562,7 @@ class KimiAudio:
         messages: list[Message],
         options: GenerationOptions,
         generator: torch.Generator,
-        writing: Iterable[tuple[AudioTokens, Iterator[StreamChunk]]],
+        writing: Iterable[tuple[AudioTokens, Iterator[StreamChunk]]] = (),
     ) -> "_Begun":
         """Begin a reply as soon as all turns are written down."""
         for tokens, transcript in writing:

@@ -233,6 +233,31 @@ def test_what_goes_wrong_with_a_transcript_is_raised_where_the_reply_is_read(mod
         next(reply)
 
 
+def test_a_conversation_that_is_too_long_is_refused_before_its_turns_are_written_down(model, hears, question):
+    asked = hears("hello there")
+    earlier = [text("user", "yes"), text("assistant", "no")] * 2000
+    with pytest.raises(ValueError, match="no room for a reply"):
+        model.stream([*earlier, question], SHORT)
+    assert not asked
+
+
+def test_a_sound_is_encoded_once_however_often_the_prompt_is_made(model, hears, question, reference, monkeypatch):
+    hears("hello there")
+    encoded, encode = [], KimiAudio._encoded
+    monkeypatch.setattr(KimiAudio, "_encoded", lambda self, *given: encoded.append(1) or encode(self, *given))
+    path = reference / "audio" / "question.wav"
+    model.answer(
+        [
+            Message("user", "audio", path),
+            text("assistant", "what?"),
+            text("user", "that:"),
+            Message("user", "audio", path),
+        ],
+        SHORT,
+    )
+    assert len(encoded) == 2
+
+
 def test_a_reply_that_nobody_holds_is_given_up_though_its_turn_is_not_written_down(model, question):
     reply = model.stream([question], GenerationOptions("text"))
     del reply

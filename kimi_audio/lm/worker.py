@@ -41,6 +41,10 @@ class StepLoop:
         self._submit(request, events.put)
         return ReplyEvents(request, events, self._cancel)
 
+    def check(self, prompt: Sequence, options: GenerationOptions, generator: torch.Generator | None = None) -> None:
+        """Raise what ``start`` would raise."""
+        self._engine.prepare(prompt, options, generator)
+
     def _submit(self, request: Request, tell: Callable[[Event], object]) -> None:
         with self._lock:
             self._new.append((request, tell))
