@@ -67,8 +67,8 @@ ACOUSTIC_SHARES = {
     "natural-talks.jsonl": 0.09,
     "tasks.jsonl": 0.11,
 }
-# Nearly half is heard; two thirds of the conversations have transcripts in them, as a model that transcribes first reads
-# them, so what is typed in other words helps with what is said in such.
+# Nearly half is heard; two thirds of the conversations have transcripts in them, as a model that transcribes first
+# reads them, so what is typed in other words helps with what is said in such.
 TOGETHER_SHARES = {
     "heard.jsonl": 0.12,
     "natural.jsonl": 0.31,

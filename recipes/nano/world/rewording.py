@@ -1,6 +1,6 @@
 """Other words for what people say: nobody asks in the few ways that the kinds of conversations are drawn in.
 
-``lists/other-words.txt`` has thousands more. Every eighth of them is never learned: by turns, it is kept for
+``lists/other-words.txt`` has thousands more. Two lists beside it name those that are never learned but kept for
 development and for the scores, which have a row of their own, so that the others ask for what they always did.
 """
 
@@ -9,26 +9,24 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum, auto
+from enum import Enum
 from functools import cache
 
 from recipes.nano.world.refusals import phrasings
-from recipes.nano.world.small_talk import exchanges
 from recipes.nano.world.types import Talk, Turn
 from recipes.nano.world.wording import read_list, sentence, ways
 
-KEPT_EVERY = 8  # other words are never learned
 # What was said is said back in these, word by word.
 _SAID_BACK = frozenset({"echo"})
 _CHOICE, _SLOT = re.compile(r"\[([^]]*)\]"), re.compile(r"\{(\d)\}")
 
 
 class Use(Enum):
-    """What words are for."""
+    """What words are for; the lists of those that are kept have these names."""
 
-    LEARNING = auto()
-    DEVELOPMENT = auto()
-    SCORES = auto()
+    LEARNING = "learning"
+    DEVELOPMENT = "development"
+    SCORES = "scores"
 
 
 @dataclass(frozen=True)
@@ -55,18 +53,15 @@ def expanded(text: str) -> tuple[str, ...]:
 @cache
 def other_words() -> tuple[OtherWords, ...]:
     """Return all of the list; the first that fits counts."""
-    lines = [ways(line) for line in read_list("other-words")]
-    others = [tuple(dict.fromkeys(way for text in line[1:] for way in expanded(text))) for line in lines]
-    learned = [tuple(way for number, way in enumerate(ways_, 1) if number % KEPT_EVERY) for ways_ in others]
-    # What one line keeps may be learned with another one, or as it stands in the world.
-    taken = {way for some in learned for way in some} | {said for said, _, _ in exchanges()}
-    found = []
-    for (known, *_), all_, some in zip(lines, others, learned, strict=True):
-        kept = all_[KEPT_EVERY - 1 :: KEPT_EVERY]
-        development, scores = ([way for way in part if way not in taken] for part in (kept[1::2], kept[::2]))
-        uses = {Use.LEARNING: some, Use.DEVELOPMENT: tuple(development), Use.SCORES: tuple(scores)}
-        found.append(OtherWords(tuple(map(_pattern, known.split(" = "))), uses))
-    return tuple(found)
+    uses = {way: use for use in (Use.DEVELOPMENT, Use.SCORES) for way in read_list(f"other-words-{use.value}")}
+    return tuple(_read(line, uses) for line in read_list("other-words"))
+
+
+def _read(line: str, uses: Mapping[str, Use]) -> OtherWords:
+    known, *others = ways(line)
+    said = dict.fromkeys(way for other in others for way in expanded(other))
+    found = {use: tuple(way for way in said if uses.get(way, Use.LEARNING) is use) for use in Use}
+    return OtherWords(tuple(map(_pattern, known.split(" = "))), found)
 
 
 def _pattern(template: str) -> re.Pattern[str]:
