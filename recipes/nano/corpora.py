@@ -33,9 +33,8 @@ from recipes.nano.people import Heard, orders, readers
 from recipes.nano.recording import recordings
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
 from recipes.nano.synthetic import READER
-from recipes.nano.talks import learned_facts, learned_names, learned_talks
-from recipes.nano.world.registry import NUMBER_SHARES, REWORDED_SHARES, TABLE_SHARES, take_talks
-from recipes.nano.world.rewording import reworded
+from recipes.nano.talks import learned_facts, learned_in_other_words, learned_names, learned_talks
+from recipes.nano.world.registry import NUMBER_SHARES, TABLE_SHARES, take_talks
 from recipes.nano.world.types import Talk, Turn
 
 # The first is what nano's settings say, and short: a long one takes a quarter of the time of learning.
@@ -261,7 +260,7 @@ def main() -> None:
     parser.add_argument("--orders", type=Path, help="coffee commands")
     parser.add_argument("--transcripts", type=Path, help="what Whisper heard in them")
     parser.add_argument("--typed", type=int, default=0, help="conversations without sound")
-    parser.add_argument("--reworded", type=int, default=0, help="conversations that are drawn to be put in other words")
+    parser.add_argument("--reworded", action="store_true", help="conversations in other words")
     parser.add_argument("--facts", action="store_true", help="conversations about what has to be known by heart")
     parser.add_argument("--numbers", type=int, default=0, help="conversations about numbers, without sound")
     parser.add_argument("--tables", type=int, default=0, help="answers about numbers, many in a row")
@@ -283,15 +282,14 @@ def main() -> None:
     write_conversations(arguments.out / "natural-aloud.jsonl", aloud(arguments.natural_spoken, seed))
     replies = {item.line.text: item.audio for folder in arguments.replies for item in recordings(folder)}
     write_conversations(arguments.out / "talks.jsonl", talked(learned_talks(), said, replies, seed))
-    talks = said_in((*learned_talks(), *learned_facts(), *learned_names()), naturally)
+    others = learned_in_other_words() if arguments.reworded else ()
+    talks = said_in((*learned_talks(), *learned_facts(), *learned_names(), *others), naturally)
     write_conversations(arguments.out / "natural-talks.jsonl", talked(talks, naturally, replies, seed))
     if arguments.typed:
         typed = take_talks(arguments.typed, random.Random(f"typed {seed}"), reserved=False)  # noqa: S311
         write_conversations(arguments.out / "typed.jsonl", talked(typed, {}, {}, seed))
     if arguments.reworded:
-        drawn = random.Random(f"reworded {seed}")  # noqa: S311
-        talks = take_talks(arguments.reworded, drawn, reserved=False, shares=REWORDED_SHARES)
-        write_conversations(arguments.out / "reworded.jsonl", talked([*reworded(talks, drawn)], {}, {}, seed))
+        write_conversations(arguments.out / "reworded.jsonl", talked(learned_in_other_words(), said, replies, seed))
     if arguments.numbers:
         drawn = random.Random(f"numbers {seed}")  # noqa: S311
         numbers = take_talks(arguments.numbers, drawn, reserved=False, shares=NUMBER_SHARES)

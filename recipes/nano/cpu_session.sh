@@ -23,7 +23,7 @@ speak() { # module, kind, recordings of it
 }
 
 natural() {
-    for kind in spoken:2300 replies:1000 closed:400 heard:1600 facts:2400 questions:1000 names:2800 commands:200; do
+    for kind in spoken:2300 replies:1000 closed:400 heard:1600 facts:1800 questions:1000 names:2800 reworded:1200 commands:200; do
         speak kokoro "${kind%:*}" "${kind#*:}" --kokoro "$kokoro"
     done
 }
@@ -46,9 +46,9 @@ wait $!
 in_rows kokoro 1500 heard facts questions names spoken replies
 in_rows synthetic 700 heard facts questions
 "$python" -m recipes.nano.corpora "$corpora" --speech "$out"/{synthetic-{heard,facts,questions,commands},joined-synthetic} \
-    --natural "$out"/{kokoro-{heard,facts,questions,names,commands,spoken,replies,closed},joined-kokoro} \
+    --natural "$out"/{kokoro-{heard,facts,questions,names,reworded,commands,spoken,replies,closed},joined-kokoro} \
     --spoken "$out"/synthetic-clear --natural-spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "${people[@]}" \
-    --typed 30000 --facts --reworded 72000 --numbers 40000 --tables 60000 --prose &
+    --typed 30000 --facts --reworded --numbers 40000 --tables 60000 --prose &
 "$python" -m recipes.nano.tasks "$corpora" --spoken "$out"/kokoro-spoken --replies "$out"/kokoro-replies "$out"/kokoro-closed
 wait $!
 for name in talks natural-talks; do

@@ -16,7 +16,7 @@ from recipes.nano.closed.mandarin import english_answers
 from recipes.nano.closed.qa import side
 from recipes.nano.recording import Line, record
 from recipes.nano.stock import bible_verses, learned, wordnet_definitions, wordnet_examples
-from recipes.nano.talks import learned_facts, learned_names, learned_talks, replied, said
+from recipes.nano.talks import learned_facts, learned_in_other_words, learned_names, learned_talks, replied, said
 from recipes.nano.world.commands import commands as learned_commands
 from recipes.nano.world.sentences import development_sentences, evaluation_sentences
 
@@ -67,6 +67,12 @@ def names(seed: int = 0) -> Iterator[Line]:
     """Yield what users say in conversations about names, in any voice that is not reserved."""
     generator = random.Random(f"names {seed}")  # noqa: S311
     return (_anyhow(text, generator) for text in said(learned_names(), generator))
+
+
+def reworded(seed: int = 0) -> Iterator[Line]:
+    """Yield what users say in other words, in any voice that is not reserved."""
+    generator = random.Random(f"other words {seed}")  # noqa: S311
+    return (_anyhow(text, generator) for text in said(learned_in_other_words(), generator))
 
 
 def commands(seed: int = 0) -> Iterator[Line]:
@@ -128,6 +134,7 @@ KINDS: Mapping[str, Callable[[int], Iterator[Line]]] = {  # by a seed, where any
     "questions": questions,
     "facts": facts,
     "names": names,
+    "reworded": reworded,
     "commands": commands,
     "spoken": spoken,
     "replies": lambda _: replies(),

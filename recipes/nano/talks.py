@@ -9,10 +9,12 @@ from pathlib import Path
 from kimi_audio.core.files import read_json, write_json
 from recipes.nano.stock import first_names
 from recipes.nano.world.memory import MEMORIES, recall
-from recipes.nano.world.registry import FACT_SHARES, NAME_SHARES, take_talks
+from recipes.nano.world.registry import FACT_SHARES, NAME_SHARES, REWORDED_SHARES, take_talks
+from recipes.nano.world.rewording import reworded
 from recipes.nano.world.types import Talk, Turn
 
 COUNT, FACT_COUNT, NAME_COUNT = 9000, 24_000, 2000
+REWORDED_COUNT = 72_000  # that are drawn; of a fifth of them, something can be said in other words
 CACHE, FACT_CACHE = Path("runs/nano/talks.json"), Path("runs/nano/facts.json")  # drawing them takes a minute
 
 
@@ -38,6 +40,13 @@ def learned_names(count: int = NAME_COUNT) -> tuple[Talk, ...]:
         *take_talks(count, known, reserved=False, shares=NAME_SHARES),
         *recall(replace(name, values=others)).talks(count, rare, reserved=False),
     )
+
+
+@cache
+def learned_in_other_words(count: int = REWORDED_COUNT) -> tuple[Talk, ...]:
+    """Return conversations in which something is said in other words."""
+    generator = random.Random("other words")  # noqa: S311 (texts, not secrets)
+    return tuple(reworded(take_talks(count, generator, reserved=False, shares=REWORDED_SHARES), generator))
 
 
 def _drawn_once(cache_file: Path, seed: str, count: int, shares: Mapping[str, float] | None) -> tuple[Talk, ...]:
