@@ -8,7 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kimi_audio.assistant import Answer, KimiAudio, StreamChunk
+    from kimi_audio.answers import Answer, StreamChunk
+    from kimi_audio.assistant import KimiAudio
     from kimi_audio.audio.io import load_audio, save_audio
     from kimi_audio.chat import Message
     from kimi_audio.lm.rules import GenerationOptions
@@ -28,12 +29,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Answer": "assistant",
+    "Answer": "answers",
     "GenerationOptions": "lm.rules",
     "KimiAudio": "assistant",
     "Message": "chat",
     "SamplingOptions": "lm.sampling",
-    "StreamChunk": "assistant",
+    "StreamChunk": "answers",
     "Voice": "voice",
     "load_audio": "audio.io",
     "save_audio": "audio.io",

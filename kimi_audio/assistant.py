@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, get_args, overload
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from kimi_audio import checkpoint
+from kimi_audio.answers import Answer, StreamChunk, Usage
 from kimi_audio.arriving import ArrivingAudio
 from kimi_audio.audio.io import AudioSource, Damage, audio_blocks, decode_audio, load_audio
 from kimi_audio.chat import ChatTemplate, Message, OutputType, parse_messages
@@ -32,7 +33,7 @@ from kimi_audio.lm.engine import Engine
 from kimi_audio.lm.hotwords import Hotwords
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.lm.quantize import is_faster_on
-from kimi_audio.lm.rules import Event, FinishReason, GenerationOptions
+from kimi_audio.lm.rules import Event, GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions
 from kimi_audio.lm.worker import EngineThread, ReplyEvents
 from kimi_audio.tokenizer.acoustic import AcousticEncoder
@@ -49,56 +50,6 @@ logger = logging.getLogger(__name__)
 Chat = Iterable[Message | Mapping[str, Any]]
 MIN_PREFIX_BYTES = 64 * 2**20  # earlier turns are remembered in so much memory, or in an eighth of the LLM's weights
 SHORTEST_VOICE_S = 0.1  # of a recording whose voice is taken on
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a reply took: ids of text and codes of sound in its prompt and in itself."""
-
-    prompt_text_tokens: int
-    prompt_audio_tokens: int
-    cached_tokens: int  # positions of the prompt that were remembered
-    text_tokens: int
-    audio_tokens: int
-
-
-@dataclass(frozen=True)
-class StreamChunk:
-    """What became known since the last chunk of a streamed reply."""
-
-    text: str
-    audio: Tensor  # [L] float32 at 24 kHz, on the CPU; may be empty
-    is_final: bool
-    finish_reason: FinishReason | None = None
-    codes: tuple[int, ...] = ()  # speech codes, some of them not heard yet
-    usage: Usage | None = None  # of the whole reply, in its last chunk
-
-
-@dataclass(frozen=True)
-class Answer:
-    """A whole reply."""
-
-    text: str
-    audio: Tensor | None  # [L] float32 at 24 kHz, on the CPU; None where nothing is said
-    finish_reason: FinishReason
-    codes: tuple[int, ...] = ()  # what the audio was made from
-
-    @classmethod
-    def of(cls, chunks: Iterable[StreamChunk]) -> Self:
-        """Join the chunks of a streamed reply."""
-        chunks = list(chunks)
-        if not chunks or chunks[-1].finish_reason is None:
-            raise ValueError("the reply was not streamed to its end; join all of its chunks")
-        codes = tuple(code for chunk in chunks for code in chunk.codes)
-        audio = torch.cat([chunk.audio for chunk in chunks])
-        text = "".join(chunk.text for chunk in chunks)
-        return cls(text, audio if len(audio) else None, chunks[-1].finish_reason, codes)
-
-    def message(self) -> Message:
-        """Return the reply as a message, for the history of the next turn."""
-        if not self.codes:
-            return Message("assistant", "text", self.text)
-        return Message("assistant", "audio-text", (AudioTokens(torch.tensor(self.codes)), self.text))
 
 
 class KimiAudio:

@@ -14,7 +14,8 @@ import torch
 
 import kimi_audio
 from kimi_audio import Answer, GenerationOptions, KimiAudio, Message, SamplingOptions, checkpoint
-from kimi_audio.assistant import MIN_PREFIX_BYTES, StreamChunk, raised
+from kimi_audio.answers import StreamChunk
+from kimi_audio.assistant import MIN_PREFIX_BYTES, raised
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.config import Settings
 from kimi_audio.core.sequence import AudioTokens

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from kimi_audio import Answer, GenerationOptions, KimiAudio, Message
-from kimi_audio.assistant import StreamChunk
+from kimi_audio.answers import StreamChunk
 from kimi_audio.core.sequence import AudioTokens, Sequence
 from kimi_audio.core.units import INPUT_RATE_HZ
 from kimi_audio.lm.worker import ReplyEvents

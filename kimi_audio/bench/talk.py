@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from kimi_audio.assistant import KimiAudio, StreamChunk
+from kimi_audio.answers import StreamChunk
+from kimi_audio.assistant import KimiAudio
 from kimi_audio.chat import Message
 from kimi_audio.core.sequence import Inputs, SequenceBuilder
 from kimi_audio.core.tokens import SpecialIds, special_token_names

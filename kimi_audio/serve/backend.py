@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from kimi_audio.aloud import read_in_pieces
-from kimi_audio.assistant import StreamChunk, Usage
+from kimi_audio.answers import StreamChunk, Usage
 from kimi_audio.audio.sources import AudioSource
 from kimi_audio.chat import Message, OutputType
 from kimi_audio.core.sequence import AudioTokens

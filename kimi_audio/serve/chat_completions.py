@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
-from kimi_audio.assistant import Answer, StreamChunk, Usage
+from kimi_audio.answers import Answer, StreamChunk, Usage
 from kimi_audio.chat import Message
 from kimi_audio.lm.rules import FinishReason, GenerationOptions
 from kimi_audio.lm.sampling import SamplingOptions

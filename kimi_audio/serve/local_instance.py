@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, TypeVar
 import numpy as np
 from torch import Tensor
 
-from kimi_audio.assistant import StreamChunk
+from kimi_audio.answers import StreamChunk
 from kimi_audio.audio.sources import AudioSource
 from kimi_audio.chat import Message
 from kimi_audio.core.sequence import AudioTokens

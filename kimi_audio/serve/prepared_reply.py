@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from kimi_audio.assistant import StreamChunk
+from kimi_audio.answers import StreamChunk
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.serve.items import ConversationItem
 from kimi_audio.serve.session_state import Hear, Prepare, StartReply

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from kimi_audio.assistant import StreamChunk, Usage
+from kimi_audio.answers import StreamChunk, Usage
 from kimi_audio.audio.sources import Samples
 from kimi_audio.chat import Message
 from kimi_audio.core.sequence import AudioTokens

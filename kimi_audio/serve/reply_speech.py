@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from kimi_audio.assistant import StreamChunk
+from kimi_audio.answers import StreamChunk
 from kimi_audio.core.units import OUTPUT_RATE_HZ
 from kimi_audio.serve.instance import SpeakJob, VoiceJob
 from kimi_audio.serve.local_instance import Cutting

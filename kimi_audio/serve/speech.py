@@ -11,7 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field
 from torch import Tensor
 
-from kimi_audio.assistant import StreamChunk, Usage
+from kimi_audio.answers import StreamChunk, Usage
 from kimi_audio.serve.encodings import Encoder, encoder_of
 from kimi_audio.serve.http_errors import ApiError
 from kimi_audio.serve.json_route import JsonRoute

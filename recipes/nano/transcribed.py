@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from rich.progress import track
 
-from kimi_audio.assistant import Answer, KimiAudio
+from kimi_audio.answers import Answer
+from kimi_audio.assistant import KimiAudio
 from kimi_audio.chat import Message, parse_messages
 from kimi_audio.written_turns import spoken_turns
 from recipes.nano.corpora import Conversation, message, write_conversations

@@ -6,7 +6,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from kimi_audio.assistant import StreamChunk
+from kimi_audio.answers import StreamChunk
 from kimi_audio.bench import machine, talk
 from kimi_audio.bench.parts import decode, fill, step_bytes
 from kimi_audio.bench.shapes import SHAPES, random_lm

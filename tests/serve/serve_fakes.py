@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 import torch
 
-from kimi_audio.assistant import StreamChunk, Usage
+from kimi_audio.answers import StreamChunk, Usage
 from kimi_audio.audio.io import load_audio
 from kimi_audio.chat import Message
 from kimi_audio.core.sequence import AudioTokens

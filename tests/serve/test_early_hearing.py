@@ -16,7 +16,7 @@ from serve_fakes import FakeAssistant, running
 from session_watcher import Watched
 
 from kimi_audio import KimiAudio
-from kimi_audio.assistant import StreamChunk
+from kimi_audio.answers import StreamChunk
 from kimi_audio.audio.io import load_audio
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import SAMPLES_PER_WINDOW

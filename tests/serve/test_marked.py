@@ -15,7 +15,7 @@ import torch
 from openai import OpenAI
 from serve_fakes import FakeAssistant, running
 
-from kimi_audio.assistant import StreamChunk
+from kimi_audio.answers import StreamChunk
 from kimi_audio.audio import marking
 from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.audio.writing import PROVENANCE

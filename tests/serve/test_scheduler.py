@@ -19,7 +19,7 @@ from openai import InternalServerError, OpenAI
 from serve_fakes import Address, FakeAssistant, running
 from websockets.sync.client import connect
 
-from kimi_audio.assistant import StreamChunk
+from kimi_audio.answers import StreamChunk
 from kimi_audio.chat import Message
 from kimi_audio.core.sequence import AudioTokens
 from kimi_audio.core.units import OUTPUT_SAMPLES_PER_TOKEN

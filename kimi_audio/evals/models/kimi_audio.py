@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kimi_audio import checkpoint
-from kimi_audio.assistant import Answer, KimiAudio
+from kimi_audio.answers import Answer
+from kimi_audio.assistant import KimiAudio
 from kimi_audio.audio.io import Samples, audio_blocks
 from kimi_audio.audio.segments import cut_at_pauses
 from kimi_audio.audio.speech_gate import holds_speech

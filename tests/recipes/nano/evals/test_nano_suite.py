@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from kimi_audio.assistant import Answer
+from kimi_audio.answers import Answer
 from kimi_audio.audio.io import Samples, load_audio
 from kimi_audio.chat import Message
 from kimi_audio.checkpoint import NANO_FOLDER
