@@ -3,7 +3,7 @@
 ``begin`` starts from random weights of the sizes of a base (``--set base=FOLDER``), ``further`` goes on from a model,
 and ``talking`` from one that hears well and answers badly. ``hearing`` goes on with the text row alone, and
 ``speaking`` with the codes alone, of a model that is forked (``recipes.nano.fork``); ``acoustic`` trains the encoder in
-front of the LLM, and ``together`` both. All are fine-tunings as any other.
+front of the LLM, ``together`` both, and ``missed`` what it was found not to know. All are fine-tunings as any other.
 """
 
 from dataclasses import replace
@@ -85,6 +85,18 @@ TOGETHER_SHARES = {
     "numbers.jsonl": 0.02,
     "tables.jsonl": 0.015,
     "prose.jsonl": 0.01,
+}
+# What a model was found not to know, above all, and enough of the rest that nothing of it is lost.
+MISSED_SHARES = {
+    "missed.jsonl": 0.18,
+    "facts.jsonl": 0.24,
+    "reworded.jsonl": 0.22,
+    "heard.jsonl": 0.03,
+    "natural.jsonl": 0.13,
+    "natural-talks-transcribed.jsonl": 0.09,
+    "tasks.jsonl": 0.05,
+    "typed.jsonl": 0.02,
+    "numbers.jsonl": 0.04,
 }
 # The natural voices have read less than the synthetic one, and are learned by heart when they are met much more often.
 SPEAKING_SHARES = {"aloud.jsonl": 0.35, "natural-aloud.jsonl": 0.3, "talks.jsonl": 0.25, "tasks.jsonl": 0.1}
@@ -188,6 +200,14 @@ def together() -> FinetuneConfig:
     rates = {f"lm.{name}": rate for name, rate in config.loop.rates.items()} | {"acoustic.": 0.1}
     loop = replace(config.loop, steps=700, peak_lr=2e-3, warmup_steps=20, frozen=frozen, rates=rates, ema_decay=0.99)
     return replace(config, loop=loop, weights=TOGETHER_SHARES, train_encoder=True)
+
+
+def missed() -> FinetuneConfig:
+    """Go on with what the model was found not to know (``recipes.nano.missed``); the encoder stays as it is."""
+    config = together()
+    frozen = {**config.loop.frozen, "acoustic.": 1.0}
+    loop = replace(config.loop, steps=120, peak_lr=1.2e-3, warmup_steps=10, frozen=frozen, ema_decay=0.98)
+    return replace(config, loop=loop, weights=MISSED_SHARES)
 
 
 def on_gpu() -> FinetuneConfig:

@@ -112,10 +112,23 @@ def _ask(entry_name: str, word: str, part: str, generator: random.Random) -> str
     return politely(sentence(phrasing.format(name=entry_name, word=word)), generator)
 
 
-def _draw_definition(generator: random.Random) -> Talk:
-    entry = generator.choice(tuple(entries().values()))
-    said = _ask(entry.name, entry.word, entry.part, generator)
+def definition(entry: Entry, generator: random.Random) -> Talk:
+    """Draw a question about a word."""
+    return _explained(entry, _ask(entry.name, entry.word, entry.part, generator))
+
+
+def plain_question(entry: Entry) -> Talk:
+    """Return the plainest question about a word."""
+    is_noun = entry.part == "noun"
+    return _explained(entry, sentence(f"What is {entry.name}?") if is_noun else f"What does {entry.word} mean?")
+
+
+def _explained(entry: Entry, said: str) -> Talk:
     return Talk("definition", (Turn(said, entry.explanation),), normalise(entry.meaning))
+
+
+def _draw_definition(generator: random.Random) -> Talk:
+    return definition(generator.choice(tuple(entries().values())), generator)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
