@@ -3,18 +3,12 @@ import math
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from kimi_audio.core.config import VocoderConfig
 from kimi_audio.core.units import OUTPUT_SAMPLES_PER_MEL_FRAME
-from kimi_audio.detokenizer.vocoder import (
-    AntiAliasedSnake,
-    BigVGAN,
-    from_released,
-    lowpass_filter,
-    to_released,
-)
+from kimi_audio.detokenizer.activation import lowpass_filter
+from kimi_audio.detokenizer.vocoder import BigVGAN, from_released, to_released
 
 RELEASED = VocoderConfig(
     num_mels=80,
@@ -78,46 +72,6 @@ def test_released_size():
 def test_length_follows_the_rates(config: VocoderConfig):
     assert math.prod(config.upsample_rates) == OUTPUT_SAMPLES_PER_MEL_FRAME
     assert BigVGAN(config)(torch.randn(2, 7, 80)).shape == (2, 7 * OUTPUT_SAMPLES_PER_MEL_FRAME)
-
-
-@pytest.mark.parametrize("length", [1, 4, 37])
-def test_input_edges_equal_the_plain_form_of_an_extended_input(length: int):
-    generator = torch.Generator().manual_seed(length)
-    x = torch.randn(2, 3, length, dtype=torch.double, generator=generator)
-    fast, plain = AntiAliasedSnake(3, "input").double(), AntiAliasedSnake(3, "activated").double()
-    fast.act.alpha.data.normal_(generator=generator)
-    fast.act.beta.data.normal_(generator=generator)
-    plain.load_state_dict(fast.state_dict())
-    extended = plain(F.pad(x, (8, 8), mode="replicate"))[..., 8:-8]
-    # The filters of both were rounded to float32 before they were put together.
-    torch.testing.assert_close(fast(x), extended, rtol=1e-6, atol=1e-6)
-    if length > 8:  # the two forms agree away from the edges
-        torch.testing.assert_close(fast(x)[..., 4:-4], plain(x)[..., 4:-4])
-
-
-@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
-def test_fast_activation_is_exact_up_to_float_rounding(scale: float):
-    """Against the plain form in double precision, at least as near as the plain form in float32 within a factor."""
-    x = scale * torch.randn(2, 4, 200, generator=torch.Generator().manual_seed(0))
-    fast, plain = AntiAliasedSnake(4, "input"), AntiAliasedSnake(4, "activated")
-    fast.act.alpha.data = torch.tensor([-2.0, 0.0, 1.0, 2.0])
-    fast.act.beta.data = torch.tensor([-2.0, 0.0, 1.0, 2.0])
-    plain.load_state_dict(fast.state_dict())
-    found, rounded = (module(x)[..., 8:-8].double() for module in (fast, plain))
-    exact = plain.double()(x.double())[..., 8:-8]
-    assert (found - exact).abs().max() < 2 * (rounded - exact).abs().max() + 1e-6
-
-
-def test_gradient_of_the_fast_activation():
-    activation = AntiAliasedSnake(2, "input").double()
-    activation.act.alpha.data.normal_()
-    x = torch.randn(2, 2, 9, dtype=torch.double, requires_grad=True)
-    parameters = dict(activation.named_parameters())
-
-    def call(x: Tensor, *values: Tensor) -> Tensor:
-        return torch.func.functional_call(activation, dict(zip(parameters, values, strict=True)), x)
-
-    assert torch.autograd.gradcheck(call, (x, *parameters.values()))
 
 
 def test_autocast_trains():
