@@ -6,8 +6,8 @@ whose largest value is far from the others.
 Shapes: R rows (outputs), C columns (inputs), G groups of a row, C / 32.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Literal, Self, get_args
 
 import torch
@@ -107,6 +107,12 @@ def quantized(weight: Stored, wanted: Format) -> Quantized:
 def dequantised(weight: Stored) -> Tensor:
     """Return an ordinary tensor."""
     return weight if isinstance(weight, Tensor) else weight.dequantised()
+
+
+def joined(weights: Sequence[Quantized]) -> Quantized:
+    """Return the rows of several weights of one format, below one another: [R1 + R2 + ..., ...]."""
+    names = [field.name for field in fields(weights[0])]
+    return type(weights[0])(*(torch.cat([getattr(weight, name) for weight in weights]) for name in names))
 
 
 def quantise_int8(weight: Tensor) -> Int8:

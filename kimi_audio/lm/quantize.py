@@ -2,7 +2,8 @@
 
 The layers of both branches take the wanted format. The embedding and the two heads are int8 in either: they are read
 most, or by rows. Norms, biases and the adaptor of the acoustic features stay as they are: they are small. Matrices
-whose shape 4 bits do not suit are int8, too.
+whose shape 4 bits do not suit are int8, too. What multiplies the same is one matrix: queries, keys and values, gate
+and up.
 
 Products round what they are given to bfloat16 and sum in float32: these are the kernels that torch has. Those of many
 positions are made of widened codes where that is faster; they round alike, so that a request gives the same ids alone
@@ -11,12 +12,26 @@ and among others.
 Shapes: R rows of a matrix (outputs), C columns (inputs), N positions.
 """
 
+from collections.abc import Mapping
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kimi_audio.core.quantized import GROUP_COLUMNS, Format, Int4, Int8, Quantized, Stored, quantized, takes_int4
-from kimi_audio.lm.model import AudioLM
+from kimi_audio.core.quantized import (
+    GROUP_COLUMNS,
+    Format,
+    Int4,
+    Int8,
+    Quantized,
+    Stored,
+    joined,
+    quantized,
+    takes_int4,
+)
+from kimi_audio.lm.model import MLP, AudioLM
+from kimi_audio.nn.attention import Attention
 from kimi_audio.nn.precision import computes_bf16
 
 FEW_POSITIONS = 32  # up to so many, the product of torch's kernel for CPUs is faster than one of widened int8 codes
@@ -69,11 +84,18 @@ class Int8Linear(QuantizedLinear):
         # With torch's kernel for CUDA, a step took five times as long as in bfloat16: see benchmarks/RESULTS.md.
         if on_cpu and len(x) <= FEW_POSITIONS and x.shape[1] % KERNEL_COLUMNS == 0:
             # The kernel would round the scales to bfloat16.
-            return torch.ops.aten._weight_int8pack_mm(x, self.codes, x.new_ones(len(self.codes))) * self.scale
+            return torch.ops.aten._weight_int8pack_mm(x, self.codes, _ones(len(self.codes))) * self.scale
         dtype = torch.bfloat16 if computes_bf16(x.device.type) else torch.float32
         x = x.to(dtype)
         blocks = self.codes.split(max(1, (_BLOCK_VALUES if on_cpu else _GPU_BLOCK_VALUES) // self.codes.shape[1]))
         return torch.cat([F.linear(x, block.to(dtype)) for block in blocks], -1).bfloat16() * self.scale
+
+
+@cache
+@torch.inference_mode(False)
+def _ones(size: int) -> Tensor:
+    """Return the scales of a product that is scaled later: [R]."""
+    return torch.ones(size, dtype=torch.bfloat16, device="cpu")
 
 
 class Int4Linear(QuantizedLinear):
@@ -149,8 +171,10 @@ def _bytes_in(tensor: Tensor, format_: Format | None, dtype: torch.dtype) -> int
 
 def quantize_lm(lm: AudioLM, wanted: Format) -> AudioLM:
     """Quantise an LLM in place, one matrix after the other, and return it; it cannot be trained or saved any more."""
-    for name, format_ in formats_of(lm, wanted).items():
-        _replace(lm, name, quantized(lm.get_parameter(name).detach(), format_))
+    formats = formats_of(lm, wanted)
+    for path, olds in _places(lm, formats).items():
+        weights = [quantized(lm.get_parameter(f"{old}.weight").detach(), formats[f"{old}.weight"]) for old in olds]
+        _replace(lm, path, olds, weights)
     return lm
 
 
@@ -159,21 +183,39 @@ def give_weights(lm: AudioLM, state: dict[str, Stored]) -> None:
     plain = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
     # Biases are given to the ordinary layers, and taken over from those.
     lm.load_state_dict(plain, strict=False, assign=True)
-    for name in [*state]:
-        weight = state.pop(name)
-        if not isinstance(weight, Tensor):
-            _replace(lm, name, weight)
+    for name in plain:
+        del state[name]
+    for path, olds in _places(lm, {name: type(weight) for name, weight in state.items()}).items():
+        _replace(lm, path, olds, [state.pop(f"{old}.weight") for old in olds])  # pyright: ignore[reportArgumentType]
 
 
-def _replace(lm: AudioLM, name: str, weight: Quantized) -> None:
-    path = name.removesuffix(".weight")
-    old = lm.get_submodule(path)
-    bias = getattr(old, "bias", None)
+def _places(lm: AudioLM, formats: Mapping[str, object]) -> dict[str, list[str]]:
+    """Return the paths of all quantised layers, each with those of the layers in whose place it comes.
+
+    These are several where the formats of their weights are one.
+    """
+    places = {name.removesuffix(".weight"): [name.removesuffix(".weight")] for name in formats}
+    for path, module in lm.named_modules():
+        for joint, members in module.JOINED.items() if isinstance(module, (Attention, MLP)) else ():
+            olds = [f"{path}.{member}" for member in members]
+            if len({formats.get(f"{old}.weight") for old in olds}) == 1 and olds[0] in places:
+                places[f"{path}.{joint}"] = [place for old in olds for place in places.pop(old)]
+    return places
+
+
+def _replace(lm: AudioLM, path: str, olds: list[str], weights: list[Quantized]) -> None:
+    layers = [lm.get_submodule(old) for old in olds]
+    biases = [bias for layer in layers if isinstance(bias := getattr(layer, "bias", None), Tensor)]
+    weight, bias = joined(weights), torch.cat(biases).detach() if biases else None
     if isinstance(weight, Int4):
         new = Int4Linear(weight, bias)
     else:
-        new = Int8Embedding(weight, lm.dtype) if isinstance(old, nn.Embedding) else Int8Linear(weight, bias)
-    lm.set_submodule(path, new.eval())
+        is_table = isinstance(layers[0], nn.Embedding)
+        new = Int8Embedding(weight, lm.dtype) if is_table else Int8Linear(weight, bias)
+    parent = lm.get_submodule(path.rpartition(".")[0])
+    for old in olds:
+        delattr(parent, old.rpartition(".")[2])
+    setattr(parent, path.rpartition(".")[2], new.eval())
 
 
 def _refuse_saving() -> None:

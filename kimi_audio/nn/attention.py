@@ -4,7 +4,7 @@ Shapes: B batch, T new positions, S positions that are seen, H query heads, K ke
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -37,26 +37,36 @@ class Context:
 
 
 class Attention(nn.Module):
-    """Grouped-query attention with biases on queries, keys and values, as in Qwen2."""
+    """Grouped-query attention with biases on queries, keys and values, as in Qwen2.
+
+    Where weights are joined for inference, one layer takes the place of three: ``JOINED`` names it, and those.
+    """
+
+    JOINED: ClassVar = {"qkv_proj": ("q_proj", "k_proj", "v_proj")}
 
     def __init__(self, hidden_size: int, num_heads: int, num_kv_heads: int, head_size: int) -> None:
         super().__init__()
-        self.head_size = head_size
+        self.head_size, self.num_heads, self.num_kv_heads = head_size, num_heads, num_kv_heads
         self.q_proj = nn.Linear(hidden_size, num_heads * head_size)
         self.k_proj = nn.Linear(hidden_size, num_kv_heads * head_size)
         self.v_proj = nn.Linear(hidden_size, num_kv_heads * head_size)
         self.o_proj = nn.Linear(num_heads * head_size, hidden_size, bias=False)
+        self.qkv_proj: nn.Module | None = None
 
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:
         """[B, T, hidden] -> [B, T, hidden]; ``layer`` is the layer's place in the memory."""
-        q, k, v = (
-            proj(x).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-            for proj in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        q, k = rotate(q, context.cos, context.sin), rotate(k, context.cos, context.sin)
+        heads = self._project(x).unflatten(-1, (-1, self.head_size)).transpose(1, 2)
+        turned, v = heads.split((self.num_heads + self.num_kv_heads, self.num_kv_heads), 1)
+        q, k = rotate(turned, context.cos, context.sin).split((self.num_heads, self.num_kv_heads), 1)
         memory = context.memory
         y = plain_attention(q, k, v, context.mask) if memory is None else memory.attend(layer, q, k, v)
         return self.o_proj(y.transpose(1, 2).flatten(2))
+
+    def _project(self, x: Tensor) -> Tensor:
+        """Return queries, keys and values of all heads, [B, T, (H + 2 K) C]."""
+        if self.qkv_proj is not None:
+            return self.qkv_proj(x)
+        return torch.cat([self.q_proj(x), self.k_proj(x), self.v_proj(x)], -1)
 
 
 def plain_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -14,12 +14,20 @@ from torch.nn.functional import linear
 
 from kimi_audio.checkpoint import load_lm
 from kimi_audio.core.config import LMConfig
-from kimi_audio.core.quantized import Format, Int8, dequantised, quantise_int4, quantise_int8, quantized
+from kimi_audio.core.quantized import Format, Int8, Stored, dequantised, quantise_int4, quantise_int8, quantized
 from kimi_audio.core.sequence import Inputs
 from kimi_audio.core.weights import save_quantized, save_weights
 from kimi_audio.lm.engine import Engine
 from kimi_audio.lm.model import AudioLM
-from kimi_audio.lm.quantize import Int4Linear, Int8Embedding, Int8Linear, formats_of, num_bytes, quantize_lm
+from kimi_audio.lm.quantize import (
+    Int4Linear,
+    Int8Embedding,
+    Int8Linear,
+    formats_of,
+    give_weights,
+    num_bytes,
+    quantize_lm,
+)
 
 FORMATS: tuple[Format, ...] = ("int8", "int4")
 
@@ -97,6 +105,37 @@ def test_scores_are_those_of_the_widened_model(pair: tuple[AudioLM, AudioLM]):
     for name in ("text_logits", "audio_logits"):
         wanted = getattr(expected, name)
         assert (getattr(found, name) - wanted).norm() < 0.05 * wanted.norm()  # what they multiply is rounded
+
+
+def test_what_multiplies_the_same_is_one_matrix(pair: tuple[AudioLM, AudioLM]):
+    quantised, plain = ({name for name, _ in model.named_modules()} for model in pair)
+    assert {name.rpartition(".")[2] for name in quantised - plain} == {"qkv_proj", "gate_up_proj"}
+    assert {name.rpartition(".")[2] for name in plain - quantised} == {
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "gate_proj",
+        "up_proj",
+    }
+
+
+def test_matrices_of_two_formats_are_not_joined(tiny_lm: AudioLM):
+    """As where four bits suit the shape of the queries alone."""
+    plain, mixed = copy.deepcopy(tiny_lm), copy.deepcopy(tiny_lm)
+    formats = formats_of(tiny_lm, "int4")
+    formats |= {name: "int8" for name in formats if name.endswith(("k_proj.weight", "up_proj.weight"))}
+    state: dict[str, Stored] = {**tiny_lm.state_dict()}
+    for name, format_ in formats.items():
+        state[name] = quantized(state[name], format_)
+        plain.get_parameter(name).data = dequantised(state[name])
+    give_weights(mixed, state)
+    assert isinstance(mixed.get_submodule("model.layers.0.self_attn.q_proj"), Int4Linear)
+    assert isinstance(mixed.get_submodule("model.layers.0.self_attn.k_proj"), Int8Linear)
+    ids = torch.arange(20)[None]
+    inputs = Inputs(ids, ids, ids < 0, None, ids)
+    with torch.inference_mode():
+        found, expected = mixed(inputs).text_logits, plain(inputs).text_logits
+    assert (found - expected).norm() < 0.05 * expected.norm()
 
 
 def test_a_request_gives_the_ids_that_it_gives_alone(pair: tuple[AudioLM, AudioLM]):
