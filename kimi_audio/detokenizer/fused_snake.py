@@ -6,6 +6,7 @@ of a batch), C channels, L samples.
 """
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -52,16 +53,14 @@ def _activate(x: Array, a: Array, b: Array, up: Array, down: Array, y: Array) ->
                 y[row, i] += value
 
 
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
+@cache
+def compiled() -> Callable[..., None]:
     """Compile for this CPU, or take what was compiled before. Products and sums may be fused, NaN stays NaN."""
     options = {"nogil": True, "fastmath": {"contract"}}
     try:
-        return njit(_SIGNATURE, cache=True, **options)(function)
+        return njit(_SIGNATURE, cache=True, **options)(_activate)
     except RuntimeError:  # nothing can be written, neither here nor in the user's cache
-        return njit(_SIGNATURE, **options)(function)
-
-
-_activate_compiled = _compiled(_activate)
+        return njit(_SIGNATURE, **options)(_activate)
 
 
 def fused_snake(x: Tensor, a: Tensor, b: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -77,5 +76,5 @@ def fused_snake(x: Tensor, a: Tensor, b: Tensor, up: Tensor, down: Tensor) -> Te
     x, y = x.contiguous(), torch.empty(x.shape)
     rows = x.flatten(0, 1), a.repeat(len(x), 1)[:, 0], b.repeat(len(x), 1)[:, 0], up, down, y.flatten(0, 1)
     if x.numel():  # what is compiled does not look where an array ends
-        _activate_compiled(*(tensor.detach().numpy() for tensor in rows))
+        compiled()(*(tensor.detach().numpy() for tensor in rows))
     return y
