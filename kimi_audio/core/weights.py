@@ -290,20 +290,18 @@ def holds_int8(path: Path) -> bool:
 
 def save_weights(
     path: Path,
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Stored],
     *,
     int8: bool = False,
     exact: Iterable[str] = (),
-    int4: Iterable[str] = (),
 ) -> None:
     """Write one safetensors file.
 
     Args:
         path: of the file.
-        tensors: by name; stored exactly unless ``int8``.
+        tensors: by name; stored exactly unless ``int8``. What is quantised stays as it is.
         int8: store large tensors as int8, and all else, the scales of their rows as well, in float16.
         exact: names of tensors that are stored exactly all the same.
-        int4: names of matrices that are stored at 4 bits instead.
 
     Raises:
         ValueError: a tensor is not finite, or not in the range of float16.
@@ -311,31 +309,32 @@ def save_weights(
     if not int8:
         save_quantized(path, tensors, {})
         return
-    changed = {name: tensor for name, tensor in tensors.items() if name not in set(exact)}
+    plain = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
+    changed = {name: tensor for name, tensor in plain.items() if name not in set(exact)}
     large = {
         name
         for name, tensor in changed.items()
         if tensor.dim() >= 2 and tensor.numel() >= INT8_MIN_SIZE and name not in KEPT_FLOAT
     }
     others = {name: tensor.half() for name, tensor in changed.items() if name not in large}
-    formats: dict[str, Format] = {**dict.fromkeys(large, "int8"), **dict.fromkeys(int4, "int4")}
-    save_quantized(path, {**tensors, **others}, formats, scales=torch.float16)
+    save_quantized(path, {**tensors, **others}, dict.fromkeys(large, "int8"), scales=torch.float16)
 
 
 def save_quantized(
-    path: Path, tensors: Mapping[str, Tensor], formats: Mapping[str, Format], *, scales: torch.dtype = torch.float32
+    path: Path, tensors: Mapping[str, Stored], formats: Mapping[str, Format], *, scales: torch.dtype = torch.float32
 ) -> None:
     """Write one safetensors file, some tensors, by name, in a format of fewer bits; errors as for ``save_weights``.
+
+    What is quantised already stays as it is, where no other format is wanted.
 
     ``scales`` is what those of int8 are stored as.
     """
     stored: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if name not in formats:
-            stored[name] = tensor
-            continue
-        weight = quantized(tensor, formats[name])
-        if isinstance(weight, Int8):
+        weight = quantized(tensor, formats[name]) if name in formats else tensor
+        if isinstance(weight, Tensor):
+            stored[name] = weight
+        elif isinstance(weight, Int8):
             stored |= {name: weight.codes, name + SCALE_SUFFIX: weight.scale.to(scales)}
         else:
             stored |= {name: weight.codes, name + GROUPS_SUFFIX: weight.groups}
