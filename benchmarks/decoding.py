@@ -1,12 +1,13 @@
 """What a decoding step of the LLM costs, ``python -m benchmarks.decoding``, beside a plain way to make it.
 
 The plain baseline is what a straightforward port does: one request at a time, a cache that is put together anew at
-every step, grouped heads left to the kernel, every layer and both heads at every position. Both run the same random
-model; they take turns, so that other work on the machine slows both down alike: look at the ratios of CPU time. One
-thread (``OMP_NUM_THREADS=1``) gives the cleanest ones.
+every step, grouped heads and single rows left to torch, every layer and both heads at every position. Both run the same
+random model; they take turns, so that other work on the machine slows both down alike: look at the ratios of CPU time.
+One thread (``OMP_NUM_THREADS=1``) gives the cleanest ones.
 """
 
 import argparse
+import copy
 import json
 import statistics
 import time
@@ -16,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 
 from kimi_audio.bench.shapes import HALF_BILLION
 from kimi_audio.checkpoint import NANO, find_model, load_lm_config
@@ -25,6 +26,7 @@ from kimi_audio.core.sequence import Inputs
 from kimi_audio.lm.cache import KVCache, Stretch, Stretches
 from kimi_audio.lm.model import AudioLM
 from kimi_audio.nn.rope import rotary_tables, rotate
+from kimi_audio.nn.row_product import Linear
 
 CONTEXTS = 250, 1000, 4000  # positions
 BATCHES = 1, 2, 4, 8  # requests
@@ -34,7 +36,10 @@ class PlainDecoder:
     """The baseline: one request, one step after the other."""
 
     def __init__(self, model: AudioLM, past: list[tuple[Tensor, Tensor]]) -> None:
-        self.model, self.past = model, past  # keys and values [1, K, S, C] of every layer
+        self.model, self.past = copy.deepcopy(model), past  # keys and values [1, K, S, C] of every layer
+        for layer in self.model.modules():
+            if isinstance(layer, Linear):
+                layer.__class__ = nn.Linear  # pyright: ignore[reportAttributeAccessIssue]
 
     def step(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Return the scores [1, 1, V] of both rows."""

@@ -4,13 +4,16 @@ Shapes: B batch, C channels, L samples.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from kimi_audio.core.loops import can_compile
+from kimi_audio.detokenizer.fused_snake import fused_snake
 
 TAPS = 12  # of the anti-aliasing filter, for the upsampling as well as for the downsampling
 MOST_THREADS = 4  # of torch, which shares a signal among them; the fused activation uses one, five times as well
@@ -44,19 +47,9 @@ def _each_phase() -> Iterator[tuple[list[float], list[float]]]:
     return zip(*(taps.tolist() for taps in _phases()), strict=True)
 
 
-@cache
-def _fused() -> Callable[..., Tensor] | None:
-    """Return the whole activation as one compiled loop, if numba is there; the first speech of a process imports it."""
-    try:
-        from kimi_audio.detokenizer.fused_snake import fused_snake
-    except ImportError:
-        return None
-    return fused_snake
-
-
 def _may_be_fused(x: Tensor, a: Tensor) -> bool:
     is_plain = x.dtype == a.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_grad_enabled()
-    return is_plain and torch.get_num_threads() <= MOST_THREADS
+    return is_plain and torch.get_num_threads() <= MOST_THREADS and can_compile()
 
 
 def _extended(x: Tensor) -> Tensor:
@@ -160,6 +153,6 @@ class AntiAliasedSnake(nn.Module):
         b = 1 / (self.act.beta.exp()[:, None] + 1e-9)
         if self.edges == "activated":
             return _plain_anti_aliased_snake(x, a, b)
-        if _may_be_fused(x, a) and (fused := _fused()):
-            return fused(x, a, b, *_phases())
+        if _may_be_fused(x, a):
+            return fused_snake(x, a, b, *_phases())
         return _AntiAliasedSnake.apply(x, a, b)

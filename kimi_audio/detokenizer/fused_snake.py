@@ -1,8 +1,7 @@
-"""The vocoder's activation as one loop over a row of samples, compiled by numba: on one core a fifth of torch's time.
+"""The vocoder's activation as one compiled loop over a row of samples: on one core a fifth of torch's time.
 
 torch goes through the whole signal for each of some forty sums and products, this loop once, with a row in the cache.
-To compile takes seconds; numba keeps the result beside this file or in the user's cache. Shapes: R rows (the channels
-of a batch), C channels, L samples.
+Shapes: R rows (the channels of a batch), C channels, L samples.
 """
 
 from collections.abc import Callable
@@ -10,10 +9,11 @@ from functools import cache
 
 import numpy as np
 import torch
-from numba import njit
 from numpy import float32
 from numpy.typing import NDArray
 from torch import Tensor
+
+from kimi_audio.core.loops import compiled
 
 Array = NDArray[float32]
 
@@ -22,8 +22,6 @@ C0, C1, C2, C3, C4, C5 = map(float32, (9.8696041, -32.469669, 42.727196, -30.101
 TAPS = 6  # of each phase; loops over a number that is known are unrolled
 EDGE = TAPS - 1
 ZERO, HALF, PER_PI = float32(0), float32(0.5), float32(1 / np.pi)
-
-_SIGNATURE = "void(f4[:,::1], f4[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1])"
 
 
 def _activate(x: Array, a: Array, b: Array, up: Array, down: Array, y: Array) -> None:
@@ -54,13 +52,8 @@ def _activate(x: Array, a: Array, b: Array, up: Array, down: Array, y: Array) ->
 
 
 @cache
-def compiled() -> Callable[..., None]:
-    """Compile for this CPU, or take what was compiled before. Products and sums may be fused, NaN stays NaN."""
-    options = {"nogil": True, "fastmath": {"contract"}}
-    try:
-        return njit(_SIGNATURE, cache=True, **options)(_activate)
-    except RuntimeError:  # nothing can be written, neither here nor in the user's cache
-        return njit(_SIGNATURE, **options)(_activate)
+def _compiled() -> Callable[..., None]:
+    return compiled(_activate, "void(f4[:,::1], f4[::1], f4[::1], f4[:,::1], f4[:,::1], f4[:,::1])", "contract")
 
 
 def fused_snake(x: Tensor, a: Tensor, b: Tensor, up: Tensor, down: Tensor) -> Tensor:
@@ -76,5 +69,5 @@ def fused_snake(x: Tensor, a: Tensor, b: Tensor, up: Tensor, down: Tensor) -> Te
     x, y = x.contiguous(), torch.empty(x.shape)
     rows = x.flatten(0, 1), a.repeat(len(x), 1)[:, 0], b.repeat(len(x), 1)[:, 0], up, down, y.flatten(0, 1)
     if x.numel():  # what is compiled does not look where an array ends
-        compiled()(*(tensor.detach().numpy() for tensor in rows))
+        _compiled()(*(tensor.detach().numpy() for tensor in rows))
     return y

@@ -18,6 +18,7 @@ from kimi_audio.lm.cache import RowPart, Stretches
 from kimi_audio.nn.attention import Attention, Context, Memory
 from kimi_audio.nn.norm import RMSNorm
 from kimi_audio.nn.rope import rotary_tables
+from kimi_audio.nn.row_product import Linear
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class AudioLM(nn.Module):
         super().__init__()
         self.config = config
         self.model = Backbone(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.mimo_output = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.mimo_output = Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def forward(self, inputs: Inputs, stretches: Stretches | None = None) -> LMOutput:
         """Score the next ids.
@@ -242,9 +243,9 @@ class MLP(nn.Module):
 
     def __init__(self, config: LMConfig) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+        self.gate_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = Linear(config.intermediate_size, config.hidden_size, bias=False)
         self.gate_up_proj: nn.Module | None = None
 
     def forward(self, x: Tensor) -> Tensor:

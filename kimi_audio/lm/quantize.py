@@ -33,6 +33,7 @@ from kimi_audio.core.quantized import (
 from kimi_audio.lm.model import MLP, AudioLM
 from kimi_audio.nn.attention import Attention
 from kimi_audio.nn.precision import computes_bf16
+from kimi_audio.nn.row_product import int8_row_product, suits_int8
 
 FEW_POSITIONS = 32  # up to so many, the product of torch's kernel for CPUs is faster than one of widened int8 codes
 KERNEL_ALIGNMENT_BYTES = 64  # where torch puts what it makes; with AVX-512, its int8 kernel crashes at other addresses
@@ -81,6 +82,8 @@ class Int8Linear(QuantizedLinear):
 
     def _product(self, x: Tensor) -> Tensor:
         on_cpu = x.device.type == "cpu"
+        if len(x) == 1 and suits_int8(self.codes):
+            return int8_row_product(x, self.codes).bfloat16() * self.scale  # rounded as by the others
         # With torch's kernel for CUDA, a step took five times as long as in bfloat16: see benchmarks/RESULTS.md.
         if on_cpu and len(x) <= FEW_POSITIONS and x.shape[1] % KERNEL_COLUMNS == 0:
             # The kernel would round the scales to bfloat16.

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kimi_audio.nn.rope import rotate
+from kimi_audio.nn.row_product import Linear
 
 
 class Memory(Protocol):
@@ -47,10 +48,10 @@ class Attention(nn.Module):
     def __init__(self, hidden_size: int, num_heads: int, num_kv_heads: int, head_size: int) -> None:
         super().__init__()
         self.head_size, self.num_heads, self.num_kv_heads = head_size, num_heads, num_kv_heads
-        self.q_proj = nn.Linear(hidden_size, num_heads * head_size)
-        self.k_proj = nn.Linear(hidden_size, num_kv_heads * head_size)
-        self.v_proj = nn.Linear(hidden_size, num_kv_heads * head_size)
-        self.o_proj = nn.Linear(num_heads * head_size, hidden_size, bias=False)
+        self.q_proj = Linear(hidden_size, num_heads * head_size)
+        self.k_proj = Linear(hidden_size, num_kv_heads * head_size)
+        self.v_proj = Linear(hidden_size, num_kv_heads * head_size)
+        self.o_proj = Linear(num_heads * head_size, hidden_size, bias=False)
         self.qkv_proj: nn.Module | None = None
 
     def forward(self, x: Tensor, context: Context, layer: int) -> Tensor:

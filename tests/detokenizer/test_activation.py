@@ -1,15 +1,11 @@
 """The vocoder's activation: its textbook form, the cheap one, and the loop that numba compiles."""
 
-import builtins
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from kimi_audio.detokenizer import activation as module
-from kimi_audio.detokenizer import fused_snake
 from kimi_audio.detokenizer.activation import AntiAliasedSnake
 
 
@@ -86,7 +82,7 @@ def test_fused_activation_reads_any_layout_and_keeps_what_is_broken():
 
 def test_the_fused_activation_is_used_where_nothing_is_learned(monkeypatch: pytest.MonkeyPatch):
     asked = []
-    monkeypatch.setattr(module, "_fused", lambda: lambda x, *_: asked.append(x.shape) or x)
+    monkeypatch.setattr(module, "fused_snake", lambda x, *_: asked.append(x.shape) or x)
     activation, x = drawn_activation(2), torch.zeros(1, 2, 8)
     activation(x)
     with torch.no_grad():
@@ -96,37 +92,8 @@ def test_the_fused_activation_is_used_where_nothing_is_learned(monkeypatch: pyte
         assert asked == [x.shape]
         monkeypatch.setattr(torch, "get_num_threads", lambda: module.MOST_THREADS + 1)
         activation(x)
+        monkeypatch.undo()
+        monkeypatch.setattr(module, "can_compile", lambda: False)
+        monkeypatch.setattr(module, "fused_snake", None)
+        activation(x)
     assert len(asked) == 1
-
-
-def test_without_numba_torch_does_it(monkeypatch: pytest.MonkeyPatch):
-    real_import = builtins.__import__
-
-    def without_numba(name: str, *arguments: object) -> object:
-        if name == "numba":
-            raise ImportError(name)
-        return real_import(name, *arguments)  # pyright: ignore[reportArgumentType]
-
-    activation, x = drawn_activation(2), torch.ones(1, 2, 8)
-    expected = activation(x).detach()
-    monkeypatch.setattr(builtins, "__import__", without_numba)
-    monkeypatch.delitem(sys.modules, "kimi_audio.detokenizer.fused_snake", raising=False)
-    module._fused.cache_clear()
-    with torch.inference_mode():
-        assert module._fused() is None
-        assert torch.equal(activation(x), expected)
-    module._fused.cache_clear()
-
-
-def test_where_nothing_can_be_written_it_is_compiled_anew(monkeypatch: pytest.MonkeyPatch):
-    made = []
-
-    def njit(_: str, *, cache: bool = False, **options: object):
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        made.append(options)
-        return lambda function: function
-
-    monkeypatch.setattr(fused_snake, "njit", njit)
-    assert fused_snake.compiled.__wrapped__() is fused_snake._activate
-    assert made == [{"nogil": True, "fastmath": {"contract"}}]
