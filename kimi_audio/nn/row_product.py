@@ -44,7 +44,8 @@ def _suits(weight: Tensor, columns: int, fewest: int) -> bool:
         return False
     if torch.compiler.is_compiling():  # torch makes its own loops then
         return False
-    is_readable = weight.is_contiguous() and weight.data_ptr() % 4 == 0
+    is_aligned = weight.storage_offset() % columns == 0 and weight.data_ptr() % 4 == 0
+    is_readable = weight.is_contiguous() and is_aligned
     return is_readable and torch.get_num_threads() <= MOST_THREADS and can_compile()
 
 

@@ -87,12 +87,16 @@ def test_codes_that_lie_anywhere_in_a_file_are_moved_to_where_the_kernel_can_rea
 
 @pytest.fixture(scope="module", params=FORMATS)
 def pair(request: pytest.FixtureRequest, tiny_lm: AudioLM) -> tuple[AudioLM, AudioLM]:
-    """A quantised model, and an ordinary one of what its matrices stand for."""
-    plain = copy.deepcopy(tiny_lm)
+    """A quantised model, and an ordinary one of what its matrices stand for, with biases that are not zero."""
+    drawn = copy.deepcopy(tiny_lm)
+    for name, bias in drawn.named_parameters():
+        if name.endswith("_proj.bias"):
+            bias.data.normal_(generator=torch.Generator().manual_seed(len(bias)))
+    plain = copy.deepcopy(drawn)
     for name, format_ in formats_of(plain, request.param).items():
         weight = plain.get_parameter(name)
         weight.data = dequantised(quantized(weight.data, format_))
-    return quantize_lm(copy.deepcopy(tiny_lm), request.param), plain
+    return quantize_lm(drawn, request.param), plain
 
 
 def test_scores_are_those_of_the_widened_model(pair: tuple[AudioLM, AudioLM]):

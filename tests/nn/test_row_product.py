@@ -67,3 +67,4 @@ def test_small_matrices_and_odd_ones_are_left_to_torch():
     assert not suits_int8(torch.zeros(512, 512, dtype=torch.int8))
     assert not suits_int8(torch.zeros(1024, 514, dtype=torch.int8))
     assert not suits_int8(torch.zeros(512, 1024, dtype=torch.int8).T)
+    assert not suits_int8(torch.zeros(1024 * 512 + 2, dtype=torch.int8)[2:].view(1024, 512))
