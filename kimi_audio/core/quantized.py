@@ -110,7 +110,9 @@ def dequantised(weight: Stored) -> Tensor:
 
 
 def joined(weights: Sequence[Quantized]) -> Quantized:
-    """Return the rows of several weights of one format, below one another: [R1 + R2 + ..., ...]."""
+    """Return the rows of several weights of one format, below one another: [R1 + R2 + ..., ...]; of one, itself."""
+    if len(weights) == 1:  # what lies in a file stays there
+        return weights[0]
     names = [field.name for field in fields(weights[0])]
     return type(weights[0])(*(torch.cat([getattr(weight, name) for weight in weights]) for name in names))
 
