@@ -13,11 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kimi_audio.core.loops import can_compile
-from kimi_audio.detokenizer.fused_snake import fused_snake
+from kimi_audio.detokenizer.fused_snake import EDGE, PHASE_TAPS, fused_snake
 
-TAPS = 12  # of the anti-aliasing filter, for the upsampling as well as for the downsampling
+TAPS = 2 * PHASE_TAPS  # of the anti-aliasing filter, for the upsampling as well as for the downsampling
 MOST_THREADS = 4  # of torch, which shares a signal among them; the fused activation uses one, five times as well
-EDGE = 5  # samples by which each edge must be extended so that no output depends on missing input
 
 Edges = Literal["input", "activated"]
 

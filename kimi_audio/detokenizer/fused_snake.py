@@ -19,8 +19,8 @@ Array = NDArray[float32]
 
 # sin²(πr) = r² (C0 + C1 r² + C2 r⁴ + ...) where |r| <= 1/2: interpolated at Chebyshev's points, off by 2e-8.
 C0, C1, C2, C3, C4, C5 = map(float32, (9.8696041, -32.469669, 42.727196, -30.101466, 13.050099, -3.3565927))
-TAPS = 6  # of each phase; loops over a number that is known are unrolled
-EDGE = TAPS - 1
+PHASE_TAPS = 6  # of each phase; loops over a number that is known are unrolled
+EDGE = PHASE_TAPS - 1  # samples by which each edge is extended, so that no output depends on missing input
 ZERO, HALF, PER_PI = float32(0), float32(0.5), float32(1 / np.pi)
 
 
@@ -37,7 +37,7 @@ def _activate(x: Array, a: Array, b: Array, up: Array, down: Array, y: Array) ->
         for phase in range(2):
             for i in range(length + EDGE):
                 value = ZERO
-                for k in range(TAPS):
+                for k in range(PHASE_TAPS):
                     value += up[phase, k] * extended[i + k]
                 r = value * turns
                 r -= np.floor(r + HALF)
@@ -46,7 +46,7 @@ def _activate(x: Array, a: Array, b: Array, up: Array, down: Array, y: Array) ->
                 u[i] = value + height * sine_squared
             for i in range(length):
                 value = ZERO
-                for k in range(TAPS):
+                for k in range(PHASE_TAPS):
                     value += down[phase, k] * u[i + k]
                 y[row, i] += value
 

@@ -63,8 +63,8 @@ def test_products_at_8_bits_are_exact_but_for_the_order_of_sums(shape: tuple[int
 
 
 def test_small_matrices_and_odd_ones_are_left_to_torch():
-    assert suits_int8(torch.zeros(1024, 512, dtype=torch.int8))
-    assert not suits_int8(torch.zeros(512, 512, dtype=torch.int8))
-    assert not suits_int8(torch.zeros(1024, 514, dtype=torch.int8))
-    assert not suits_int8(torch.zeros(512, 1024, dtype=torch.int8).T)
-    assert not suits_int8(torch.zeros(1024 * 512 + 2, dtype=torch.int8)[2:].view(1024, 512))
+    assert suits_int8(torch.zeros(2048, 512, dtype=torch.int8))
+    assert not suits_int8(torch.zeros(2595, 256, dtype=torch.int8))  # the heads of nano
+    assert not suits_int8(torch.zeros(2048, 514, dtype=torch.int8))
+    assert not suits_int8(torch.zeros(512, 2048, dtype=torch.int8).T)
+    assert not suits_int8(torch.zeros(2048 * 512 + 2, dtype=torch.int8)[2:].view(2048, 512))

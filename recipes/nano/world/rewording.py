@@ -7,17 +7,20 @@ development and for the scores, which have a row of their own, so that the other
 import itertools
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 
+from kimi_audio.core.words import normalise
 from recipes.nano.world.refusals import phrasings
 from recipes.nano.world.types import Talk, Turn
 from recipes.nano.world.wording import read_list, sentence, ways
 
 # What was said is said back in these, word by word.
 _SAID_BACK = frozenset({"echo"})
+# What stands in slots; the others are ways to say so, as "my number minus seven" fits "{0} minus {1}".
+_FILLINGS = "seven", "my number", "the word seven"
 _CHOICE, _SLOT = re.compile(r"\[([^]]*)\]"), re.compile(r"\{(\d)\}")
 
 
@@ -52,15 +55,21 @@ def expanded(text: str) -> tuple[str, ...]:
 
 @cache
 def other_words() -> tuple[OtherWords, ...]:
-    """Return all of the list; the first that fits counts."""
+    """Return all of the list; the first that fits counts. What says the same as something kept is not learned."""
     uses = {way: use for use in (Use.DEVELOPMENT, Use.SCORES) for way in read_list(f"other-words-{use.value}")}
-    return tuple(_read(line, uses) for line in read_list("other-words"))
+    kept = {text for way in uses for text in _texts(way, _FILLINGS)}
+    return tuple(_read(line, uses, kept) for line in read_list("other-words"))
 
 
-def _read(line: str, uses: Mapping[str, Use]) -> OtherWords:
+def _texts(way: str, fillings: Sequence[str]) -> set[str]:
+    return {normalise(way.format(*pair)) for pair in itertools.product(fillings, repeat=2)}
+
+
+def _read(line: str, uses: Mapping[str, Use], kept: set[str]) -> OtherWords:
     known, *others = ways(line)
     said = dict.fromkeys(way for other in others for way in expanded(other))
     found = {use: tuple(way for way in said if uses.get(way, Use.LEARNING) is use) for use in Use}
+    found[Use.LEARNING] = tuple(way for way in found[Use.LEARNING] if not _texts(way, _FILLINGS[:1]) & kept)
     return OtherWords(tuple(map(_pattern, known.split(" = "))), found)
 
 
